@@ -1,0 +1,70 @@
+# Everything a newcomer needs: make demo, make run, make test, make check.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+JUDGES := .venv-judges
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+APT_RUN := orthanc orthanc-python orthanc-dicomweb
+APT_TEST := dcmtk dicom3tools plastimatch
+export PYTHONPATH := $(CURDIR)
+export JUDGES_VENV := $(CURDIR)/$(JUDGES)
+
+.PHONY: help
+help: ## what there is
+	@grep -hE '^[a-z0-9-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
+
+.PHONY: demo
+demo: orthanc $(VENV)/installed ## send a CT (CT=PATH: your own) to a fresh Orthanc and fetch its liver
+	$(PYTHON) -m tests.demo $(if $(CT),--ct "$(CT)")
+
+.PHONY: run
+run: orthanc $(VENV)/installed ## leave Orthanc running with the plugin, for use by hand
+	$(PYTHON) -m tests.run
+
+.PHONY: test
+test: orthanc judges $(VENV)/installed ## all tests that fit into a few minutes
+	$(PYTHON) -m pytest -m "not long" $(PYTEST)
+
+.PHONY: test-long
+test-long: orthanc judges $(VENV)/installed ## the tests that take minutes each
+	$(PYTHON) -m pytest -m long $(PYTEST)
+
+.PHONY: check
+check: $(VENV)/installed ## style, types, import rules
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+.PHONY: bench
+bench: orthanc $(VENV)/installed ## timings side by side, as ratios
+	$(PYTHON) -m tests.bench
+
+.PHONY: orthanc
+orthanc:
+	@$(call apt_install,$(APT_RUN))
+
+.PHONY: judges
+judges: $(JUDGES)/installed
+	@$(call apt_install,$(APT_TEST))
+
+# $(1): Debian packages
+define apt_install
+dpkg -s $(1) >/dev/null 2>&1 || { $(SUDO) apt-get update -qq; \
+$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(1); }
+endef
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	@python3 -c "import ensurepip, venv" 2>/dev/null || $(call apt_install,python3-venv)
+	python3 -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --constraint constraints.txt --editable ".[test]"
+	touch $@
+
+$(JUDGES)/installed: tests/support/judges-requirements.txt
+	@python3 -c "import ensurepip, venv" 2>/dev/null || $(call apt_install,python3-venv)
+	python3 -m venv $(JUDGES)
+	$(JUDGES)/bin/pip install --quiet --requirement $<
+	touch $@

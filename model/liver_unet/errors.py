@@ -1,0 +1,20 @@
+"""Every refusal of the model's side.
+
+ModelError
+  WeightsRefused        the weights and their spec do not belong together, or cannot be read
+  TrainingRefused       a configuration or training data that a network must not learn from
+"""
+
+from __future__ import annotations
+
+
+class ModelError(Exception):
+    """str(error) is one sentence for a person: what is wrong, in which file, what to do."""
+
+
+class WeightsRefused(ModelError):
+    """These are not weights that may outline anybody."""
+
+
+class TrainingRefused(ModelError):
+    """Nothing may be learnt from this, or not in this way."""

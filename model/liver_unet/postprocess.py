@@ -1,0 +1,61 @@
+"""From a raw probability to one liver: small objects away, holes closed, limits noticed."""
+
+from __future__ import annotations
+
+import cc3d
+import fill_voids
+import numpy as np
+from numpy.typing import NDArray
+
+from liver_unet.volume import Grid
+
+# Below this there is nothing to plan on: a stray cluster, or a sliver of liver at the edge of the scan.
+SMALLEST_LIVER_ML = 100.0
+USUAL_LIVER_ML = (500.0, 5000.0)
+
+
+def one_liver(probability: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the probability with all but the largest object set to 0 and its holes to 1."""
+    found = probability > 0.5
+    labels = cc3d.largest_k(found.view(np.uint8), k=1, connectivity=26)
+    largest = labels.astype(bool)
+    filled = fill_voids.fill(largest)
+    cleaned = np.where(found & ~largest, np.float32(0), probability)
+    cleaned[filled & ~largest] = 1
+    return cleaned
+
+
+def liver_warnings(
+    mask: NDArray[np.bool_], box: tuple[slice, slice, slice], whole: Grid
+) -> list[str]:
+    """Say where the liver reaches the edge of the scan, and whether its volume is unusual.
+
+    mask lies in box of the whole CT's grid. Ends are named as the patient's, by the affine.
+    """
+    warnings = []
+    for axis, (part, size) in enumerate(zip(box, whole.shape, strict=True)):
+        others = tuple(i for i in range(3) if i != axis)
+        touched = mask.any(axis=others)
+        if part.start == 0 and touched[0]:
+            warnings.append(_cut(_end_name(whole, axis, -1)))
+        if part.stop == size and touched[-1]:
+            warnings.append(_cut(_end_name(whole, axis, +1)))
+    liver_ml = float(mask.sum()) * whole.voxel_ml
+    low, high = USUAL_LIVER_ML
+    if not low <= liver_ml <= high:
+        warnings.append(
+            f"the liver measures {liver_ml:.0f} mL, outside the usual {low:.0f}-{high:.0f} mL: "
+            "check the outline"
+        )
+    return warnings
+
+
+def _cut(end: str) -> str:
+    return f"liver touches the {end} of the field of view: volume is a lower bound"
+
+
+def _end_name(grid: Grid, axis: int, sign: int) -> str:
+    direction = sign * grid.affine[:3, axis] / grid.spacing_mm[axis]
+    main = int(np.argmax(np.abs(direction)))
+    names = (("right", "left"), ("front", "back"), ("bottom", "top"))
+    return names[main][int(direction[main] > 0)]

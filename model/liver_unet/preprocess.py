@@ -1,0 +1,20 @@
+"""A CT as the network wants it: canonical axes, the model's spacing, HU scaled to 0..1."""
+
+from __future__ import annotations
+
+import torch
+
+from liver_unet.resample import canonical_grid, resample
+from liver_unet.volume import Grid, Volume
+
+AIR_HU = -1024.0
+
+
+def to_model_input(
+    volume: Volume, spacing_mm: float, window_hu: tuple[float, float]
+) -> tuple[torch.Tensor, Grid]:
+    """Return the image (slice, row, column), 0..1, and its grid; outside the scan there is air."""
+    grid = canonical_grid(volume.grid, spacing_mm)
+    hu = resample(torch.from_numpy(volume.hu), volume.grid, grid, fill=AIR_HU)
+    low, high = window_hu
+    return hu.clamp_(low, high).sub_(low).div_(high - low), grid

@@ -1,0 +1,137 @@
+"""The liver of one CT, from its HU to a probability on its own grid."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from liver_unet.inference import fastest_precision, liver_probability
+from liver_unet.postprocess import SMALLEST_LIVER_ML, liver_warnings, one_liver
+from liver_unet.preprocess import to_model_input
+from liver_unet.resample import resample
+from liver_unet.volume import Grid, Volume
+from liver_unet.weights import ModelSpec, load_model
+
+Progress = Callable[[str, float], None]
+Box = tuple[slice, slice, slice]
+
+
+@dataclass(frozen=True, eq=False)
+class Liver:
+    """A liver on the CT's own grid.
+
+    probability: (slice, row, column) float32 within box of that grid; the liver is where it
+    exceeds 0.5, one object without holes.
+    """
+
+    probability: NDArray[np.float32]
+    box: Box
+    ct_grid: Grid
+    warnings: tuple[str, ...]
+
+    @property
+    def mask(self) -> NDArray[np.bool_]:
+        return self.probability > 0.5
+
+    @property
+    def grid(self) -> Grid:
+        """The grid of probability and mask."""
+        return self.ct_grid.cropped(self.box)
+
+    def mask_on_ct(self) -> NDArray[np.bool_]:
+        """The mask on the whole CT's grid."""
+        whole = np.zeros(self.ct_grid.shape, dtype=bool)
+        whole[self.box] = self.mask
+        return whole
+
+    @property
+    def volume_ml(self) -> float:
+        return float(np.count_nonzero(self.mask)) * self.ct_grid.voxel_ml
+
+
+@dataclass
+class Stopwatch:
+    """Seconds per stage, in the order they ran."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str):  # type: ignore[no-untyped-def]
+        began = time.perf_counter()
+        yield
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began
+
+
+@dataclass(frozen=True, eq=False)
+class Segmenter:
+    """A loaded model on its device."""
+
+    network: nn.Module
+    spec: ModelSpec
+    device: torch.device
+    precision: torch.dtype
+
+    @classmethod
+    def load(cls, weights: Path, device: str = "auto") -> Segmenter:
+        """device: "auto" (a GPU when there is one), "cpu" or "cuda"."""
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        chosen = torch.device(device)
+        network, spec = load_model(weights, chosen)
+        return cls(network, spec, chosen, fastest_precision(chosen))
+
+    def segment(self, volume: Volume, progress: Progress, clock: Stopwatch) -> Liver | None:
+        """Return the liver, or None where the scan shows none."""
+        spec = self.spec
+        with clock.stage("resample"):
+            progress("resample", 0.0)
+            image, grid = to_model_input(volume, spec.spacing_mm, spec.window_hu)
+        with clock.stage("infer"):
+            probability = liver_probability(
+                self.network,
+                image.to(self.device),
+                spec.patch,
+                precision=self.precision,
+                progress=lambda fraction: progress("infer", fraction),
+            ).cpu()
+        with clock.stage("back to the CT grid"):
+            progress("back to the CT grid", 0.0)
+            box = _box_on_ct(probability.numpy(), grid, volume.grid)
+            if box is None:
+                return None
+            cropped = volume.grid.cropped(box)
+            on_ct = resample(probability, grid, cropped, fill=0.0).numpy()
+        with clock.stage("clean"):
+            progress("clean", 0.0)
+            cleaned = one_liver(on_ct)
+            mask = cleaned > 0.5
+            if np.count_nonzero(mask) * volume.grid.voxel_ml < SMALLEST_LIVER_ML:
+                return None
+            warnings = liver_warnings(mask, box, volume.grid)
+        return Liver(cleaned, box, volume.grid, tuple(warnings))
+
+
+def _box_on_ct(probability: NDArray[np.float32], grid: Grid, ct_grid: Grid) -> Box | None:
+    """The CT's box that holds the largest object, one model voxel wider on every side."""
+    largest = one_liver(probability) > 0.5
+    if not largest.any():
+        return None
+    low, high = [], []
+    for axis in range(3):
+        along = np.flatnonzero(largest.any(axis=tuple(i for i in range(3) if i != axis)))
+        low.append(along[0] - 1.5)
+        high.append(along[-1] + 1.5)
+    corners = np.array(np.meshgrid(*zip(low, high, strict=True), indexing="ij")).reshape(3, -1).T
+    index = ct_grid.to_index(grid.to_mm(corners))
+    first = np.maximum(np.floor(index.min(axis=0)).astype(int), 0)
+    last = np.minimum(np.ceil(index.max(axis=0)).astype(int) + 1, ct_grid.shape)
+    z, y, x = (slice(int(a), int(b)) for a, b in zip(first, last, strict=True))
+    return z, y, x

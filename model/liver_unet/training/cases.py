@@ -1,0 +1,86 @@
+"""Read a case, and refuse one that would teach something wrong."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
+from numpy.typing import NDArray
+
+from liver_unet.errors import TrainingRefused
+from liver_unet.nifti import read_nifti
+from liver_unet.training.layouts import CaseFiles
+from liver_unet.volume import Grid, Volume
+
+# Headers keep single precision, and a long table multiplies its rounding.
+_SAME_PLACE_MM = 0.1
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One patient: CT, liver mask on its grid, and the neighbours' numbers where outlined."""
+
+    name: str
+    ct: Volume
+    liver: NDArray[np.bool_]
+    organs: NDArray[np.uint8]
+    organ_names: dict[int, str]
+
+
+def read_case(files: CaseFiles) -> Case:
+    """Return a case whose images are readable, finite, of one grid and not empty."""
+    hu, grid = _read(files.ct)
+    if not np.isfinite(hu).all():
+        raise TrainingRefused(f"{files.ct} holds voxels that are no numbers")
+    labels = _on_grid(files.liver, grid, files.ct)
+    liver = labels > 0.5
+    if not liver.any():
+        raise TrainingRefused(f"{files.liver} is empty: it outlines no liver")
+    if files.organs is None:
+        return Case(files.name, Volume(hu, grid), liver, liver.astype(np.uint8), {1: "liver"})
+    organs = _on_grid(files.organs, grid, files.ct).astype(np.uint8)
+    names = _organ_names(files.organs.with_name("organs.json"), organs)
+    return Case(files.name, Volume(hu, grid), liver, organs, names)
+
+
+def _read(path: Path) -> tuple[NDArray[np.float32], Grid]:
+    try:
+        return read_nifti(path)
+    except (ImageFileError, HeaderDataError, OSError, EOFError, ValueError, zlib.error) as error:
+        raise TrainingRefused(f"{path} cannot be read as a 3D NIfTI image: {error}") from error
+
+
+def _on_grid(path: Path, grid: Grid, ct: Path) -> NDArray[np.float32]:
+    """Read labels that lie voxel by voxel on the CT."""
+    labels, label_grid = _read(path)
+    if label_grid.shape != grid.shape:
+        raise TrainingRefused(
+            f"{path} has {label_grid.shape} voxels (slice, row, column), {ct} has {grid.shape}: "
+            "the mask must lie on the CT's grid"
+        )
+    corners = (
+        np.array(np.meshgrid(*[(0, n - 1) for n in grid.shape])).reshape(3, -1).T.astype(float)
+    )
+    apart_mm = np.abs(label_grid.to_mm(corners) - grid.to_mm(corners)).max()
+    if apart_mm > _SAME_PLACE_MM:
+        raise TrainingRefused(
+            f"{path} lies up to {apart_mm:.1f} mm away from {ct}: their affines differ"
+        )
+    return labels
+
+
+def _organ_names(path: Path, organs: NDArray[np.uint8]) -> dict[int, str]:
+    try:
+        names = {int(n): str(name) for n, name in json.loads(path.read_text()).items()}
+    except (OSError, ValueError, AttributeError) as error:
+        raise TrainingRefused(f"{path} is not a JSON object of names by number: {error}") from error
+    if list(names.values()).count("liver") != 1:
+        raise TrainingRefused(f"{path} must call exactly one number 'liver'")
+    if unnamed := sorted(set(np.unique(organs).tolist()) - names.keys() - {0}):
+        raise TrainingRefused(f"{path} names no organ {unnamed[0]}, which organs.nii.gz holds")
+    return names

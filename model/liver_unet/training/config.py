@@ -1,0 +1,140 @@
+"""What a training does, read from a TOML file; every key is a field here."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from types import UnionType
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from liver_unet.errors import TrainingRefused
+
+SHIPPED = Path(__file__).parent / "configs"
+
+
+@dataclass(frozen=True)
+class PlateauSchedule:
+    """Multiply the learning rate by factor after `patience` validations without a better one.
+
+    After `stop_after` of them the training ends: early stopping.
+    """
+
+    factor: float
+    patience: int
+    stop_after: int
+
+
+@dataclass(frozen=True)
+class TrapezoidSchedule:
+    """Warm up, stay, and go down to nothing in a straight line at the end; in steps."""
+
+    warmup: int
+    cooldown: int
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """Lengths in mm, window in HU, durations in steps; patch is (slice, row, column) voxels.
+
+    folds: the patients are dealt into so many groups, each validated on once. fold_0 names the
+    patients of the first group where the data holds them; see folds.py.
+    average_decay: of the running average of the weights, per step; 0 keeps no average.
+    """
+
+    patches: Literal["monai", "fused"]
+    loss: Literal["dice_focal", "dice_ce_neighbours"]
+    schedule: PlateauSchedule | TrapezoidSchedule
+    spacing_mm: float
+    window_hu: tuple[float, float]
+    patch: tuple[int, int, int]
+    channels: tuple[int, ...]
+    classes: int
+    batch: int
+    learning_rate: float
+    weight_decay: float
+    steps: int
+    average_decay: float
+    validate_every: int
+    checkpoint_every: int
+    seed: int
+    folds: int
+    fold_0: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        halvings = 2 ** (len(self.channels) - 1)
+        if any(n < 1 or n % halvings for n in self.patch):
+            raise TrainingRefused(
+                f"patch = {list(self.patch)}: {len(self.channels)} channels halve the patch "
+                f"{len(self.channels) - 1} times, so each side must be a multiple of {halvings}"
+            )
+        if self.window_hu[0] >= self.window_hu[1]:
+            raise TrainingRefused(
+                f"window_hu = {list(self.window_hu)}: the lower bound must come first"
+            )
+        for name in ("batch", "steps", "validate_every", "checkpoint_every"):
+            if getattr(self, name) < 1:
+                raise TrainingRefused(f"{name} = {getattr(self, name)}: must be at least 1")
+        if self.spacing_mm <= 0 or self.classes < 2 or self.folds < 2:
+            raise TrainingRefused("spacing_mm must be positive, classes and folds at least 2")
+
+
+def load_config(name_or_path: str | Path) -> TrainingConfig:
+    """Read a shipped configuration by its name, or any by its path; raises TrainingRefused."""
+    path = Path(name_or_path)
+    if not path.suffix:
+        path = SHIPPED / f"{name_or_path}.toml"
+    try:
+        found = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        shipped = ", ".join(sorted(p.stem for p in SHIPPED.glob("*.toml")))
+        raise TrainingRefused(
+            f"configuration {name_or_path} cannot be read ({error.strerror}): "
+            f"give the path of a .toml file or one of these names: {shipped}"
+        ) from error
+    except ValueError as error:
+        raise TrainingRefused(f"{path} is not TOML: {error}") from error
+    try:
+        return TrainingConfig(**_parsed(TrainingConfig, found))
+    except TrainingRefused as refusal:
+        raise TrainingRefused(f"{path}: {refusal}") from refusal
+
+
+def _parsed(kind: type, found: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the keyword arguments of a dataclass, every one checked against its type."""
+    types = get_type_hints(kind)
+    known = [field.name for field in fields(kind)]
+    if unknown := sorted(found.keys() - set(known)):
+        raise TrainingRefused(f"unknown setting {unknown[0]!r}; known are {', '.join(known)}")
+    if missing := [name for name in known if name not in found]:
+        raise TrainingRefused(f"setting {missing[0]!r} is missing")
+    return {name: _value(name, found[name], types[name]) for name in known}
+
+
+def _value(name: str, found: Any, kind: Any) -> Any:
+    origin, parts = get_origin(kind), get_args(kind)
+    if origin is Literal:
+        if found in parts:
+            return found
+        raise TrainingRefused(f"{name} = {found!r}: must be one of {', '.join(parts)}")
+    if origin is UnionType:
+        return _one_of(name, found, parts)
+    if origin is tuple and isinstance(found, list):
+        inner = parts[:1] * len(found) if parts[-1] is Ellipsis else parts
+        if len(inner) == len(found):
+            return tuple(_value(name, v, k) for v, k in zip(found, inner, strict=True))
+    if kind is float and type(found) in (int, float):
+        return float(found)
+    if type(found) is kind:
+        return found
+    raise TrainingRefused(f"{name} = {found!r}: must be {getattr(kind, '__name__', kind)}")
+
+
+def _one_of(name: str, found: Any, kinds: tuple[type, ...]) -> Any:
+    """A table becomes the dataclass that has exactly its keys."""
+    for kind in kinds:
+        if isinstance(found, dict) and found.keys() == {field.name for field in fields(kind)}:
+            return kind(**_parsed(kind, found))
+    keys = " or ".join(", ".join(field.name for field in fields(kind)) for kind in kinds)
+    raise TrainingRefused(f"[{name}] must hold exactly: {keys}")

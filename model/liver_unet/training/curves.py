@@ -1,0 +1,36 @@
+"""Curves as CSV files that a killed and resumed training leaves as if never killed."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+
+class Curve:
+    """A CSV file whose first column is the step."""
+
+    def __init__(self, path: Path, columns: tuple[str, ...]) -> None:
+        self.path = path
+        self._columns = ("step", *columns)
+
+    def begin(self, step: int) -> None:
+        """Forget rows after `step`: the training goes on from there and writes them again."""
+        kept = [row for row in self._stored() if row[0].isdigit() and int(row[0]) <= step]
+        part = self.path.with_suffix(".part")
+        with part.open("w", newline="") as file:
+            csv.writer(file).writerows([self._columns, *kept])
+        part.replace(self.path)
+
+    def append(self, *row: object) -> None:
+        with self.path.open("a", newline="") as file:
+            csv.writer(file).writerow(row)
+
+    def rows(self) -> list[dict[str, str]]:
+        """Every row by column name."""
+        return [dict(zip(self._columns, row, strict=False)) for row in self._stored()[1:]]
+
+    def _stored(self) -> list[list[str]]:
+        if not self.path.exists():
+            return []
+        with self.path.open(newline="") as file:
+            return [row for row in csv.reader(file) if row]

@@ -1,0 +1,108 @@
+"""The published recipe's patches: MONAI's transforms on cached cases.
+
+The bounding-box crop keeps the box of all that is denser than the window's lower bound: the body
+and the table. It needs no truth, so it has an exact counterpart at inference, where windows that
+hold nothing but air are skipped (inference.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from monai.data.dataset import CacheDataset
+from monai.transforms.compose import Compose
+from monai.transforms.croppad.dictionary import (
+    CropForegroundd,
+    RandCropByPosNegLabeld,
+    SpatialPadd,
+)
+from monai.transforms.intensity.dictionary import RandShiftIntensityd
+from monai.transforms.spatial.dictionary import RandFlipd, RandRotated
+from monai.transforms.utility.dictionary import CastToTyped
+from torch.utils.data import Dataset
+
+from liver_unet.preprocess import to_model_input
+from liver_unet.resample import resample
+from liver_unet.training.cases import read_case
+from liver_unet.training.config import TrainingConfig
+from liver_unet.training.fused_patches import Sample
+from liver_unet.training.layouts import CaseFiles
+
+# The paper names the kinds of augmentation, not their sizes; these are ours.
+_TURN_RAD = float(np.deg2rad(15))
+_SHIFT = 0.1
+_PROBABILITY = 0.5
+_CENTRES = 10_000
+
+
+class MonaiPatches(Dataset[Sample]):
+    """Endless patches; patch i is the same in every run with the same seed."""
+
+    def __init__(self, files: Sequence[CaseFiles], config: TrainingConfig) -> None:
+        self._seed = config.seed
+        self._cases = CacheDataset(
+            list(files),
+            Compose([_Read(config), *_transforms(config)]),
+            copy_cache=False,  # the first random transform crops, and never writes
+            progress=False,
+        )
+
+    def __getitem__(self, index: int) -> Sample:
+        """Return image (1, z, y, x), classes (1, z, y, x), and that no neighbour is known."""
+        random = np.random.default_rng((self._seed, index))
+        self._cases.transform.set_random_state(int(random.integers(2**32)))
+        (patch,) = self._cases[int(random.integers(len(self._cases)))]
+        return patch["image"].as_tensor(), patch["label"].as_tensor().long(), False
+
+
+def _transforms(config: TrainingConfig) -> list[Any]:
+    both = ("image", "label")
+    flips = [RandFlipd(both, prob=_PROBABILITY, spatial_axis=axis) for axis in range(3)]
+    return [
+        CropForegroundd(both, source_key="image", allow_smaller=True),
+        SpatialPadd(both, config.patch),
+        _remember_centres,
+        RandCropByPosNegLabeld(
+            both, "label", config.patch, fg_indices_key="liver", bg_indices_key="rest"
+        ),
+        CastToTyped(both, torch.float32),
+        *flips,
+        RandRotated(
+            both,
+            range_x=_TURN_RAD,
+            range_y=_TURN_RAD,
+            range_z=_TURN_RAD,
+            prob=_PROBABILITY,
+            mode=("bilinear", "nearest"),
+            padding_mode="border",
+        ),
+        RandShiftIntensityd("image", offsets=_SHIFT, prob=_PROBABILITY),
+    ]
+
+
+class _Read:
+    """Ours instead of MONAI's loader: training and inference see the very same image."""
+
+    def __init__(self, config: TrainingConfig) -> None:
+        self._config = config
+
+    def __call__(self, files: CaseFiles) -> dict[str, torch.Tensor]:
+        case = read_case(files)
+        image, grid = to_model_input(case.ct, self._config.spacing_mm, self._config.window_hu)
+        mask = torch.from_numpy(case.liver.astype(np.float32))
+        liver = resample(mask, case.ct.grid, grid, fill=0.0) > 0.5
+        # Half the bytes of float32: 131 cases at 1 mm have to fit into memory.
+        return {"image": image[None].half(), "label": liver[None].to(torch.uint8)}
+
+
+def _remember_centres(case: dict[str, torch.Tensor]) -> dict[str, Any]:
+    """Add voxels to centre patches on: searching a whole CT for every patch would take longer."""
+    label = np.asarray(case["label"]).reshape(-1)
+    chosen = {}
+    for name, inside in (("liver", label > 0), ("rest", label == 0)):
+        index = np.flatnonzero(inside)
+        chosen[name] = index[:: max(1, len(index) // _CENTRES)]
+    return {**case, **chosen}

@@ -1,0 +1,148 @@
+"""The command line: orthanc-liver segment, and train for researchers."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from liver_unet.errors import ModelError
+from liver_unet.nifti import read_nifti, write_nifti
+from liver_unet.segmenter import Liver, Segmenter, Stopwatch
+from liver_unet.volume import Volume
+from nibabel.filebasedimages import ImageFileError
+from tqdm import tqdm
+
+from orthanc_liver import __version__
+from orthanc_liver.dicom.rtstruct import RoiStyle
+from orthanc_liver.errors import LiverError, SeriesRefused
+from orthanc_liver.overlay import overlay_png
+from orthanc_liver.pipeline import report, segment_series
+from orthanc_liver.weights_folder import default_weights
+
+REFUSED = 2
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one subcommand; return 0, or 2 with one sentence on standard error for refused input."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.run(options)
+    except (LiverError, ModelError) as refusal:
+        sys.stderr.write(f"orthanc-liver: {refusal}\n")
+        return REFUSED
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="orthanc-liver",
+        description="Outlines the liver on CT. For review by a physician; not a medical device.",
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    segment = commands.add_parser("segment", help="outline the liver of one CT, without Orthanc")
+    segment.add_argument("input", type=Path, help="a folder of one DICOM CT series, or a NIfTI CT")
+    segment.add_argument("--out", type=Path, required=True, help="folder for the results")
+    segment.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    segment.add_argument("--weights", type=Path, default=default_weights())
+    segment.add_argument("--minimum-slices", type=int, default=10)
+    segment.set_defaults(run=_segment)
+    return parser
+
+
+def _segment(options: argparse.Namespace) -> None:
+    if not options.input.exists():
+        raise SeriesRefused(f"{options.input} does not exist: name a DICOM folder or a NIfTI file")
+    segmenter = Segmenter.load(options.weights, options.device)
+    options.out.mkdir(parents=True, exist_ok=True)
+    with _TerminalProgress() as progress:
+        if options.input.is_dir():
+            summary = _segment_folder(options, segmenter, progress)
+        else:
+            summary = _segment_nifti(options, segmenter, progress)
+    (options.out / "report.json").write_text(json.dumps(summary, indent=2) + "\n")
+    for warning in summary["warnings"]:
+        sys.stderr.write(f"warning: {warning}\n")
+    found = summary["liver_ml"]
+    sys.stdout.write("no liver found\n" if found is None else f"liver: {found:.1f} mL\n")
+
+
+def _segment_folder(
+    options: argparse.Namespace, segmenter: Segmenter, progress: _TerminalProgress
+) -> dict[str, Any]:
+    outcome = segment_series(
+        _dicom_files(options.input),
+        segmenter,
+        style=RoiStyle(),
+        created=datetime.now().astimezone(),
+        min_slices=options.minimum_slices,
+        progress=progress.show,
+    )
+    if outcome.liver is not None and outcome.rtstruct is not None:
+        _write_mask(options.out, outcome.liver)
+        (options.out / "rtstruct.dcm").write_bytes(outcome.rtstruct)
+        (options.out / "overlay.png").write_bytes(outcome.preview_png or b"")
+    return outcome.report
+
+
+def _segment_nifti(
+    options: argparse.Namespace, segmenter: Segmenter, progress: _TerminalProgress
+) -> dict[str, Any]:
+    clock = Stopwatch()
+    with clock.stage("read"):
+        volume = _read_ct(options.input)
+    liver = segmenter.segment(volume, progress.show, clock)
+    if liver is not None:
+        _write_mask(options.out, liver)
+        (options.out / "overlay.png").write_bytes(overlay_png(volume, liver))
+    return report(segmenter, () if liver is None else liver.warnings, clock, liver)
+
+
+def _read_ct(path: Path) -> Volume:
+    try:
+        hu, grid = read_nifti(path)
+    except (ImageFileError, OSError, ValueError) as error:
+        raise SeriesRefused(f"{path} cannot be read as a 3D NIfTI image: {error}") from error
+    return Volume(hu, grid)
+
+
+def _dicom_files(folder: Path) -> Iterator[bytes]:
+    """Every DICOM Part 10 file below the folder; anything else there is not ours to judge."""
+    found = False
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        content = path.read_bytes()
+        if content[128:132] == b"DICM":
+            found = True
+            yield content
+    if not found:
+        raise SeriesRefused(f"{folder} holds no DICOM file: name the folder of one CT series")
+
+
+def _write_mask(out: Path, liver: Liver) -> None:
+    write_nifti(out / "liver.nii.gz", liver.mask_on_ct().astype(np.uint8), liver.ct_grid)
+
+
+class _TerminalProgress:
+    """One bar that tells the stage, on a terminal only."""
+
+    def __enter__(self) -> _TerminalProgress:
+        self._bar = tqdm(total=100, unit="%", disable=None, leave=False, bar_format="{desc}: {bar}")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def show(self, stage: str, fraction: float) -> None:
+        self._bar.set_description(stage, refresh=False)
+        self._bar.n = int(100 * fraction)
+        self._bar.refresh()
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,130 @@
+"""The inference process: a warm model behind a pipe, in the project's own interpreter.
+
+Orthanc's worker thread starts it, feeds it one job at a time (frames.py) and ends it by closing
+its standard input, which happens also when Orthanc is killed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+from liver_unet.errors import ModelError
+from liver_unet.segmenter import Segmenter
+
+from orthanc_liver import __version__
+from orthanc_liver.dicom.rtstruct import RoiStyle
+from orthanc_liver.errors import ContoursDisagree, SeriesRefused
+from orthanc_liver.frames import PipeClosed, read_frame, write_frame
+from orthanc_liver.pipeline import segment_series
+from orthanc_liver.weights_folder import default_weights
+
+
+class Engine:
+    """Answers jobs on two pipes until the first is closed."""
+
+    def __init__(self, incoming: BinaryIO, outgoing: BinaryIO, segmenter: Segmenter) -> None:
+        self._incoming = incoming
+        self._outgoing = outgoing
+        self._segmenter = segmenter
+
+    def serve(self) -> None:
+        """Say that the model is ready, then take jobs; returns when nobody is left to work for."""
+        spec = self._segmenter.spec
+        self._send(
+            {
+                "type": "ready",
+                "version": __version__,
+                "model": {"name": spec.name, "sha256": spec.sha256},
+                "device": str(self._segmenter.device),
+            }
+        )
+        while True:
+            try:
+                message, _ = read_frame(self._incoming)
+            except PipeClosed:
+                return
+            if message["type"] != "job":
+                raise ValueError(f"a frame of type {message['type']!r} came between two jobs")
+            self._work(message)
+
+    def _work(self, job: dict[str, Any]) -> None:
+        instances = self._instances(job["instances"])
+        done: dict[str, Any]
+        try:
+            done = self._segment(job, instances)
+        except SeriesRefused as refusal:
+            done = {"outcome": "refused", "reason": str(refusal)}
+        except ContoursDisagree as fault:
+            done = {"outcome": "failed", "reason": str(fault)}
+        for _ in instances:
+            pass  # what a refused series left in the pipe
+        self._send({"type": "done", "id": job["id"], **done})
+
+    def _segment(self, job: dict[str, Any], instances: Iterator[bytes]) -> dict[str, Any]:
+        settings = job["settings"]
+        outcome = segment_series(
+            instances,
+            self._segmenter,
+            style=roi_style(settings),
+            created=datetime.now().astimezone(),
+            min_slices=settings["MinimumSlices"],
+            progress=lambda stage, fraction: self._send(
+                {"type": "progress", "id": job["id"], "stage": stage, "fraction": fraction}
+            ),
+        )
+        if outcome.rtstruct is not None and outcome.preview_png is not None:
+            head = {"type": "object", "id": job["id"], "name": "rtstruct"}
+            self._send(head, outcome.rtstruct)
+            self._send({"type": "preview", "id": job["id"]}, outcome.preview_png)
+        return {"outcome": outcome.outcome, "reason": "", "report": outcome.report}
+
+    def _instances(self, count: int) -> Iterator[bytes]:
+        for _ in range(count):
+            message, content = read_frame(self._incoming)
+            if message["type"] != "instance":
+                raise ValueError(f"a frame of type {message['type']!r} came among the instances")
+            yield content
+
+    def _send(self, message: dict[str, Any], payload: bytes = b"") -> None:
+        write_frame(self._outgoing, message, payload)
+
+
+def roi_style(settings: dict[str, Any]) -> RoiStyle:
+    """The look of the result, from the settings that travel with a job."""
+    return RoiStyle(
+        name=settings["RoiName"],
+        colour=tuple(settings["RoiColour"]),
+        series_description=settings["SeriesDescription"],
+    )
+
+
+def main() -> None:
+    """Entry of `python -m orthanc_liver.engine`."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--weights", type=Path, default=default_weights())
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--threads", type=int, default=0)
+    arguments = parser.parse_args()
+    os.nice(10)
+    # Libraries print; the pipe is for frames alone.
+    outgoing = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    try:
+        segmenter = Segmenter.load(arguments.weights, arguments.device)
+    except (ModelError, RuntimeError) as error:
+        write_frame(outgoing, {"type": "failed", "reason": str(error)})
+        return
+    Engine(sys.stdin.buffer, outgoing, segmenter).serve()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What runs in Orthanc's own interpreter: the standard library only."""

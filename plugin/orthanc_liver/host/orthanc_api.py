@@ -1,0 +1,184 @@
+"""The few calls that we make of the Orthanc server, behind one small class.
+
+Only what every version of the Python plugin from 4.0 on has is used. Each call holds Python's
+global lock while it lasts, so each must be short.
+"""
+
+# ruff: noqa: N802, N803 (the names in the protocol are Orthanc's own)
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+_UNKNOWN_RESOURCE = 17
+_INEXISTENT_ITEM = 7
+
+
+class RestOutput(Protocol):
+    """Where the answer to a REST call goes."""
+
+    def AnswerBuffer(self, answer: bytes | str, mimeType: str) -> None: ...
+    def SetHttpHeader(self, key: str, value: str) -> None: ...
+
+    # Three arguments in plugin 4.0, two from 4.2 on.
+    SendHttpStatus: Callable[..., None]
+
+
+class OrthancModule(Protocol):
+    """What the `orthanc` module offers inside Orthanc, as far as it is used here."""
+
+    OrthancException: type[Exception]
+    ChangeType: Any
+
+    def RestApiGet(self, uri: str) -> bytes: ...
+    def RestApiPost(self, uri: str, body: bytes) -> bytes: ...
+    def RestApiPut(self, uri: str, body: bytes) -> bytes: ...
+    def RestApiDelete(self, uri: str) -> None: ...
+    def GetDicomForInstance(self, instanceId: str) -> bytes: ...
+    def GetGlobalProperty(self, property: int, defaultValue: str) -> str: ...  # noqa: A002 Orthanc's name
+    def SetGlobalProperty(self, property: int, value: str) -> None: ...  # noqa: A002 Orthanc's name
+    def GetConfiguration(self) -> str: ...
+    def LogInfo(self, message: str) -> None: ...
+    def LogWarning(self, message: str) -> None: ...
+    def LogError(self, message: str) -> None: ...
+    def RegisterRestCallback(self, uri: str, callback: Callable[..., None]) -> None: ...
+    def RegisterOnChangeCallback(self, callback: Callable[..., None]) -> None: ...
+
+
+class OrthancError(Exception):
+    """Orthanc could not do what it was asked; str(error) is its own description."""
+
+
+class Missing(OrthancError):
+    """Orthanc has no such resource."""
+
+
+class ServerStopping(Exception):
+    """Orthanc is going down and must not be called any more."""
+
+
+@dataclass(frozen=True)
+class Series:
+    """One series as Orthanc's index tells of it."""
+
+    id: str
+    study: str
+    instances: tuple[str, ...]
+    tags: Mapping[str, str]
+    is_stable: bool
+    last_update: datetime
+
+    @property
+    def source_key(self) -> str:
+        """The same for the same set of instances, in whatever order they came."""
+        return hashlib.sha256("\n".join(sorted(self.instances)).encode()).hexdigest()
+
+    def seconds_until_settled(self, now: datetime, stable_age_s: float) -> float:
+        """How long until nothing has arrived for StableAge; 0 where that is so already.
+
+        Orthanc alone does not tell: after a restart it calls every series stable.
+        """
+        age_s = (now - self.last_update).total_seconds()
+        remaining_s = stable_age_s - age_s if 0 <= age_s < stable_age_s else 0.0
+        return remaining_s if self.is_stable else max(remaining_s, 1.0)
+
+
+class Orthanc:
+    """Orthanc's REST API, files, properties and log. After `close` every call raises
+    ServerStopping: a thread that still calls a stopping Orthanc would abort it."""
+
+    def __init__(self, module: OrthancModule) -> None:
+        self._module = module
+        self._closed = False
+
+    def close(self) -> None:
+        """Refuse every further call."""
+        self._closed = True
+
+    def get(self, path: str) -> Any:
+        """The JSON at a path of the REST API."""
+        return json.loads(self.get_bytes(path))
+
+    def get_bytes(self, path: str) -> bytes:
+        """The raw answer at a path of the REST API."""
+        return self._call(self._module.RestApiGet, path)
+
+    def post(self, path: str, body: bytes) -> Any:
+        """The JSON that Orthanc answers to a POST."""
+        return json.loads(self._call(self._module.RestApiPost, path, body))
+
+    def put(self, path: str, body: bytes) -> None:
+        """Replace what is at a path."""
+        self._call(self._module.RestApiPut, path, body)
+
+    def delete(self, path: str) -> None:
+        """Delete what is at a path."""
+        self._call(self._module.RestApiDelete, path)
+
+    def dicom_file(self, instance: str) -> bytes:
+        """The DICOM file of an instance."""
+        return self._call(self._module.GetDicomForInstance, instance)
+
+    def series(self, series_id: str) -> Series:
+        """What the index tells of a series; Missing where there is none."""
+        series = self.get(f"/series/{series_id}")
+        study = self.get(f"/studies/{series['ParentStudy']}")
+        return Series(
+            id=series["ID"],
+            study=series["ParentStudy"],
+            instances=tuple(series["Instances"]),
+            tags=study["MainDicomTags"] | series["MainDicomTags"],
+            is_stable=series["IsStable"],
+            last_update=_utc(series["LastUpdate"]),
+        )
+
+    def property(self, number: int) -> str:
+        """The text kept under a number in Orthanc's database, empty where there is none."""
+        return str(self._call(self._module.GetGlobalProperty, number, ""))
+
+    def set_property(self, number: int, text: str) -> None:
+        """Keep a text under a number in Orthanc's database."""
+        self._call(self._module.SetGlobalProperty, number, text)
+
+    def log(self, message: str) -> None:
+        """A line in Orthanc's log for whoever looks after it."""
+        self._call(self._module.LogWarning, f"orthanc-liver: {message}")
+
+    def log_error(self, message: str) -> None:
+        """A line in Orthanc's log about something that somebody must mend."""
+        self._call(self._module.LogError, f"orthanc-liver: {message}")
+
+    def _call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        if self._closed:
+            raise ServerStopping
+        try:
+            return function(*arguments)
+        except self._module.OrthancException as error:
+            code = error.args[0] if error.args else 0
+            text = str(error.args[-1]) if error.args else "unknown error"
+            kind = Missing if code in (_UNKNOWN_RESOURCE, _INEXISTENT_ITEM) else OrthancError
+            raise kind(text) from error
+
+
+def answer_json(output: RestOutput, answer: Any) -> None:
+    """Answer 200 with JSON."""
+    output.AnswerBuffer(json.dumps(answer, indent=2) + "\n", "application/json")
+
+
+def answer_error(output: RestOutput, status: int, answer: Mapping[str, Any]) -> None:
+    """Answer an HTTP error with a JSON body."""
+    text = json.dumps(answer, indent=2) + "\n"  # ASCII, so characters are bytes
+    output.SetHttpHeader("Content-Type", "application/json")
+    try:
+        output.SendHttpStatus(status, text, len(text))
+    except TypeError:
+        output.SendHttpStatus(status, text)
+
+
+def _utc(text: str) -> datetime:
+    return datetime.strptime(text, "%Y%m%dT%H%M%S").replace(tzinfo=UTC)

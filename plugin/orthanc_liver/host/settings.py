@@ -1,0 +1,224 @@
+"""The "LiverSegmentation" section of orthanc.json: every key checked, none guessed."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+SECTION = "LiverSegmentation"
+
+# plugin/orthanc_liver/host/settings.py, three folders below the checkout.
+CHECKOUT = Path(__file__).resolve().parents[3]
+
+# What Orthanc indexes by default of a series and its study, and so can be filtered on.
+MAIN_TAGS = frozenset(
+    "AccessionNumber AcquisitionDeviceProcessingDescription BodyPartExamined "
+    "CardiacNumberOfImages ContrastBolusAgent ImageOrientationPatient ImagesInAcquisition "
+    "InstitutionName Manufacturer Modality NumberOfSlices NumberOfTemporalPositions "
+    "NumberOfTimeSlices OperatorsName PerformedProcedureStepDescription ProtocolName "
+    "ReferringPhysicianName RequestedProcedureDescription RequestingPhysician SequenceName "
+    "SeriesDate SeriesDescription SeriesInstanceUID SeriesNumber SeriesTime SeriesType "
+    "StationName StudyDate StudyDescription StudyID StudyInstanceUID StudyTime".split()
+)
+
+Check = Callable[[Any], str | None]
+
+
+def _boolean(value: Any) -> str | None:
+    return None if isinstance(value, bool) else "must be true or false"
+
+
+def _whole_number(low: int, high: int) -> Check:
+    def check(value: Any) -> str | None:
+        if isinstance(value, int) and not isinstance(value, bool) and low <= value <= high:
+            return None
+        return f"must be a whole number from {low} to {high}"
+
+    return check
+
+
+def _text(max_length: int) -> Check:
+    def check(value: Any) -> str | None:
+        if isinstance(value, str) and value.strip() and len(value) <= max_length:
+            return None if "\\" not in value else "must not contain a backslash (DICOM forbids it)"
+        return f"must be a text of 1 to {max_length} characters"
+
+    return check
+
+
+def _device(value: Any) -> str | None:
+    if isinstance(value, str) and re.fullmatch(r"auto|cpu|cuda(:\d+)?", value):
+        return None
+    return 'must be "auto", "cpu", "cuda" or "cuda:N"'
+
+
+def _colour(value: Any) -> str | None:
+    if isinstance(value, list | tuple) and len(value) == 3:
+        if all(_whole_number(0, 255)(channel) is None for channel in value):
+            return None
+    return "must be three whole numbers from 0 to 255: red, green, blue"
+
+
+def _interpreter(value: Any) -> str | None:
+    if not isinstance(value, str):
+        return "must be the path of a Python interpreter"
+    path = interpreter_path(value)
+    if path.is_file() and os.access(path, os.X_OK):
+        return None
+    return f"there is no program {path}; give the interpreter of orthanc-liver's own environment"
+
+
+def _filter(value: Any) -> str | None:
+    if not isinstance(value, dict):
+        return "must be an object of main DICOM tags and regular expressions"
+    for tag, pattern in value.items():
+        if tag not in MAIN_TAGS:
+            return f"{tag!r} is no main DICOM tag of a series or study{_nearest(tag, MAIN_TAGS)}"
+        if not isinstance(pattern, str):
+            return f"{tag}: must be a regular expression"
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            return f"{tag}: {pattern!r} is no regular expression ({error})"
+    return None
+
+
+def _setting(default: Any, meaning: str, check: Check) -> Any:
+    metadata = {"meaning": meaning, "check": check}
+    if isinstance(default, dict):
+        return field(default_factory=dict, metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One attribute per key of the section, in snake_case."""
+
+    automatic: bool = _setting(
+        True, "Segment every series that passes the filter, once it is stable.", _boolean
+    )
+    modality: str = _setting("CT", "The modality a series must have.", _text(16))
+    minimum_slices: int = _setting(
+        20,
+        "The least number of instances; below it a series cannot cover a liver.",
+        _whole_number(2, 100_000),
+    )
+    filter: Mapping[str, str] = _setting(
+        {},
+        "Main DICOM tags of the series or its study, each with a regular expression that must be "
+        "found in the tag's value. A missing tag counts as empty.",
+        _filter,
+    )
+    interpreter: str = _setting(
+        "",
+        "The Python that runs the network; empty: .venv/bin/python beside the plugin folder.",
+        _interpreter,
+    )
+    device: str = _setting(
+        "auto", 'Where the network runs: "auto", "cpu", "cuda" or "cuda:N".', _device
+    )
+    threads: int = _setting(
+        0, "CPU threads of the network; 0: as many as there are cores.", _whole_number(0, 1024)
+    )
+    roi_name: str = _setting("Liver", "The name of the ROI in the RTSTRUCT.", _text(64))
+    roi_colour: tuple[int, int, int] = _setting(
+        (255, 160, 0), "The colour of the ROI: red, green, blue.", _colour
+    )
+    series_description: str = _setting(
+        "Liver (automatic, for review)", "The series description of the RTSTRUCT.", _text(64)
+    )
+    retries: int = _setting(
+        2, "How often a failed job is tried again, in a fresh process.", _whole_number(0, 20)
+    )
+    job_timeout_seconds: int = _setting(
+        3600, "After this time a job is stopped and counts as failed.", _whole_number(1, 604_800)
+    )
+    jobs_kept: int = _setting(
+        200, "How many finished jobs GET /liver/jobs remembers.", _whole_number(0, 10_000)
+    )
+
+    @property
+    def command(self) -> list[str]:
+        """What starts the inference process."""
+        return [
+            str(interpreter_path(self.interpreter)),
+            *("-m", "orthanc_liver.engine"),
+            *("--device", self.device),
+            *("--threads", str(self.threads)),
+        ]
+
+    def for_engine(self) -> dict[str, Any]:
+        """The part of the settings that travels with each job."""
+        return {
+            "MinimumSlices": self.minimum_slices,
+            "RoiName": self.roi_name,
+            "RoiColour": list(self.roi_colour),
+            "SeriesDescription": self.series_description,
+        }
+
+
+@dataclass(frozen=True)
+class SettingRow:
+    """One line of the settings table in the README."""
+
+    name: str
+    default: Any
+    meaning: str
+
+
+def settings_table() -> list[SettingRow]:
+    """Every setting with its default as it is written in orthanc.json."""
+    defaults = Settings()
+    rows = []
+    for one in fields(Settings):
+        default = getattr(defaults, one.name)
+        default = list(default) if isinstance(default, tuple) else default
+        rows.append(SettingRow(_key(one.name), default, one.metadata["meaning"]))
+    return rows
+
+
+def read_settings(configuration: Mapping[str, Any]) -> tuple[Settings, list[str]]:
+    """Take our section out of Orthanc's configuration.
+
+    Returns the settings, with the default wherever a value is wrong, and one sentence for each
+    thing that is wrong. With any problem no job may run.
+    """
+    section = configuration.get(SECTION, {})
+    if not isinstance(section, dict):
+        return Settings(), [f"{SECTION} must be an object"]
+    by_key = {_key(one.name): one for one in fields(Settings)}
+    problems = [
+        f"{SECTION}.{key}: there is no such setting{_nearest(key, by_key)}"
+        for key in section
+        if key not in by_key
+    ]
+    values: dict[str, Any] = {}
+    for key, one in by_key.items():
+        # The default is checked too: the default interpreter may be missing.
+        value = section.get(key, getattr(Settings(), one.name))
+        problem = one.metadata["check"](value)
+        if problem:
+            problems.append(f"{SECTION}.{key}: {problem}")
+        else:
+            values[one.name] = tuple(value) if isinstance(value, list) else value
+    return Settings(**values), problems
+
+
+def interpreter_path(setting: str) -> Path:
+    """The interpreter that a value of the setting means; it need not exist."""
+    return Path(setting) if setting else CHECKOUT / ".venv" / "bin" / "python"
+
+
+def _key(name: str) -> str:
+    return "".join(word.capitalize() for word in name.split("_"))
+
+
+def _nearest(word: str, known: Any) -> str:
+    lower = {one.lower(): one for one in known}
+    close = difflib.get_close_matches(word.lower(), lower, n=1, cutoff=0.4)
+    return f"; did you mean {lower[close[0]]}?" if close else ""

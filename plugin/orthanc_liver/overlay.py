@@ -1,0 +1,97 @@
+"""The picture a person looks at first: three planes through the liver with its outline."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import torch
+from liver_unet.resample import resample
+from liver_unet.segmenter import Liver
+from liver_unet.volume import Grid, Volume
+from numpy.typing import NDArray
+from PIL import Image
+
+_WINDOW_HU = (-110.0, 240.0)
+_OUTLINE_RGB = (255, 64, 64)
+_STEP_MM = 1.0
+_GAP_PIXELS = 6
+
+
+def overlay_png(volume: Volume, liver: Liver) -> bytes:
+    """Return a PNG: axial, coronal and sagittal planes through the liver's largest sections.
+
+    Radiological convention: the patient's right on the picture's left, head up, front up.
+    """
+    low_mm, high_mm = _extent_mm(volume.grid)
+    centre_mm = _middle_mm(liver)
+    step_x, step_y, step_z = np.eye(3) * _STEP_MM
+    planes = [
+        _plane(low_mm, high_mm, centre_mm, across=2, down=step_y, right=step_x),
+        _plane(low_mm, high_mm, centre_mm, across=1, down=-step_z, right=step_x),
+        _plane(low_mm, high_mm, centre_mm, across=0, down=-step_z, right=step_y),
+    ]
+    pictures = [_picture(volume, liver, plane) for plane in planes]
+    height = max(p.shape[0] for p in pictures)
+    columns = []
+    for picture in pictures:
+        below = height - picture.shape[0]
+        columns.append(np.pad(picture, ((0, below), (0, _GAP_PIXELS), (0, 0))))
+    png = io.BytesIO()
+    Image.fromarray(np.concatenate(columns, axis=1)).save(png, "PNG", optimize=True)
+    return png.getvalue()
+
+
+def _extent_mm(grid: Grid) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    corners = np.array(np.meshgrid(*[(0.0, n - 1.0) for n in grid.shape])).reshape(3, -1).T
+    points_mm = grid.to_mm(corners)
+    return points_mm.min(axis=0), points_mm.max(axis=0)
+
+
+def _middle_mm(liver: Liver) -> NDArray[np.float64]:
+    """The point where the liver's largest sections along its array's axes meet."""
+    mask = liver.mask
+    index = [int(np.argmax(mask.sum(axis=tuple(i for i in range(3) if i != a)))) for a in range(3)]
+    return liver.grid.to_mm(np.array(index, dtype=np.float64))
+
+
+def _plane(
+    low_mm: NDArray[np.float64],
+    high_mm: NDArray[np.float64],
+    centre_mm: NDArray[np.float64],
+    *,
+    across: int,
+    down: NDArray[np.float64],
+    right: NDArray[np.float64],
+) -> Grid:
+    """A grid one slice thick, seen as a picture whose rows go down and columns go right."""
+    affine = np.eye(4)
+    affine[:3, :3] = np.column_stack([np.eye(3)[across] * _STEP_MM, down, right])
+    origin = np.where(down + right < 0, high_mm, low_mm)
+    origin[across] = centre_mm[across]
+    affine[:3, 3] = origin
+    size_mm = high_mm - low_mm
+    rows = int(size_mm @ np.abs(down) / _STEP_MM**2) + 1
+    columns = int(size_mm @ np.abs(right) / _STEP_MM**2) + 1
+    return Grid((1, rows, columns), affine)
+
+
+def _picture(volume: Volume, liver: Liver, plane: Grid) -> NDArray[np.uint8]:
+    low, high = _WINDOW_HU
+    hu = resample(torch.from_numpy(volume.hu), volume.grid, plane, fill=-1024.0)[0]
+    grey = ((hu - low) / (high - low)).clamp(0, 1).mul(255).byte().numpy()
+    inside = resample(torch.from_numpy(liver.probability), liver.grid, plane, fill=0.0)[0] > 0.5
+    outline = _outline(inside.numpy())
+    picture = np.repeat(grey[:, :, None], 3, axis=2)
+    picture[outline] = _OUTLINE_RGB
+    return picture
+
+
+def _outline(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The pixels just outside a region."""
+    grown = inside.copy()
+    grown[1:] |= inside[:-1]
+    grown[:-1] |= inside[1:]
+    grown[:, 1:] |= inside[:, :-1]
+    grown[:, :-1] |= inside[:, 1:]
+    return grown & ~inside

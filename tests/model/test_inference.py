@@ -1,0 +1,70 @@
+"""The sliding window against one pass, against MONAI's, and at the edges."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from monai.inferers.utils import sliding_window_inference
+from torch import nn
+
+from liver_unet.inference import liver_probability
+from liver_unet.network import build_network
+
+PATCH = (16, 32, 48)
+
+
+@pytest.fixture(scope="module")
+def network() -> nn.Module:
+    torch.manual_seed(3)
+    return build_network((4, 8, 8, 16, 16), classes=3).eval()
+
+
+def image(*shape: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(5)
+    return torch.rand(shape, generator=generator)
+
+
+def test_a_volume_of_one_patch_is_one_pass(network: nn.Module) -> None:
+    volume = image(*PATCH)
+    with torch.inference_mode():
+        whole = torch.softmax(network(volume[None, None]), dim=1)[0, 1]
+    torch.testing.assert_close(liver_probability(network, volume, PATCH), whole, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("shape", [(40, 50, 100), (16, 33, 97), (31, 32, 48)])
+def test_windows_are_blended_as_monai_blends_them(
+    network: nn.Module, shape: tuple[int, int, int]
+) -> None:
+    volume = image(*shape)
+
+    def liver(batch: torch.Tensor) -> torch.Tensor:
+        return torch.softmax(network(batch), dim=1)[:, 1:2]
+
+    with torch.inference_mode():
+        judged = sliding_window_inference(
+            volume[None, None], PATCH, 1, liver, overlap=0.5, mode="gaussian"
+        )
+    assert isinstance(judged, torch.Tensor)
+    ours = liver_probability(network, volume, PATCH)
+    torch.testing.assert_close(ours, judged[0, 0], atol=2e-3, rtol=0)
+
+
+def test_a_volume_smaller_than_the_patch_keeps_its_shape(network: nn.Module) -> None:
+    probability = liver_probability(network, image(5, 40, 20), PATCH)
+    assert probability.shape == (5, 40, 20)
+    assert bool((probability > 0).all())
+
+
+def test_air_holds_no_liver(network: nn.Module) -> None:
+    volume = image(16, 32, 144)
+    volume[:, :, 40:] = 0
+    probability = liver_probability(network, volume, PATCH)
+    assert float(probability[:, :, 97:].abs().max()) == 0
+    assert float(probability[:, :, :24].min()) > 0
+
+
+def test_progress_ends_at_one(network: nn.Module) -> None:
+    seen: list[float] = []
+    liver_probability(network, image(40, 50, 100), PATCH, progress=seen.append)
+    assert seen == sorted(seen)
+    assert seen[-1] == 1

@@ -1,0 +1,72 @@
+"""One object, no holes, and the truth about where the scan ends."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from liver_unet.postprocess import liver_warnings, one_liver
+from liver_unet.volume import Grid
+
+# Feet-first slices, rows to the left, columns to the back: nothing is where identity would put it.
+AFFINE = np.array(
+    [[0, 1.5, 0, -90], [0, 0, 2.0, -70], [-4.0, 0, 0, 500], [0, 0, 0, 1]], dtype=np.float64
+)
+WHOLE = Grid((30, 40, 50), AFFINE)
+
+
+def probability() -> np.ndarray:
+    field = np.full((12, 20, 30), 0.1, dtype=np.float32)
+    field[2:10, 3:15, 4:25] = 0.9
+    return field
+
+
+def test_small_objects_go_and_the_rest_stays_to_the_bit() -> None:
+    field = probability()
+    expected = field.copy()
+    field[0, 18, 28] = 0.8
+    expected[0, 18, 28] = 0
+    np.testing.assert_array_equal(one_liver(field), expected)
+
+
+def test_objects_that_touch_at_a_corner_are_one() -> None:
+    field = probability()
+    field[10, 15, 25] = 0.7
+    np.testing.assert_array_equal(one_liver(field), field)
+
+
+def test_a_hole_inside_is_closed_and_a_bay_is_not() -> None:
+    field = probability()
+    field[5, 7, 9] = 0.2
+    field[4, 3:6, 20] = 0.2
+    cleaned = one_liver(field)
+    assert cleaned[5, 7, 9] == 1
+    assert (cleaned[4, 3:6, 20] == np.float32(0.2)).all()
+
+
+@pytest.mark.parametrize(
+    ("start", "size", "end"),
+    [
+        ((0, 5, 5), (20, 20, 20), "top"),
+        ((10, 5, 5), (20, 20, 20), "bottom"),
+        ((5, 0, 5), (20, 20, 20), "right"),
+        ((5, 20, 5), (20, 20, 20), "left"),
+        ((5, 5, 0), (20, 20, 20), "front"),
+        ((5, 5, 30), (20, 20, 20), "back"),
+    ],
+)
+def test_a_cut_liver_names_the_patients_end(
+    start: tuple[int, int, int], size: tuple[int, int, int], end: str
+) -> None:
+    z, y, x = (slice(a, a + n) for a, n in zip(start, size, strict=True))
+    grid = Grid(WHOLE.shape, AFFINE * np.array([[2.5], [2.5], [2.5], [1]]))
+    mask = np.ones(size, dtype=bool)
+    assert liver_warnings(mask, (z, y, x), grid) == [
+        f"liver touches the {end} of the field of view: volume is a lower bound"
+    ]
+
+
+def test_an_unusual_volume_is_told() -> None:
+    box = (slice(5, 15), slice(5, 15), slice(5, 15))
+    (warning,) = liver_warnings(np.ones((10, 10, 10), dtype=bool), box, WHOLE)
+    assert warning.startswith("the liver measures 12 mL")

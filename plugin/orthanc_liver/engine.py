@@ -22,6 +22,7 @@ from orthanc_liver import __version__
 from orthanc_liver.dicom.rtstruct import RoiStyle
 from orthanc_liver.errors import ContoursDisagree, SeriesRefused
 from orthanc_liver.frames import PipeClosed, read_frame, write_frame
+from orthanc_liver.lifeline import end_with_the_other_side
 from orthanc_liver.pipeline import segment_series
 from orthanc_liver.weights_folder import default_weights
 
@@ -113,6 +114,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=0)
     arguments = parser.parse_args()
     os.nice(10)
+    end_with_the_other_side(sys.stdin.fileno())
     # Libraries print; the pipe is for frames alone.
     outgoing = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)

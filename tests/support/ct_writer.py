@@ -34,7 +34,7 @@ def write_ct_series(
     columns (ValueError). HU beyond the pixel format's range are clipped.
     transfer_syntax: any that pydicom itself can write, compressed ones included.
     """
-    if abs(_unit(volume.grid, 1) @ _unit(volume.grid, 2)) > 1e-6:
+    if abs(_unit(volume.grid, 1) @ _unit(volume.grid, 2)) > 1e-5:
         raise ValueError("DICOM cannot hold an image whose rows are not square to its columns")
     low, high = _STORED_RANGE[pixel_format]
     slices = []

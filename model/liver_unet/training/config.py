@@ -69,6 +69,13 @@ class TrainingConfig:
                 f"patch = {list(self.patch)}: {len(self.channels)} channels halve the patch "
                 f"{len(self.channels) - 1} times, so each side must be a multiple of {halvings}"
             )
+        # oneDNN's bf16 weight gradient of a 3x3x3 convolution over exactly two slices reads memory
+        # it has not written (torch 2.13 on CPU): now and then a gradient is no number.
+        if self.patch[0] < 3 * halvings:
+            raise TrainingRefused(
+                f"patch = {list(self.patch)}: at least {3 * halvings} slices are needed, "
+                "so that three are left in the deepest layer"
+            )
         if self.window_hu[0] >= self.window_hu[1]:
             raise TrainingRefused(
                 f"window_hu = {list(self.window_hu)}: the lower bound must come first"

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from liver_unet.errors import TrainingRefused
 from liver_unet.network import build_network, to_device
 from liver_unet.training.config import TrainingConfig
 from liver_unet.training.losses import LOSSES
@@ -69,7 +70,12 @@ class TrainingState:
         loss = self._loss(logits.float(), classes.to(self._device), known.to(self._device))
         self.optimizer.zero_grad()
         loss.backward()
-        nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        if not bool(torch.isfinite(norm)):
+            raise TrainingRefused(
+                f"step {self.step + 1} gave a gradient that is no number; the last checkpoint is "
+                "intact: start again to go on from there, with a lower learning rate if it recurs"
+            )
         self.optimizer.step()
         self.step += 1
         self._follow()

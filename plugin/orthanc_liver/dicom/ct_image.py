@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,8 +12,10 @@ from io import BytesIO
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
+from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.encaps import generate_frames
-from pydicom.pixels import get_decoder
+from pydicom.pixels.decoders.base import get_decoder
+from pydicom.tag import BaseTag
 from pydicom.uid import (
     JPEG2000,
     UID,
@@ -19,10 +23,9 @@ from pydicom.uid import (
     EnhancedCTImageStorage,
     JPEGBaseline8Bit,
     JPEGExtended12Bit,
-    JPEGLossless,
-    JPEGLosslessSV1,
-    JPEGLSLossless,
     JPEGLSNearLossless,
+    JPEGLSTransferSyntaxes,
+    JPEGTransferSyntaxes,
     LegacyConvertedEnhancedCTImageStorage,
 )
 
@@ -30,77 +33,75 @@ from orthanc_liver.dicom.geometry import ImagePlane, image_plane
 from orthanc_liver.errors import SeriesRefused
 
 AIR_HU = -1024
+_INT16 = np.iinfo(np.int16)
+_ICON = 0x00880200
 _MULTI_FRAME_CT = (EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
 _POSSIBLY_LOSSY = (JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless, JPEG2000)
-_ENDS_WITH_MARKER = (
-    JPEGBaseline8Bit,
-    JPEGExtended12Bit,
-    JPEGLossless,
-    JPEGLosslessSV1,
-    JPEGLSLossless,
-    JPEGLSNearLossless,
-)
-_END_OF_IMAGE = b"\xff\xd9"
-# Rescale types whose values are Hounsfield units; "US" (unspecified) is what some writers put there.
+_SERIES_KEYWORDS = ("PatientID", "StudyInstanceUID", "SeriesInstanceUID")
+# RescaleType of Hounsfield units; "US" (unspecified) and nothing are what some writers put there.
 _HU_TYPES = ("HU", "HU_MOD", "US", "")
 
 
 @dataclass(frozen=True, eq=False)
 class CtImage:
-    """hu: (row, column), int16 where the rescale gives integers in range, else float32.
+    """series: what must be one for all images: patient, study and series.
 
-    header: the instance without its pixels and private attributes, not yet converted.
-    padding_hu: the HU that the padding value would have had, None where no pixel was padding.
+    hu: (row, column), int16 where the rescale gives integers in range, else float32.
+    padding_hu: the highest HU that padding pixels, now air, would have had; None without padding.
+    unit: RescaleType, "" where not given.
+    header: the instance without its pixels and private attributes, values not yet converted.
     """
 
+    series: tuple[str, ...]
     plane: ImagePlane
     hu: NDArray[np.int16] | NDArray[np.float32]
     frame_of_reference_uid: str
     padding_hu: float | None
     is_lossy: bool
-    has_hu_unit: bool
+    unit: str
     header: pydicom.Dataset
 
 
-def parse_ct(file: bytes) -> pydicom.Dataset:
-    """Read one DICOM file and make sure that it is a single-frame CT image."""
-    try:
+@dataclass(frozen=True)
+class Localizer:
+    """A scout view that says so of itself; its pixels are not looked at."""
+
+    series: tuple[str, ...]
+
+
+def read_ct_image(file: bytes) -> CtImage | Localizer:
+    """Read and decode one DICOM file; raises SeriesRefused where it is no sound CT image."""
+    with _refusing_damage("One of the series' files"):
         dataset = pydicom.dcmread(BytesIO(file))
         uid = str(dataset.get("SOPInstanceUID") or "")
-        modality = str(dataset.get("Modality") or "")
-        sop_class = UID(str(dataset.get("SOPClassUID") or ""))
-    # pydicom answers damaged files with many kinds of exceptions, from KeyError to zlib.error.
-    except Exception as error:  # noqa: BLE001
+        if not re.fullmatch(r"[0-9.]{1,64}", uid):
+            raise SeriesRefused(
+                "One of the series' files has no valid SOPInstanceUID; export the series again."
+            )
+    with _refusing_damage(f"The header of instance {uid}"):
+        _check_is_ct(dataset, uid)
+        series = tuple(str(dataset.get(keyword)) for keyword in _SERIES_KEYWORDS)
+        if "LOCALIZER" in _texts(dataset, "ImageType"):
+            return Localizer(series)
+        return _decoded(dataset, uid, series)
+
+
+def _check_is_ct(dataset: pydicom.Dataset, uid: str) -> None:
+    sop_class = UID(str(dataset.get("SOPClassUID") or ""))
+    modality = str(dataset.get("Modality") or "")
+    if sop_class in _MULTI_FRAME_CT or _whole(dataset, "NumberOfFrames", 1) != 1:
         raise SeriesRefused(
-            "One of the series' files is not DICOM, or its header is damaged; "
-            "send the complete series again."
-        ) from error
-    if not uid:
-        raise SeriesRefused(
-            "One of the series' files has no SOPInstanceUID; export the series again."
-        )
-    if sop_class in _MULTI_FRAME_CT or _whole(dataset, uid, "NumberOfFrames", 1) != 1:
-        raise SeriesRefused(
-            f"Instance {uid} is a multi-frame CT ({sop_class.name}), which is not supported yet; "
-            "send the series as single-frame CT images."
+            f"Instance {uid} is a multi-frame image ({sop_class.name}), which is not supported "
+            "yet; send the series as single-frame CT images."
         )
     if modality != "CT" or sop_class != CTImageStorage:
         raise SeriesRefused(
             f"Instance {uid} is not a CT image (Modality {modality or 'empty'}, SOP class "
             f"{sop_class.name or 'empty'}); choose a series of CT images."
         )
-    return dataset
 
 
-def is_localizer(dataset: pydicom.Dataset) -> bool:
-    """Whether the image says of itself that it is a scout view."""
-    image_type = dataset.get("ImageType") or ()
-    return "LOCALIZER" in ([image_type] if isinstance(image_type, str) else image_type)
-
-
-def read_ct_image(dataset: pydicom.Dataset) -> CtImage:
-    """Decode what parse_ct accepted. Empties the dataset of its pixels."""
-    uid = str(dataset.SOPInstanceUID)
+def _decoded(dataset: pydicom.Dataset, uid: str, series: tuple[str, ...]) -> CtImage:
     plane = image_plane(
         uid,
         _numbers(dataset, uid, "ImagePositionPatient", 3),
@@ -119,73 +120,138 @@ def read_ct_image(dataset: pydicom.Dataset) -> CtImage:
             f"The pixels of instance {uid} are not in HU (RescaleType {unit}); "
             "choose a series of Hounsfield units."
         )
-    stored = _stored_values(dataset, uid)
-    padding = _padding_range(dataset, uid, stored.dtype)
-    hu, padding_hu = _hounsfield(
-        stored,
-        float(_numbers(dataset, uid, "RescaleSlope", 1)[0]),
-        float(_numbers(dataset, uid, "RescaleIntercept", 1)[0]),
-        padding,
-        uid,
+    slope, intercept = (
+        float(_numbers(dataset, uid, keyword, 1)[0])
+        for keyword in ("RescaleSlope", "RescaleIntercept")
     )
+    if slope == 0:
+        raise SeriesRefused(
+            f"RescaleSlope of instance {uid} is 0, so it has no HU; export the series again."
+        )
+    stored = _stored_values(dataset, uid)
+    padding = _padding(dataset, stored)
     return CtImage(
-        plane,
-        hu,
-        frame_of_reference_uid,
-        padding_hu,
-        _is_lossy(dataset),
-        unit != "US",
-        _without_pixels(dataset),
+        series=series,
+        plane=plane,
+        hu=_hounsfield(stored, slope, intercept, padding),
+        frame_of_reference_uid=frame_of_reference_uid,
+        padding_hu=float(stored[padding].max() * slope + intercept) if padding.any() else None,
+        is_lossy=_is_lossy(dataset),
+        unit=unit,
+        header=_header(dataset),
     )
 
 
 @contextmanager
-def _refusing_damage(uid: str, what: str) -> Iterator[None]:
+def _refusing_damage(what: str) -> Iterator[None]:
     try:
         yield
     except SeriesRefused:
         raise
-    # Decoders and value conversions fail in as many ways as files can be damaged.
-    except Exception as error:  # noqa: BLE001
+    # Readers and decoders fail in as many ways as files can be damaged, from KeyError to
+    # zlib.error, and their messages quote values, which may be the patient's.
+    except Exception:  # noqa: BLE001
         raise SeriesRefused(
-            f"{what} of instance {uid} is damaged or cannot be decoded; send the series again."
-        ) from error
+            f"{what} is damaged or cannot be decoded; send the complete series again."
+        ) from None
+
+
+def _texts(dataset: pydicom.Dataset, keyword: str) -> tuple[str, ...]:
+    value = dataset.get(keyword) or ()
+    return (value,) if isinstance(value, str) else tuple(str(part) for part in value)
+
+
+def _whole(dataset: pydicom.Dataset, keyword: str, default: int = 0) -> int:
+    return int(dataset.get(keyword) or default)
 
 
 def _numbers(dataset: pydicom.Dataset, uid: str, keyword: str, count: int) -> NDArray[np.float64]:
     """Return an attribute's finite numbers, or refuse the series for want of them."""
-    with _refusing_damage(uid, keyword):
+    with _refusing_damage(f"{keyword} of instance {uid}"):
         value = dataset.get(keyword)
         values = np.atleast_1d(np.array([] if value is None else value, dtype=np.float64))
     if values.shape != (count,) or not np.isfinite(values).all():
-        problem = "is missing" if values.size == 0 else f"does not hold {count} finite numbers"
+        wanted = "a finite number" if count == 1 else f"{count} finite numbers"
+        problem = "is missing" if values.size == 0 else f"does not hold {wanted}"
         raise SeriesRefused(
             f"{keyword} of instance {uid} {problem}; export the series again from its source."
         )
     return values
 
 
-def _whole(dataset: pydicom.Dataset, uid: str, keyword: str, default: int = 0) -> int:
-    with _refusing_damage(uid, keyword):
-        return int(dataset.get(keyword) or default)
-
-
 def _stored_values(dataset: pydicom.Dataset, uid: str) -> NDArray[np.integer]:
     """Decode the pixels as they are stored, before any rescale."""
     if not dataset.get("PixelData"):
         raise SeriesRefused(f"Instance {uid} holds no pixel data; send the complete series again.")
-    rows, columns = (_whole(dataset, uid, name) for name in ("Rows", "Columns"))
+    rows, columns = (_whole(dataset, name) for name in ("Rows", "Columns"))
     syntax = dataset.file_meta.TransferSyntaxUID
-    with _refusing_damage(uid, f"The pixel data ({syntax.name})"):
-        if syntax.is_encapsulated:
-            _check_frame(dataset.PixelData, syntax)
-        else:
-            expected = rows * columns * int(dataset.BitsAllocated) // 8
-            _check_length(len(dataset.PixelData), expected + expected % 2)
-        stored = get_decoder(syntax).as_array(dataset, index=0, raw=True)[0]
+    # libjpeg fills in what a damaged frame lacks without a word; CharLS does not.
+    plugin = "pyjpegls" if syntax in JPEGLSTransferSyntaxes else ""
+    with _refusing_damage(f"The pixel data of instance {uid}"), warnings.catch_warnings():
+        # A decoder that warns has found more or other bytes than the attributes promise.
+        warnings.simplefilter("error", UserWarning)
+        if syntax in (*JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes):
+            _check_jpeg_is_complete(dataset.PixelData)
+        stored = get_decoder(syntax).as_array(dataset, index=0, raw=True, decoding_plugin=plugin)[0]
     if stored.shape != (rows, columns) or stored.dtype.kind not in "iu":
         raise SeriesRefused(
-            f"The pixels of instance {uid} are not one grey {rows} x {columns} image; "
+            f"The pixels of instance {uid} are not one grey image of {rows} x {columns}; "
             "choose a series of CT images."
         )
     return stored
+
+
+def _check_jpeg_is_complete(pixel_data: bytes) -> None:
+    frame = next(generate_frames(pixel_data, number_of_frames=1))
+    if not frame.rstrip(b"\0").endswith(b"\xff\xd9"):
+        raise ValueError("no end-of-image marker")
+
+
+def _padding(dataset: pydicom.Dataset, stored: NDArray[np.integer]) -> NDArray[np.bool_]:
+    """Return where the scanner did not measure: PixelPaddingValue, to PixelPaddingRangeLimit."""
+    if dataset.get("PixelPaddingValue") is None:
+        return np.zeros(stored.shape, dtype=bool)
+    first = _stored_value(dataset, "PixelPaddingValue", stored.dtype)
+    limit = first
+    if dataset.get("PixelPaddingRangeLimit") is not None:
+        limit = _stored_value(dataset, "PixelPaddingRangeLimit", stored.dtype)
+    return np.asarray((stored >= min(first, limit)) & (stored <= max(first, limit)))
+
+
+def _stored_value(dataset: pydicom.Dataset, keyword: str, dtype: np.dtype[np.integer]) -> int:
+    """Return an attribute as a pixel would hold it: writers often give -2000 as unsigned 63536."""
+    bits = 8 * dtype.itemsize
+    value = _whole(dataset, keyword) % (1 << bits)
+    return value - (1 << bits) if dtype.kind == "i" and value >= 1 << (bits - 1) else value
+
+
+def _hounsfield(
+    stored: NDArray[np.integer], slope: float, intercept: float, padding: NDArray[np.bool_]
+) -> NDArray[np.int16] | NDArray[np.float32]:
+    if slope.is_integer() and intercept.is_integer():
+        hu = stored.astype(np.int64) * int(slope) + int(intercept)
+        hu[padding] = AIR_HU
+        if _INT16.min <= hu.min() and hu.max() <= _INT16.max:
+            return hu.astype(np.int16)
+    exact = stored.astype(np.float64) * slope + intercept
+    exact[padding] = AIR_HU
+    return exact.astype(np.float32)
+
+
+def _is_lossy(dataset: pydicom.Dataset) -> bool:
+    """Whether compression has changed, or may have changed, the HU."""
+    says = str(dataset.get("LossyImageCompression") or "")
+    return says == "01" or (not says and dataset.file_meta.TransferSyntaxUID in _POSSIBLY_LOSSY)
+
+
+def _header(dataset: pydicom.Dataset) -> pydicom.Dataset:
+    """Copy what is small and not about this one image's pixels; the file's bytes can then go."""
+    kept: dict[BaseTag, DataElement | RawDataElement] = {
+        tag: dataset.get_item(tag)
+        for tag in dataset.keys()  # noqa: SIM118 - iterating a dataset converts its values
+        if not (tag.is_private or tag.group == 0x0028 or tag.group >= 0x5000 or tag == _ICON)
+    }
+    header = pydicom.Dataset(kept)
+    implicit_vr, little_endian = dataset.original_encoding
+    header.set_original_encoding(implicit_vr, little_endian, dataset.original_character_set)
+    return header

@@ -5,12 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
 from typing import Any
 
 from orthanc_liver.host.jobs import UNFINISHED, WAITING, Event, Job, NotAllowed, Outcome, State
 from orthanc_liver.host.orthanc_api import Series
-from orthanc_liver.host.records import ServerState
+from orthanc_liver.host.records import Ledger, ServerState
 
 _STORING = "store"
 
@@ -18,32 +17,27 @@ _STORING = "store"
 class JobQueue:
     """Shared by Orthanc's threads, the worker and the reader of the change log.
 
-    keep: called with what must outlive a restart, before any call here returns that changed it.
+    What must outlive a restart is in the ledger before a call returns that changed it.
     """
 
-    def __init__(self, jobs_kept: int, keep: Callable[[ServerState], None]) -> None:
+    def __init__(self, jobs_kept: int, ledger: Ledger) -> None:
         self._jobs: dict[str, Job] = {}
         self._not_before_s: dict[str, float] = {}  # by job, on the monotonic clock
-        self._seq: int | None = None
+        self._seq = 0
         self._jobs_kept = jobs_kept
-        self._keep = keep
+        self._ledger = ledger
         self._changed = threading.Condition(threading.RLock())
         self._closed = False
 
-    def restore(self, state: ServerState, finished: list[Job]) -> None:
+    def restore(self, state: ServerState) -> None:
         """Take up what was kept; what ran when Orthanc stopped is pending again."""
         with self._changed:
             self._seq = state.seq
-            for job in [*finished, *state.unfinished]:
+            for job in [*state.finished, *state.unfinished]:
                 if job.state in UNFINISHED:
                     job.state, job.attempt = State.PENDING, 0
                 self._jobs.setdefault(job.id, job)
             self._persist()
-
-    @property
-    def seq(self) -> int | None:
-        """How far Orthanc's change log is done with for good."""
-        return self._seq
 
     def advance(self, seq: int) -> None:
         """Everything in the change log up to seq is done with."""
@@ -61,7 +55,9 @@ class JobQueue:
                 if job.series == series.id and (
                     job.state in WAITING or (job.state is State.RUNNING and same_source)
                 ):
-                    job.force = job.force or force
+                    if force and not job.force:
+                        job.force = True
+                        self._persist()
                     return job
             job = Job(series.id, series.study, series.source_key, force, priority)
             self._jobs[job.id] = job
@@ -169,6 +165,8 @@ class JobQueue:
             job.apply(event)
             job.outcome, job.reason = outcome, reason
             self._not_before_s[job.id] = time.monotonic() + wait_s
+            if job.state not in UNFINISHED:
+                self._ledger.record(job)  # first, so that the job is never in neither place
             self._persist()
 
     def _next(self) -> Job | None:
@@ -189,11 +187,10 @@ class JobQueue:
         return max(min(times_s) - time.monotonic(), 0.0) if times_s else None
 
     def _persist(self) -> None:
+        unfinished = [job for job in self._jobs.values() if job.state in UNFINISHED]
         finished = [job for job in self._jobs.values() if job.state not in UNFINISHED]
-        for job in finished[: max(len(finished) - self._jobs_kept, 0)]:
+        for job in finished[: -self._jobs_kept]:
             del self._jobs[job.id]
             self._not_before_s.pop(job.id, None)
-        unfinished = [job for job in self._jobs.values() if job.state in UNFINISHED]
-        kept = {j.id: j.series for j in self._jobs.values() if j.state not in UNFINISHED}
-        self._keep(ServerState(self._seq, unfinished, kept))
+        self._ledger.keep(ServerState(self._seq, unfinished, finished[-self._jobs_kept :]))
         self._changed.notify_all()

@@ -68,7 +68,7 @@ WAITING = frozenset({State.PENDING, State.RETRY})
 _ERROR_CODES = {
     Outcome.SEGMENTED: 0,
     Outcome.NO_LIVER: 0,
-    Outcome.REFUSED: 8,  # bad parameter type
+    Outcome.REFUSED: 15,  # bad file format
     Outcome.FAILED: -1,  # internal error
     Outcome.CANCELLED: 37,  # canceled job
 }
@@ -211,4 +211,5 @@ def _text(time: datetime) -> str:
 
 
 def _time(text: str) -> datetime:
-    return datetime.strptime(text, "%Y%m%dT%H%M%S.%f").replace(tzinfo=UTC)
+    # Not strptime: after /tools/reset, which starts Python anew in the same process, it fails.
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)

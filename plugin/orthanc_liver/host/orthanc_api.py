@@ -23,6 +23,7 @@ class RestOutput(Protocol):
     """Where the answer to a REST call goes."""
 
     def AnswerBuffer(self, answer: bytes | str, mimeType: str) -> None: ...
+    def SendMethodNotAllowed(self, allowedMethods: str) -> None: ...
     def SetHttpHeader(self, key: str, value: str) -> None: ...
 
     # Three arguments in plugin 4.0, two from 4.2 on.
@@ -106,7 +107,7 @@ class Orthanc:
 
     def get_bytes(self, path: str) -> bytes:
         """The raw answer at a path of the REST API."""
-        return self._call(self._module.RestApiGet, path)
+        return bytes(self._call(self._module.RestApiGet, path))
 
     def post(self, path: str, body: bytes) -> Any:
         """The JSON that Orthanc answers to a POST."""
@@ -122,7 +123,7 @@ class Orthanc:
 
     def dicom_file(self, instance: str) -> bytes:
         """The DICOM file of an instance."""
-        return self._call(self._module.GetDicomForInstance, instance)
+        return bytes(self._call(self._module.GetDicomForInstance, instance))
 
     def series(self, series_id: str) -> Series:
         """What the index tells of a series; Missing where there is none."""
@@ -134,8 +135,16 @@ class Orthanc:
             instances=tuple(series["Instances"]),
             tags=study["MainDicomTags"] | series["MainDicomTags"],
             is_stable=series["IsStable"],
-            last_update=_utc(series["LastUpdate"]),
+            last_update=_utc(series.get("LastUpdate", "19700101T000000")),
         )
+
+    def has_instance(self, instance: str) -> bool:
+        """Whether Orthanc holds the instance."""
+        try:
+            self.get(f"/instances/{instance}")
+        except Missing:
+            return False
+        return True
 
     def property(self, number: int) -> str:
         """The text kept under a number in Orthanc's database, empty where there is none."""
@@ -181,4 +190,4 @@ def answer_error(output: RestOutput, status: int, answer: Mapping[str, Any]) -> 
 
 
 def _utc(text: str) -> datetime:
-    return datetime.strptime(text, "%Y%m%dT%H%M%S").replace(tzinfo=UTC)
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)

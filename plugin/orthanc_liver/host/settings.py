@@ -17,13 +17,40 @@ CHECKOUT = Path(__file__).resolve().parents[3]
 
 # What Orthanc indexes by default of a series and its study, and so can be filtered on.
 MAIN_TAGS = frozenset(
-    "AccessionNumber AcquisitionDeviceProcessingDescription BodyPartExamined "
-    "CardiacNumberOfImages ContrastBolusAgent ImageOrientationPatient ImagesInAcquisition "
-    "InstitutionName Manufacturer Modality NumberOfSlices NumberOfTemporalPositions "
-    "NumberOfTimeSlices OperatorsName PerformedProcedureStepDescription ProtocolName "
-    "ReferringPhysicianName RequestedProcedureDescription RequestingPhysician SequenceName "
-    "SeriesDate SeriesDescription SeriesInstanceUID SeriesNumber SeriesTime SeriesType "
-    "StationName StudyDate StudyDescription StudyID StudyInstanceUID StudyTime".split()
+    {
+        "AccessionNumber",
+        "AcquisitionDeviceProcessingDescription",
+        "BodyPartExamined",
+        "CardiacNumberOfImages",
+        "ContrastBolusAgent",
+        "ImageOrientationPatient",
+        "ImagesInAcquisition",
+        "InstitutionName",
+        "Manufacturer",
+        "Modality",
+        "NumberOfSlices",
+        "NumberOfTemporalPositions",
+        "NumberOfTimeSlices",
+        "OperatorsName",
+        "PerformedProcedureStepDescription",
+        "ProtocolName",
+        "ReferringPhysicianName",
+        "RequestedProcedureDescription",
+        "RequestingPhysician",
+        "SequenceName",
+        "SeriesDate",
+        "SeriesDescription",
+        "SeriesInstanceUID",
+        "SeriesNumber",
+        "SeriesTime",
+        "SeriesType",
+        "StationName",
+        "StudyDate",
+        "StudyDescription",
+        "StudyID",
+        "StudyInstanceUID",
+        "StudyTime",
+    }
 )
 
 Check = Callable[[Any], str | None]
@@ -45,8 +72,9 @@ def _whole_number(low: int, high: int) -> Check:
 def _text(max_length: int) -> Check:
     def check(value: Any) -> str | None:
         if isinstance(value, str) and value.strip() and len(value) <= max_length:
-            return None if "\\" not in value else "must not contain a backslash (DICOM forbids it)"
-        return f"must be a text of 1 to {max_length} characters"
+            if value.isprintable() and "\\" not in value:
+                return None
+        return f"must be a text of 1 to {max_length} characters on one line without a backslash"
 
     return check
 
@@ -58,9 +86,9 @@ def _device(value: Any) -> str | None:
 
 
 def _colour(value: Any) -> str | None:
-    if isinstance(value, list | tuple) and len(value) == 3:
-        if all(_whole_number(0, 255)(channel) is None for channel in value):
-            return None
+    is_byte = _whole_number(0, 255)
+    if isinstance(value, list | tuple) and [is_byte(one) for one in value] == [None] * 3:
+        return None
     return "must be three whole numbers from 0 to 255: red, green, blue"
 
 
@@ -127,7 +155,7 @@ class Settings:
     )
     roi_name: str = _setting("Liver", "The name of the ROI in the RTSTRUCT.", _text(64))
     roi_colour: tuple[int, int, int] = _setting(
-        (255, 160, 0), "The colour of the ROI: red, green, blue.", _colour
+        (221, 130, 101), "The colour of the ROI: red, green, blue.", _colour
     )
     series_description: str = _setting(
         "Liver (automatic, for review)", "The series description of the RTSTRUCT.", _text(64)
@@ -139,7 +167,7 @@ class Settings:
         3600, "After this time a job is stopped and counts as failed.", _whole_number(1, 604_800)
     )
     jobs_kept: int = _setting(
-        200, "How many finished jobs GET /liver/jobs remembers.", _whole_number(0, 10_000)
+        200, "How many finished jobs GET /liver/jobs remembers.", _whole_number(1, 10_000)
     )
 
     @property

@@ -1,0 +1,349 @@
+"""From contours to the RT Structure Set that goes back beside the CT."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from io import BytesIO
+
+import numpy as np
+from pydicom.datadict import tag_for_keyword
+from pydicom.dataelem import DataElement
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.sr.codedict import codes
+from pydicom.sr.coding import Code
+from pydicom.uid import (
+    UID,
+    CTImageStorage,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    RTStructureSetStorage,
+)
+
+from orthanc_liver.dicom.contours import DECIMALS_MM, Contour
+from orthanc_liver.dicom.ct_series import CtSeries
+from orthanc_liver.errors import SeriesRefused
+
+_SOFTWARE = "orthanc-liver"
+_IMPLEMENTATION_UID = UID("2.25.141434931519494872490792050208018830546")
+_NOTE = "For review by a physician; not a medical device."
+_ROI_NUMBER = 1
+# Detached Study Management: long retired, and still what a reference to a study is written with.
+_STUDY_SOP_CLASS = UID("1.2.840.10008.3.1.2.3.1")
+# Explicit VR keeps 16 bits for the length of a DS value.
+_LONGEST_EXPLICIT_DS = 65534
+
+# An RTSTRUCT lives in the CT's study and must repeat these as the CT has them, besides all
+# patient and clinical trial attributes (groups 0010 and 0012).
+_STUDY_KEYWORDS = (
+    "StudyInstanceUID",
+    "StudyDate",
+    "StudyTime",
+    "StudyID",
+    "StudyDescription",
+    "AccessionNumber",
+    "IssuerOfAccessionNumberSequence",
+    "ReferringPhysicianName",
+    "ReferringPhysicianIdentificationSequence",
+    "ConsultingPhysicianName",
+    "ConsultingPhysicianIdentificationSequence",
+    "PhysiciansOfRecord",
+    "PhysiciansOfRecordIdentificationSequence",
+    "NameOfPhysiciansReadingStudy",
+    "PhysiciansReadingStudyIdentificationSequence",
+    "RequestingService",
+    "RequestingServiceCodeSequence",
+    "ProcedureCodeSequence",
+    "ReferencedStudySequence",
+    "AdmittingDiagnosesDescription",
+    "AdmittingDiagnosesCodeSequence",
+    "AdmissionID",
+    "IssuerOfAdmissionIDSequence",
+    "FrameOfReferenceUID",
+    "PositionReferenceIndicator",
+)
+_NOT_OF_THE_STUDY = ("ClinicalTrialSeriesID", "ClinicalTrialSeriesDescription")
+# Type 2: present, and empty where nobody knows.
+_MAY_BE_EMPTY = (
+    "PatientName",
+    "PatientID",
+    "PatientBirthDate",
+    "PatientSex",
+    "StudyDate",
+    "StudyTime",
+    "StudyID",
+    "AccessionNumber",
+    "ReferringPhysicianName",
+    "PositionReferenceIndicator",
+)
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What made the contours."""
+
+    software_version: str
+    model_name: str
+    model_sha256: str
+
+
+@dataclass(frozen=True)
+class RoiStyle:
+    """The output settings: how the result presents itself. colour: red, green, blue, 0..255.
+
+    Raises ValueError where DICOM cannot hold them.
+    """
+
+    name: str = "Liver"
+    colour: tuple[int, int, int] = (221, 130, 101)
+    series_description: str = "Liver (automatic, for review)"
+
+    def __post_init__(self) -> None:
+        for what, text in (
+            ("ROI name", self.name),
+            ("series description", self.series_description),
+        ):
+            if not 1 <= len(text.strip()) <= len(text) <= 64 or not _is_one_line(text):
+                raise ValueError(
+                    f"The {what} must be 1 to 64 characters on one line without a backslash."
+                )
+        if len(self.colour) != 3 or not all(0 <= part <= 255 for part in self.colour):
+            raise ValueError("The ROI colour must be three numbers from 0 to 255.")
+
+
+def build_rtstruct(
+    series: CtSeries,
+    contours: Sequence[Contour],
+    provenance: Provenance,
+    style: RoiStyle,
+    created: datetime,
+) -> Dataset:
+    """Build the RTSTRUCT: one ROI, every contour tied to the instance it lies on.
+
+    UIDs come from sources, provenance, style and contours, never from created: the same input
+    gives the same object. ContourData is the text to be written, not numbers.
+    Raises SeriesRefused where the CT lacks UIDs to refer to.
+    """
+    contour_data = [_contour_data(contour) for contour in contours]
+    fingerprint = _fingerprint(series, contours, contour_data, provenance, style)
+    dataset = Dataset()
+    _copy_patient_and_study(dataset, series.header)
+    if not all(t.isascii() for t in (style.name, style.series_description, provenance.model_name)):
+        dataset.SpecificCharacterSet = "ISO_IR 192"  # the CT's own may not have these letters
+    _add_series(dataset, style, created, _uid(fingerprint, "series"))
+    _add_equipment(dataset, provenance, created)
+    _add_structure_set(dataset, provenance, style, created, _uid(fingerprint, "instance"))
+    dataset.ReferencedFrameOfReferenceSequence = [_referenced_frame(series)]
+    dataset.StructureSetROISequence = [_roi(series, provenance, style)]
+    dataset.ROIContourSequence = [_roi_contour(series, contours, contour_data, style)]
+    dataset.RTROIObservationsSequence = [_observation()]
+    longest = max((len(text) for text in contour_data), default=0)
+    dataset.file_meta = _file_meta(dataset, fits_explicit=longest <= _LONGEST_EXPLICIT_DS)
+    return dataset
+
+
+def to_bytes(dataset: Dataset) -> bytes:
+    """Return the DICOM file, preamble and all."""
+    buffer = BytesIO()
+    dataset.save_as(buffer, enforce_file_format=True)
+    return buffer.getvalue()
+
+
+def _is_one_line(text: str) -> bool:
+    return text.isprintable() and "\\" not in text
+
+
+def _contour_data(contour: Contour) -> str:
+    """Return x\\y\\z\\x\\... in the shortest digits that tell the rounded coordinates."""
+    rounded = np.round(contour.points_mm, DECIMALS_MM) + 0.0
+    return "\\".join(map(repr, rounded.ravel().tolist()))
+
+
+def _fingerprint(
+    series: CtSeries,
+    contours: Sequence[Contour],
+    contour_data: Sequence[str],
+    provenance: Provenance,
+    style: RoiStyle,
+) -> str:
+    """Return a hash of all that makes one result differ from another; dates do not."""
+    slices = [contour.slice_index for contour in contours]
+    parts = [series.sop_instance_uids, asdict(provenance), asdict(style), slices, contour_data]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def _uid(fingerprint: str, role: str) -> UID:
+    digest = hashlib.sha256(f"{role} {fingerprint}".encode()).digest()
+    # Version 5 marks a UUID as made from a name, as this one is.
+    return UID(f"2.25.{uuid.UUID(bytes=digest[:16], version=5).int}")
+
+
+def _copy_patient_and_study(dataset: Dataset, header: Dataset) -> None:
+    """Copy element by element: a value that breaks DICOM's rules passes as the CT has it."""
+    study = {tag_for_keyword(keyword) for keyword in _STUDY_KEYWORDS}
+    series = {tag_for_keyword(keyword) for keyword in _NOT_OF_THE_STUDY}
+    for element in header:
+        belongs = element.tag in study or element.tag.group in (0x0010, 0x0012)
+        if (belongs and element.tag not in series) or element.keyword == "SpecificCharacterSet":
+            dataset.add(deepcopy(element))
+    for keyword in _MAY_BE_EMPTY:
+        if keyword not in dataset:
+            setattr(dataset, keyword, "")
+    for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID"):
+        if not header.get(keyword):
+            raise SeriesRefused(
+                f"The CT has no {keyword}, so no structure set can refer to it; "
+                "export the series again from its source."
+            )
+
+
+def _add_series(dataset: Dataset, style: RoiStyle, created: datetime, uid: UID) -> None:
+    dataset.Modality = "RTSTRUCT"
+    dataset.SeriesInstanceUID = uid
+    dataset.SeriesNumber = None
+    dataset.SeriesDescription = style.series_description
+    dataset.SeriesDate, dataset.SeriesTime = _date_and_time(created)
+    dataset.OperatorsName = ""
+
+
+def _add_equipment(dataset: Dataset, provenance: Provenance, created: datetime) -> None:
+    dataset.Manufacturer = _SOFTWARE
+    dataset.ManufacturerModelName = _SOFTWARE
+    dataset.SoftwareVersions = _versions(provenance)
+    # Said twice, because whoever edits the contours later puts itself in the equipment's place.
+    ours = Dataset()
+    ours.PurposeOfReferenceCodeSequence = [_code(codes.DCM.ProcessingEquipment)]
+    ours.Manufacturer = _SOFTWARE
+    ours.ManufacturerModelName = _SOFTWARE
+    ours.SoftwareVersions = _versions(provenance)
+    ours.ContributionDateTime = created.strftime("%Y%m%d%H%M%S")
+    ours.ContributionDescription = f"Outlined the liver. {_NOTE}"
+    dataset.ContributingEquipmentSequence = [ours]
+
+
+def _versions(provenance: Provenance) -> list[str]:
+    return [provenance.software_version, provenance.model_sha256, _short(provenance.model_name)]
+
+
+def _short(text: str) -> str:
+    """Cut a name to DICOM's 64 characters; the structure set's description holds all of it."""
+    return text.replace("\\", "/")[:64]
+
+
+def _add_structure_set(
+    dataset: Dataset, provenance: Provenance, style: RoiStyle, created: datetime, uid: UID
+) -> None:
+    dataset.SOPClassUID = RTStructureSetStorage
+    dataset.SOPInstanceUID = uid
+    dataset.InstanceCreationDate, dataset.InstanceCreationTime = _date_and_time(created)
+    dataset.InstanceNumber = 1
+    dataset.StructureSetLabel = f"{style.name[:11].rstrip()} auto"  # at most 16 characters
+    dataset.StructureSetName = style.name
+    dataset.StructureSetDescription = (
+        f"Outlined by {_SOFTWARE} {provenance.software_version} with the model "
+        f"{provenance.model_name[:256]} (sha256 {provenance.model_sha256}). {_NOTE}"
+    )
+    dataset.StructureSetDate, dataset.StructureSetTime = _date_and_time(created)
+    dataset.ApprovalStatus = "UNAPPROVED"
+
+
+def _date_and_time(created: datetime) -> tuple[str, str]:
+    return created.strftime("%Y%m%d"), created.strftime("%H%M%S")
+
+
+def _referenced_frame(series: CtSeries) -> Dataset:
+    ct_series = Dataset()
+    ct_series.SeriesInstanceUID = series.header.SeriesInstanceUID
+    ct_series.ContourImageSequence = [_image(uid) for uid in series.sop_instance_uids]
+    study = Dataset()
+    study.ReferencedSOPClassUID = _STUDY_SOP_CLASS
+    study.ReferencedSOPInstanceUID = series.header.StudyInstanceUID
+    study.RTReferencedSeriesSequence = [ct_series]
+    frame = Dataset()
+    frame.FrameOfReferenceUID = series.header.FrameOfReferenceUID
+    frame.RTReferencedStudySequence = [study]
+    return frame
+
+
+def _image(sop_instance_uid: str) -> Dataset:
+    image = Dataset()
+    image.ReferencedSOPClassUID = CTImageStorage
+    image.ReferencedSOPInstanceUID = sop_instance_uid
+    return image
+
+
+def _roi(series: CtSeries, provenance: Provenance, style: RoiStyle) -> Dataset:
+    algorithm = Dataset()
+    algorithm.AlgorithmFamilyCodeSequence = [_code(codes.DCM.ArtificialIntelligence)]
+    algorithm.AlgorithmName = _short(provenance.model_name)
+    algorithm.AlgorithmVersion = provenance.model_sha256
+    algorithm.AlgorithmSource = _SOFTWARE
+    roi = Dataset()
+    roi.ROINumber = _ROI_NUMBER
+    roi.ReferencedFrameOfReferenceUID = series.header.FrameOfReferenceUID
+    roi.ROIName = style.name
+    roi.ROIDescription = _NOTE
+    roi.ROIGenerationAlgorithm = "AUTOMATIC"
+    roi.ROIGenerationDescription = _short(
+        f"{_SOFTWARE} {provenance.software_version}, model {provenance.model_sha256[:12]}"
+    )
+    roi.ROIDerivationAlgorithmIdentificationSequence = [algorithm]
+    return roi
+
+
+def _roi_contour(
+    series: CtSeries, contours: Sequence[Contour], contour_data: Sequence[str], style: RoiStyle
+) -> Dataset:
+    roi_contour = Dataset()
+    roi_contour.ROIDisplayColor = list(style.colour)
+    roi_contour.ReferencedROINumber = _ROI_NUMBER
+    roi_contour.ContourSequence = [
+        _contour_item(number, contour, text, series.sop_instance_uids[contour.slice_index])
+        for number, (contour, text) in enumerate(zip(contours, contour_data, strict=True), start=1)
+    ]
+    return roi_contour
+
+
+def _contour_item(number: int, contour: Contour, text: str, sop_instance_uid: str) -> Dataset:
+    item = Dataset()
+    item.ContourNumber = number
+    item.ContourImageSequence = [_image(sop_instance_uid)]
+    item.ContourGeometricType = "CLOSED_PLANAR"
+    item.NumberOfContourPoints = len(contour.points_mm)
+    # A pydicom number per coordinate would take seconds for a liver; text is written as it is.
+    item.add(DataElement("ContourData", "DS", text, already_converted=True))
+    return item
+
+
+def _observation() -> Dataset:
+    observation = Dataset()
+    observation.ObservationNumber = 1
+    observation.ReferencedROINumber = _ROI_NUMBER
+    observation.RTROIIdentificationCodeSequence = [_code(codes.SCT.Liver)]
+    observation.RTROIInterpretedType = "ORGAN"
+    observation.ROIInterpreter = ""
+    return observation
+
+
+def _code(code: Code) -> Dataset:
+    item = Dataset()
+    item.CodeValue = code.value
+    item.CodingSchemeDesignator = code.scheme_designator
+    item.CodeMeaning = code.meaning
+    return item
+
+
+def _file_meta(dataset: Dataset, *, fits_explicit: bool) -> FileMetaDataset:
+    """Explicit VR, unless a contour is too long for it: written so, it would lose its VR."""
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = dataset.SOPClassUID
+    meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian if fits_explicit else ImplicitVRLittleEndian
+    meta.ImplementationClassUID = _IMPLEMENTATION_UID
+    meta.ImplementationVersionName = "ORTHANC_LIVER"
+    return meta

@@ -1,0 +1,157 @@
+"""Puts the parts together inside Orthanc."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any
+
+from orthanc_liver import __version__
+from orthanc_liver.host.admission import why_not
+from orthanc_liver.host.arrivals import Arrivals, end_of_log
+from orthanc_liver.host.job_queue import JobQueue
+from orthanc_liver.host.jobs import Job
+from orthanc_liver.host.orthanc_api import Orthanc, OrthancModule, Series
+from orthanc_liver.host.records import Ledger, Record, StateUnreadable
+from orthanc_liver.host.routes import HttpError, Routes
+from orthanc_liver.host.settings import read_settings
+from orthanc_liver.host.worker import Worker
+
+OnChange = Callable[[int, int, str], None]
+
+_ORTHANCS_STABLE_AGE_S = 60
+_START_TIMEOUT_S = 10.0
+# Orthanc waits for us as long, and no longer.
+_STOP_TIMEOUT_S = 10.0
+
+
+def register(module: OrthancModule, also: OnChange | None = None) -> None:
+    """Add orthanc-liver to the Orthanc that imported the calling script; never raises.
+
+    also: your own callback for Orthanc's changes. Orthanc takes only one from all of Python, so
+    ours calls yours with the same arguments.
+    """
+    try:
+        plugin = Plugin(module)
+        routes = Routes(plugin)
+        module.RegisterRestCallback("/liver/(.*)", routes.answer)
+    except Exception as error:  # noqa: BLE001 any exception here would stop Orthanc
+        module.LogError(f"orthanc-liver is not available: {type(error).__name__}: {error}")
+        if also:
+            module.RegisterOnChangeCallback(also)
+        return
+
+    def on_change(change: int, level: int, resource: str) -> None:
+        try:
+            plugin.on_change(change)
+        finally:
+            if also:
+                also(change, level, resource)
+
+    module.RegisterOnChangeCallback(on_change)
+
+
+class Plugin:
+    """The plugin in one running Orthanc. Nothing runs before Orthanc says that it has started."""
+
+    def __init__(self, module: OrthancModule) -> None:
+        configuration = json.loads(module.GetConfiguration())
+        self._changes = module.ChangeType
+        self._started = threading.Event()
+        self.orthanc = Orthanc(module)
+        self.settings, self._problems = read_settings(configuration)
+        if configuration.get("CheckRevisions"):
+            self._problems.append(
+                "CheckRevisions must be false: with it a plugin cannot keep its notes in Orthanc"
+            )
+        stable_age_s = float(configuration.get("StableAge", _ORTHANCS_STABLE_AGE_S))
+        self._ledger = Ledger(self.orthanc)
+        self.queue = JobQueue(self.settings.jobs_kept, self._ledger)
+        self._worker = Worker(self.orthanc, self.queue, self.settings, stable_age_s)
+        self._arrivals = Arrivals(
+            self.orthanc, self.queue, self._ledger, self.settings, stable_age_s
+        )
+
+    def on_change(self, change: int) -> None:
+        """Orthanc's changes: only noted here, worked on elsewhere."""
+        if change == self._changes.ORTHANC_STARTED:
+            self._start()
+        elif change == self._changes.ORTHANC_STOPPED:
+            self._stop()
+        elif change == self._changes.STABLE_SERIES:
+            self._arrivals.wake()
+
+    def wait_until_started(self) -> bool:
+        """Orthanc answers HTTP a moment before it says that it has started; wait that moment."""
+        return self._started.wait(_START_TIMEOUT_S)
+
+    def status(self) -> dict[str, Any]:
+        """The answer to GET /liver/status."""
+        return {
+            "Version": __version__,
+            **self._worker.status(),
+            "Automatic": self.settings.automatic and not self._problems,
+            "Queue": self.queue.count(),
+            "SettingsProblems": self._problems,
+        }
+
+    def segment_series(self, series_id: str, *, force: bool) -> Job:
+        """Somebody asks for a series; Missing or HttpError where it cannot be had."""
+        self._refuse_unless_running()
+        series = self.orthanc.series(series_id)
+        refusal = why_not(series, self.settings)
+        if refusal:
+            raise HttpError(HTTPStatus.BAD_REQUEST, refusal)
+        record = None if force else self._ledger.read_record(series_id)
+        if record and self._would_bring_nothing_new(record, series):
+            self.queue.adopt(record.job)
+            return record.job
+        return self.queue.submit(series, force=force)
+
+    def segment_study(self, study_id: str, *, force: bool) -> list[Job]:
+        """Somebody asks for every series of a study that the settings admit."""
+        self._refuse_unless_running()
+        study = self.orthanc.get(f"/studies/{study_id}")
+        admitted = [
+            series_id
+            for series_id in study["Series"]
+            if why_not(self.orthanc.series(series_id), self.settings) is None
+        ]
+        return [self.segment_series(series_id, force=force) for series_id in admitted]
+
+    def cancel(self, job_id: str) -> None:
+        """End a job, and the inference process where it works on that job."""
+        self._worker.interrupt(self.queue.cancel(job_id))
+
+    def _would_bring_nothing_new(self, record: Record, series: Series) -> bool:
+        if not record.settles(series.source_key, self._worker.model_sha256):
+            return False
+        return record.job.result is None or self.orthanc.has_instance(record.job.result["Instance"])
+
+    def _refuse_unless_running(self) -> None:
+        if self._problems:
+            raise HttpError(
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                "no job can run before the settings are mended; see /liver/status",
+            )
+
+    def _start(self) -> None:
+        try:
+            state = self._ledger.read_state(at_first=end_of_log(self.orthanc))
+        except StateUnreadable as error:
+            self._problems.append(str(error))
+        else:
+            self.queue.restore(state)
+            if not self._problems:
+                self._worker.start()
+                self._arrivals.start(state.seq)
+        for problem in self._problems:
+            self.orthanc.log_error(f"no job runs before this is mended: {problem}")
+        self._started.set()
+
+    def _stop(self) -> None:
+        self.orthanc.close()
+        self._worker.stop(_STOP_TIMEOUT_S)
+        self._arrivals.stop(_STOP_TIMEOUT_S)

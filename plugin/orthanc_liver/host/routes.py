@@ -1,0 +1,176 @@
+"""The REST routes, in the manner of Orthanc's own: the same job JSON, the same error JSON."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+from typing import Any, Protocol
+
+from orthanc_liver.host.job_queue import JobQueue
+from orthanc_liver.host.jobs import Job, NotAllowed
+from orthanc_liver.host.orthanc_api import (
+    Missing,
+    Orthanc,
+    RestOutput,
+    answer_error,
+    answer_json,
+)
+from orthanc_liver.host.records import read_preview
+
+_MAX_BODY_BYTES = 4096
+_RESOURCE = "([0-9a-f]{8}(?:-[0-9a-f]{8}){4})"
+_JOB = "([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})"
+
+
+class Service(Protocol):
+    """What the routes need of the plugin."""
+
+    orthanc: Orthanc
+    queue: JobQueue
+
+    def wait_until_started(self) -> bool: ...
+    def status(self) -> dict[str, Any]: ...
+    def segment_series(self, series_id: str, *, force: bool) -> Job: ...
+    def segment_study(self, study_id: str, *, force: bool) -> list[Job]: ...
+    def cancel(self, job_id: str) -> None: ...
+
+
+class HttpError(Exception):
+    """What the client is told instead of an answer."""
+
+    def __init__(self, status: HTTPStatus, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Request:
+    """One call of one route."""
+
+    def __init__(self, groups: tuple[str, ...], raw: Mapping[str, Any]) -> None:
+        self.id = groups[0] if groups else ""
+        self.query: Mapping[str, str] = raw.get("get", {})
+        self._body: bytes = raw.get("body", b"")
+
+    @property
+    def force(self) -> bool:
+        """What a body of {"Force": true} asks for; HttpError for any other body than that."""
+        if not self._body:
+            return False
+        if len(self._body) > _MAX_BODY_BYTES:
+            raise HttpError(HTTPStatus.BAD_REQUEST, "the body is too long")
+        try:
+            body = json.loads(self._body)
+        except ValueError:
+            raise HttpError(HTTPStatus.BAD_REQUEST, "the body is not JSON") from None
+        if not isinstance(body, dict) or not set(body) <= {"Force"}:
+            raise HttpError(
+                HTTPStatus.BAD_REQUEST, 'the body may be empty or {"Force": true}, nothing else'
+            )
+        force = body.get("Force", False)
+        if not isinstance(force, bool):
+            raise HttpError(HTTPStatus.BAD_REQUEST, "Force must be true or false")
+        return force
+
+
+Handler = Callable[[Request, RestOutput], None]
+
+
+class Routes:
+    """Everything below /liver/."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        table: list[tuple[str, str, Handler]] = [
+            ("GET", "status", self._status),
+            ("POST", f"series/{_RESOURCE}/segment", self._segment_series),
+            ("POST", f"studies/{_RESOURCE}/segment", self._segment_study),
+            ("GET", f"series/{_RESOURCE}/preview", self._preview),
+            ("GET", "jobs", self._jobs),
+            ("GET", f"jobs/{_JOB}", self._job),
+            ("POST", f"jobs/{_JOB}/cancel", self._cancel),
+            ("POST", f"jobs/{_JOB}/resubmit", self._resubmit),
+        ]
+        self._table = [(method, re.compile(path), handler) for method, path, handler in table]
+
+    def answer(self, output: RestOutput, uri: str, **raw: Any) -> None:
+        """Orthanc's REST callback for /liver/(.*)."""
+        try:
+            self._dispatch(output, raw)
+        except Missing:
+            self._refuse(output, uri, raw, HTTPStatus.NOT_FOUND, "there is no such resource")
+        except KeyError:
+            self._refuse(output, uri, raw, HTTPStatus.NOT_FOUND, "there is no such job")
+        except NotAllowed as error:
+            self._refuse(output, uri, raw, HTTPStatus.CONFLICT, str(error))
+        except HttpError as error:
+            self._refuse(output, uri, raw, error.status, str(error))
+
+    def _dispatch(self, output: RestOutput, raw: Mapping[str, Any]) -> None:
+        path = raw["groups"][0].rstrip("/")
+        fits = {
+            method: (handler, found.groups())
+            for method, pattern, handler in self._table
+            if (found := pattern.fullmatch(path))
+        }
+        if not fits:
+            raise HttpError(HTTPStatus.NOT_FOUND, "there is no such resource")
+        if raw["method"] not in fits:
+            # Orthanc's core lets nobody send a body with 405, and sends none itself.
+            output.SendMethodNotAllowed(", ".join(fits))
+            return
+        handler, groups = fits[raw["method"]]
+        if not self._service.wait_until_started() and handler != self._status:
+            raise HttpError(HTTPStatus.SERVICE_UNAVAILABLE, "Orthanc is still starting")
+        handler(Request(groups, raw), output)
+
+    def _refuse(
+        self,
+        output: RestOutput,
+        uri: str,
+        raw: Mapping[str, Any],
+        status: HTTPStatus,
+        message: str,
+    ) -> None:
+        answer = {
+            "HttpError": status.phrase,
+            "HttpStatus": int(status),
+            "Message": message,
+            "Method": raw["method"],
+            "Uri": uri,
+        }
+        answer_error(output, int(status), answer)
+
+    def _status(self, request: Request, output: RestOutput) -> None:
+        answer_json(output, self._service.status())
+
+    def _segment_series(self, request: Request, output: RestOutput) -> None:
+        job = self._service.segment_series(request.id, force=request.force)
+        answer_json(output, _reference(job))
+
+    def _segment_study(self, request: Request, output: RestOutput) -> None:
+        jobs = self._service.segment_study(request.id, force=request.force)
+        answer_json(output, [_reference(job) for job in jobs])
+
+    def _preview(self, request: Request, output: RestOutput) -> None:
+        output.AnswerBuffer(read_preview(self._service.orthanc, request.id), "image/png")
+
+    def _jobs(self, request: Request, output: RestOutput) -> None:
+        queue = self._service.queue
+        answer_json(output, queue.show_all() if "expand" in request.query else queue.ids())
+
+    def _job(self, request: Request, output: RestOutput) -> None:
+        answer_json(output, self._service.queue.show(request.id))
+
+    def _cancel(self, request: Request, output: RestOutput) -> None:
+        self._service.cancel(request.id)
+        answer_json(output, {})
+
+    def _resubmit(self, request: Request, output: RestOutput) -> None:
+        self._service.queue.resubmit(request.id)
+        answer_json(output, {})
+
+
+def _reference(job: Job) -> dict[str, str]:
+    return {"ID": job.id, "Path": f"/liver/jobs/{job.id}"}

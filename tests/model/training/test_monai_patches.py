@@ -1,0 +1,69 @@
+"""The published recipe's patches, made by MONAI's transforms."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from liver_unet.nifti import write_nifti
+from liver_unet.training.monai_patches import MonaiPatches
+from tests.model.training.phantom_cases import small_config, write_case_folder
+from tests.support.phantom import small_abdomen
+
+CONFIG = small_config("published", spacing_mm=8.0, patch=(16, 20, 28), channels=(4, 8, 16))
+
+
+@pytest.fixture(scope="module")
+def hu_is_label(tmp_path_factory: pytest.TempPathFactory) -> MonaiPatches:
+    """A patient whose liver has the window's top and who has its middle elsewhere."""
+    files = write_case_folder(tmp_path_factory.mktemp("cases") / "p")
+    phantom = small_abdomen()
+    hu = np.where(phantom.liver, 250, 25).astype(np.int16)
+    write_nifti(files.ct, hu, phantom.volume.grid)
+    return MonaiPatches([files], CONFIG)
+
+
+def test_image_and_label_move_together(hu_is_label: MonaiPatches) -> None:
+    """Image and label are turned by different interpolations: half a voxel apart at the edge."""
+    seen = 0
+    for index in range(20):
+        image, label, known = hu_is_label[index]
+        assert image.shape == label.shape == (1, *CONFIG.patch)
+        assert not known
+        bright, liver = image > float(image.min() + image.max()) / 2, label == 1
+        if int(liver.sum()) < 300:
+            continue
+        seen += 1
+        dsc = 2 * int((bright & liver).sum()) / int(bright.sum() + liver.sum())
+        assert dsc > 0.93
+    assert seen > 5
+
+
+def test_the_same_index_is_the_same_patch(hu_is_label: MonaiPatches) -> None:
+    others = [hu_is_label[index][0] for index in range(6)]
+    for index, image in enumerate(others):
+        assert torch.equal(hu_is_label[index][0], image)
+    assert len({float(image.double().sum()) for image in others}) == 6
+
+
+def test_half_of_the_patches_are_centred_on_liver(hu_is_label: MonaiPatches) -> None:
+    with_liver = sum(bool(hu_is_label[index][1].any()) for index in range(30))
+    assert with_liver >= 15
+
+
+def test_air_around_the_body_is_cropped(tmp_path: Path) -> None:
+    """Every patch of a body in a wide field of view lies on the body's box."""
+    files = write_case_folder(tmp_path / "p")
+    phantom = small_abdomen()
+    hu = np.full((60, 70, 92), -1024, dtype=np.int16)
+    hu[20:44] = 40
+    mask = np.zeros(hu.shape, dtype=np.uint8)
+    mask[20:44] = phantom.liver
+    affine = phantom.volume.grid
+    write_nifti(files.ct, hu, type(affine)((60, 70, 92), affine.affine))
+    write_nifti(files.liver, mask, type(affine)((60, 70, 92), affine.affine))
+    patches = MonaiPatches([files], CONFIG)
+    assert all(float((patches[i][0] > 0.2).float().mean()) > 0.9 for i in range(10))

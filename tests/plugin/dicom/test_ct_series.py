@@ -1,0 +1,544 @@
+"""Instances -> Volume: the same voxels at the same place, whatever the order or the orientation."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+import SimpleITK
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from pydicom.dataset import FileDataset
+from pydicom.uid import (
+    UID,
+    EnhancedCTImageStorage,
+    MRImageStorage,
+    SecondaryCaptureImageStorage,
+    generate_uid,
+)
+
+from liver_unet.volume import Grid, Volume
+from orthanc_liver.dicom.ct_series import CtSeries, read_ct_series
+from orthanc_liver.errors import SeriesRefused
+from tests.support.ct_writer import to_bytes, write_ct_series
+from tests.support.grids import grids
+from tests.support.phantom import ORIENTATIONS, Orientation, oriented, small_abdomen
+
+DATA = Path(os.environ.get("LIVER_DATA", Path(__file__).parents[4] / "shared" / "data"))
+PATIENT = "Secret^Patient"
+
+
+def tiny_volume(slices: int = 12, slice_mm: float = 4.0) -> Volume:
+    """Return noise on an oblique grid: no voxel like another, no axis like another."""
+    hu = np.random.default_rng(7).integers(-1024, 1500, (slices, 7, 9)).astype(np.int16)
+    affine = np.eye(4)
+    affine[:3, 0] = np.array([0, 0.6, 0.8]) * slice_mm
+    affine[:3, 1] = np.array([0, 0.8, -0.6]) * 1.5
+    affine[:3, 2] = np.array([1, 0, 0]) * 1.25
+    affine[:3, 3] = -120.5, 33.25, 801
+    return Volume(hu, Grid((slices, 7, 9), affine))
+
+
+def tiny_slices() -> list[FileDataset]:
+    return write_ct_series(tiny_volume(), patient_name=PATIENT, pixel_format="16-bit signed")
+
+
+def read(slices: list[FileDataset], min_slices: int = 10) -> CtSeries:
+    return read_ct_series((to_bytes(s) for s in slices), min_slices=min_slices)
+
+
+def uids(slices: list[FileDataset]) -> tuple[str, ...]:
+    return tuple(s.SOPInstanceUID for s in slices)
+
+
+@cache
+def tiny_files() -> tuple[bytes, ...]:
+    return tuple(to_bytes(s) for s in tiny_slices())
+
+
+class TestOrder:
+    @given(st.permutations(range(12)))
+    @settings(max_examples=25, deadline=None)
+    def test_order_of_instances_does_not_matter(self, order: list[int]) -> None:
+        """Law: read(any order) == what was written, HU, affine and UIDs."""
+        series = read_ct_series([tiny_files()[i] for i in order])
+        written = tiny_volume()
+        np.testing.assert_array_equal(series.volume.hu, written.hu)
+        np.testing.assert_allclose(series.volume.grid.affine, written.grid.affine, atol=1e-9)
+        assert series.sop_instance_uids == uids(tiny_slices())
+        assert series.header.SOPInstanceUID == uids(tiny_slices())[0]
+        assert series.warnings == ()
+
+    @given(st.permutations(range(14)))
+    @settings(max_examples=15, deadline=None)
+    def test_order_does_not_matter_among_duplicates(self, order: list[int]) -> None:
+        """Law: which of two copies is kept does not depend on which came first."""
+        slices = tiny_slices()
+        for copied in (0, 5):
+            slices.append(renamed(tiny_slices()[copied], f"1.2.{copied}"))
+        series = read([slices[i] for i in order])
+        np.testing.assert_array_equal(series.volume.hu, tiny_volume().hu)
+        assert series.sop_instance_uids[0] == min("1.2.0", uids(tiny_slices())[0])
+        assert series.warnings == ("Set aside: identical duplicates (2).",)
+
+    def test_instances_may_come_from_a_generator_once(self) -> None:
+        def once() -> Iterator[bytes]:
+            yield from tiny_files()
+
+        assert read_ct_series(once()).volume.hu.shape == (12, 7, 9)
+
+
+class TestGeometry:
+    @given(grids())
+    @settings(max_examples=60, deadline=None)
+    def test_written_grid_is_read_back(self, grid: Grid) -> None:
+        """Law: any oblique or sheared grid survives DICOM; slices come out along row x column."""
+        hu = np.arange(np.prod(grid.shape), dtype=np.int16).reshape(grid.shape)
+        series = read(write_ct_series(Volume(hu, grid)), min_slices=2)
+        normal = np.cross(grid.affine[:3, 2], grid.affine[:3, 1])
+        if normal @ grid.affine[:3, 0] < 0:
+            backwards = grid.affine.copy()
+            backwards[:3, 0] *= -1
+            backwards[:3, 3] = grid.to_mm(np.array([grid.shape[0] - 1.0, 0, 0]))
+            hu, grid = hu[::-1], Grid(grid.shape, backwards)
+        np.testing.assert_array_equal(series.volume.hu, hu)
+        np.testing.assert_allclose(series.volume.grid.affine, grid.affine, atol=1e-7)
+
+    @pytest.mark.parametrize("orientation", ORIENTATIONS)
+    def test_phantom_stays_in_place(self, orientation: Orientation) -> None:
+        phantom = oriented(small_abdomen(), orientation)
+        series = read(write_ct_series(phantom.volume))
+        grid = series.volume.grid
+        index = np.rint(phantom.volume.grid.to_index(grid.to_mm(_all_indices(grid)))).astype(int)
+        np.testing.assert_array_equal(
+            series.volume.hu.ravel(), phantom.volume.hu[tuple(index.T)].ravel()
+        )
+        step = grid.affine[:3, 0]
+        assert np.cross(grid.affine[:3, 2], grid.affine[:3, 1]) @ step > 0
+
+    @pytest.mark.parametrize("spacing_mm", [0.625, 1.25, 2.5, 3.27])
+    def test_positions_rounded_to_a_tenth_are_accepted(self, spacing_mm: float) -> None:
+        volume = tiny_volume(slice_mm=spacing_mm)
+        slices = write_ct_series(volume)
+        for s in slices:
+            s.ImagePositionPatient = [round(float(v), 1) for v in s.ImagePositionPatient]
+        index = np.array([[0.0, 0, 0], [11, 6, 8]])
+        np.testing.assert_allclose(
+            read(slices).volume.grid.to_mm(index), volume.grid.to_mm(index), atol=0.12
+        )
+
+
+def _all_indices(grid: Grid) -> NDArray[np.float64]:
+    return np.indices(grid.shape).reshape(3, -1).T.astype(np.float64)
+
+
+def assert_agrees_with_simpleitk(folder: Path) -> None:
+    """SimpleITK must see the same HU at the same millimetre as we do, padding apart."""
+    files = sorted(p for p in folder.iterdir() if p.is_file())
+    series = read_ct_series(p.read_bytes() for p in files)
+    reader = SimpleITK.ImageSeriesReader()
+    reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(folder)))
+    judge = reader.Execute()
+    grid = series.volume.grid
+    assert judge.GetSize() == grid.shape[::-1]
+    array = np.maximum(SimpleITK.GetArrayFromImage(judge), -1024)
+    picks = np.random.default_rng(3).integers(0, grid.shape, (500, 3))
+    for pick in np.vstack([picks, np.array(grid.shape) - 1, [[0, 0, 0]]]):
+        point = grid.to_mm(pick.astype(np.float64))
+        exact = judge.TransformPhysicalPointToContinuousIndex(point.tolist())
+        column, row, slice_ = (round(v) for v in exact)
+        assert np.abs(np.array([column, row, slice_]) - exact).max() < 0.02
+        assert array[slice_, row, column] == pytest.approx(series.volume.hu[tuple(pick)], abs=0.01)
+
+
+class TestAgainstSimpleITK:
+    @pytest.mark.parametrize("orientation", [o for o in ORIENTATIONS if o != "tilted"])
+    def test_phantom(self, orientation: Orientation, tmp_path: Path) -> None:
+        phantom = oriented(small_abdomen(), orientation)
+        for number, s in enumerate(write_ct_series(phantom.volume)):
+            (tmp_path / f"{number * 7 % 31:03}.dcm").write_bytes(to_bytes(s))
+        assert_agrees_with_simpleitk(tmp_path)
+
+    @pytest.mark.parametrize("name", ["cptac_c3l_00189", "cort_liver"])
+    def test_real_series(self, name: str) -> None:
+        folder = DATA / "dicom" / name
+        if not folder.is_dir():
+            pytest.skip(f"no {name} in LIVER_DATA or ../shared/data")
+        assert_agrees_with_simpleitk(folder)
+
+
+class TestSetAside:
+    def test_named_localizer(self) -> None:
+        slices = tiny_slices()
+        scout = crossing(tiny_slices()[3])
+        scout.ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
+        del scout.PixelData, scout.RescaleSlope
+        series = read([scout, *slices])
+        assert series.sop_instance_uids == uids(slices)
+        assert series.warnings == ("Set aside: localizers (1).",)
+
+    def test_image_across_the_stack(self) -> None:
+        slices = tiny_slices()
+        scout = crossing(tiny_slices()[3])
+        series = read([*slices[:4], scout, *slices[4:]])
+        assert series.sop_instance_uids == uids(slices)
+        assert series.warnings == ("Set aside: images across the slices, as scout views are (1).",)
+
+    def test_several_copies(self) -> None:
+        slices = tiny_slices()
+        series = read([*slices, slices[2], slices[2], slices[9]])
+        assert series.sop_instance_uids == uids(slices)
+        assert series.warnings == ("Set aside: identical duplicates (3).",)
+
+
+def crossing(image: FileDataset) -> FileDataset:
+    renamed(image, "1.2.3")
+    image.ImageOrientationPatient = [0, 1, 0, 0, 0, -1]
+    return image
+
+
+def renamed(image: FileDataset, uid: str) -> FileDataset:
+    image.SOPInstanceUID = image.file_meta.MediaStorageSOPInstanceUID = UID(uid)
+    return image
+
+
+# Each case changes the twelve sound slices; the refusal must hold all of the words.
+Change = Callable[[list[FileDataset]], None]
+
+
+def _missing(s: list[FileDataset]) -> None:
+    del s[5]
+
+
+def _two_missing(s: list[FileDataset]) -> None:
+    del s[4:6]
+
+
+def _uneven(s: list[FileDataset]) -> None:
+    _move(s[6], 0.8, along=np.array([0, 0.6, 0.8]))
+
+
+def _sideways(s: list[FileDataset]) -> None:
+    _move(s[6], 0.5, along=np.array([1, 0, 0]))
+
+
+def _move(image: FileDataset, mm: float, along: NDArray[np.float64]) -> None:
+    image.ImagePositionPatient = [
+        f"{float(p) + mm * a:.6f}" for p, a in zip(image.ImagePositionPatient, along, strict=True)
+    ]
+
+
+def _two_spacings(s: list[FileDataset]) -> None:
+    for number, image in enumerate(s[6:]):
+        _move(image, 3.0 * (number + 1), along=np.array([0, 0.6, 0.8]))
+
+
+def _mixed_frames_of_reference(s: list[FileDataset]) -> None:
+    s[4].FrameOfReferenceUID = generate_uid(entropy_srcs=["another"])
+
+
+def _second_acquisition(s: list[FileDataset]) -> None:
+    late = renamed(tiny_slices()[4], "1.2.3")
+    late.PixelData = bytes(reversed(late.PixelData))
+    s.append(late)
+
+
+def _two_phases(s: list[FileDataset]) -> None:
+    for number, image in enumerate(tiny_slices()):
+        image.PixelData = bytes(reversed(image.PixelData))
+        s.append(renamed(image, f"1.2.3.{number}"))
+
+
+def _shared_uid(s: list[FileDataset]) -> None:
+    renamed(s[7], s[3].SOPInstanceUID)
+
+
+def _mr(s: list[FileDataset]) -> None:
+    for image in s:
+        image.Modality = "MR"
+        image.SOPClassUID = image.file_meta.MediaStorageSOPClassUID = MRImageStorage
+
+
+def _screenshot(s: list[FileDataset]) -> None:
+    s[2].SOPClassUID = s[2].file_meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
+
+
+def _enhanced(s: list[FileDataset]) -> None:
+    del s[1:]
+    s[0].SOPClassUID = s[0].file_meta.MediaStorageSOPClassUID = EnhancedCTImageStorage
+    s[0].NumberOfFrames = 2
+
+
+def _frames(s: list[FileDataset]) -> None:
+    s[3].NumberOfFrames = 2
+
+
+def _few(s: list[FileDataset]) -> None:
+    del s[9:]
+
+
+def _only_localizers(s: list[FileDataset]) -> None:
+    for image in s:
+        image.ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
+
+
+def _nothing(s: list[FileDataset]) -> None:
+    s.clear()
+
+
+def _no_pixels(s: list[FileDataset]) -> None:
+    del s[8].PixelData
+
+
+def _short_pixels(s: list[FileDataset]) -> None:
+    s[8].PixelData = s[8].PixelData[:-10]
+
+
+def _wrong_rows(s: list[FileDataset]) -> None:
+    s[8].Rows = 6
+
+
+def _wrong_rows_everywhere(s: list[FileDataset]) -> None:
+    for image in s:
+        image.Rows = 6
+
+
+def _no_rows(s: list[FileDataset]) -> None:
+    del s[8].Rows
+
+
+def _mixed_sizes(s: list[FileDataset]) -> None:
+    s[8].Rows, s[8].Columns = 9, 7
+
+
+def _mixed_pixel_spacing(s: list[FileDataset]) -> None:
+    s[8].PixelSpacing = [1.5, 1.26]
+
+
+def _other_series(s: list[FileDataset]) -> None:
+    s[8].SeriesInstanceUID = generate_uid(entropy_srcs=["another"])
+
+
+def _other_patient(s: list[FileDataset]) -> None:
+    s[8].PatientID = "PHANTOM-2"
+
+
+def _no_position(s: list[FileDataset]) -> None:
+    del s[3].ImagePositionPatient
+
+
+def _empty_orientation(s: list[FileDataset]) -> None:
+    s[3].ImageOrientationPatient = None
+
+
+def _nan_position(s: list[FileDataset]) -> None:
+    s[3].ImagePositionPatient = ["0", "NaN", "0"]
+
+
+def _two_coordinates(s: list[FileDataset]) -> None:
+    s[3].ImagePositionPatient = [0, 1]
+
+
+def _infinite_intercept(s: list[FileDataset]) -> None:
+    s[3].RescaleIntercept = "inf"
+
+
+def _no_slope(s: list[FileDataset]) -> None:
+    del s[3].RescaleSlope
+
+
+def _zero_slope(s: list[FileDataset]) -> None:
+    s[3].RescaleSlope = 0
+
+
+def _long_cosines(s: list[FileDataset]) -> None:
+    s[3].ImageOrientationPatient = [2, 0, 0, 0, 1, 0]
+
+
+def _skewed_cosines(s: list[FileDataset]) -> None:
+    s[3].ImageOrientationPatient = [1, 0, 0, 0.6, 0.8, 0]
+
+
+def _zero_spacing(s: list[FileDataset]) -> None:
+    s[3].PixelSpacing = [0, 1]
+
+
+def _one_tilted(s: list[FileDataset]) -> None:
+    s[3].ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
+
+
+def _two_stacks(s: list[FileDataset]) -> None:
+    s.extend(crossing(renamed(image, f"1.2.3.{n}")) for n, image in enumerate(tiny_slices()))
+    for number, image in enumerate(s[12:]):
+        renamed(image, f"1.2.3.{number}")
+
+
+def _no_frame_of_reference(s: list[FileDataset]) -> None:
+    s[3].FrameOfReferenceUID = ""
+
+
+def _electron_density(s: list[FileDataset]) -> None:
+    s[3].RescaleType = "ED"
+
+
+def _colour(s: list[FileDataset]) -> None:
+    s[3].SamplesPerPixel, s[3].PhotometricInterpretation = 3, "RGB"
+    s[3].PlanarConfiguration = 0
+    s[3].PixelData = s[3].PixelData * 3
+
+
+REFUSALS: list[tuple[Change, str, str]] = [
+    (_missing, "A slice is missing between", "send the complete series"),
+    (_two_missing, "2 slices are missing between", "send the complete series"),
+    (_uneven, "spacing is uneven", "reconstruct"),
+    (_sideways, "off the line", "reconstruct"),
+    (_two_spacings, "spacing is uneven", "reconstruct"),
+    (_mixed_frames_of_reference, "mixes frames of reference", "each as its own series"),
+    (_second_acquisition, "share one slice position", "two acquisitions"),
+    (_two_phases, "share one slice position", "two acquisitions"),
+    (_shared_uid, "share one SOPInstanceUID", "export"),
+    (_mr, "not a CT image (Modality MR", "choose"),
+    (_screenshot, "Secondary Capture Image Storage", "choose"),
+    (_enhanced, "Enhanced CT Image Storage", "single-frame"),
+    (_frames, "multi-frame", "single-frame"),
+    (_few, "has 9 slices and at least 10", "send the complete series"),
+    (_only_localizers, "only localizers", "choose"),
+    (_nothing, "no images", "choose"),
+    (_no_pixels, "no pixel data", "send"),
+    (_short_pixels, "damaged", "send"),
+    (_wrong_rows, "damaged", "send"),
+    (_wrong_rows_everywhere, "damaged", "send"),
+    (_no_rows, "damaged", "send"),
+    (_mixed_sizes, "mixes image sizes", "each as its own series"),
+    (_mixed_pixel_spacing, "mixes pixel spacings", "each as its own series"),
+    (_other_series, "more than one patient, study or series", "give"),
+    (_other_patient, "more than one patient, study or series", "give"),
+    (_no_position, "ImagePositionPatient", "is missing"),
+    (_empty_orientation, "ImageOrientationPatient", "is missing"),
+    (_nan_position, "ImagePositionPatient", "finite numbers"),
+    (_two_coordinates, "ImagePositionPatient", "3 finite numbers"),
+    (_infinite_intercept, "RescaleIntercept", "finite number"),
+    (_no_slope, "RescaleSlope", "is missing"),
+    (_zero_slope, "RescaleSlope", "is 0"),
+    (_long_cosines, "direction cosines", "export"),
+    (_skewed_cosines, "right angles", "export"),
+    (_zero_spacing, "PixelSpacing", "not positive"),
+    (_one_tilted, "not parallel", "series of its own"),
+    (_two_stacks, "not parallel", "series of its own"),
+    (_no_frame_of_reference, "FrameOfReferenceUID", "export"),
+    (_electron_density, "RescaleType ED", "choose"),
+    (_colour, "not one grey image", "choose"),
+]
+
+
+@pytest.mark.filterwarnings("ignore:Invalid value for VR DS")
+@pytest.mark.parametrize(
+    ("change", "what", "advice"), REFUSALS, ids=[c.__name__[1:] for c, _, _ in REFUSALS]
+)
+def test_refused_by_name(change: Change, what: str, advice: str) -> None:
+    slices = tiny_slices()
+    with pydicom.config.disable_value_validation():
+        change(slices)
+        files = [to_bytes(s) for s in slices]
+    for order in (files, files[::-1]):
+        with pytest.raises(SeriesRefused) as refusal:
+            read_ct_series(order)
+        sentence = str(refusal.value)
+        assert what in sentence
+        assert advice in sentence
+        assert sentence.endswith(".")
+        assert "\n" not in sentence
+        assert "Secret" not in sentence
+        assert "PHANTOM" not in sentence
+
+
+def test_missing_slice_is_located() -> None:
+    slices = tiny_slices()
+    lower, upper = uids(slices)[4], uids(slices)[6]
+    along_mm = [
+        float(tiny_volume().grid.to_mm(np.array([i, 0.0, 0])) @ [0, 0.6, 0.8]) for i in (4, 6)
+    ]
+    del slices[5]
+    with pytest.raises(SeriesRefused) as refusal:
+        read(slices[::-1])
+    assert f"between {along_mm[0]:.2f} mm and {along_mm[1]:.2f} mm" in str(refusal.value)
+    assert f"instances {lower} and {upper}" in str(refusal.value)
+
+
+@pytest.mark.parametrize("count", [4, 5, 12])
+@pytest.mark.parametrize("slice_mm", [0.3, 0.6, 1.0, 5.0])
+def test_no_missing_slice_hides_below_the_tolerance(count: int, slice_mm: float) -> None:
+    """Law: whichever inner slice is left out, thin or thick, the series is refused."""
+    slices = write_ct_series(tiny_volume(count, slice_mm))
+    assert read(slices, min_slices=2).volume.hu.shape[0] == count
+    for left_out in range(1, count - 1):
+        with pytest.raises(SeriesRefused):
+            read([s for i, s in enumerate(slices) if i != left_out], min_slices=2)
+
+
+def test_header_is_the_first_slice_without_pixels_and_private_attributes() -> None:
+    slices = tiny_slices()
+    for number, image in enumerate(slices):
+        image.PatientName = "Yamada^Tarou=山田^太郎"
+        image.SpecificCharacterSet = "ISO_IR 192"
+        image.add_new(0x00091001, "LO", "private")
+        item = pydicom.Dataset()
+        item.CodeValue = "1"
+        item.add_new(0x00091001, "LO", "private")
+        image.ProcedureCodeSequence = [item]
+        image.InstanceNumber = 90 - number
+    header = read(slices[::-1]).header
+    assert str(header.PatientName) == "Yamada^Tarou=山田^太郎"
+    assert header.InstanceNumber == 90
+    assert header.StudyInstanceUID == slices[0].StudyInstanceUID
+    assert header.FrameOfReferenceUID == slices[0].FrameOfReferenceUID
+    assert "PixelData" not in header
+    assert "Rows" not in header
+    assert not any(element.tag.is_private for element in header.iterall())
+
+
+def test_unreadable_attribute_is_left_out_with_a_note() -> None:
+    slices = tiny_slices()
+    for image in slices:
+        image.add_new("PatientWeight", "DS", "")
+    empty, damaged = b"\x10\x00\x30\x10DS\x00\x00", b"\x10\x00\x30\x10FD\x04\x00fat "
+    series = read_ct_series(to_bytes(s).replace(empty, damaged) for s in slices)
+    assert "PatientWeight" not in series.header
+    assert series.warnings == ("PatientWeight of the first slice cannot be read and was left out.",)
+
+
+def test_invalid_values_are_kept_and_cause_no_warning(recwarn: pytest.WarningsRecorder) -> None:
+    slices = tiny_slices()
+    with pydicom.config.disable_value_validation():
+        for image in slices:
+            image.StudyDate = "sometime"
+            image.PatientSex = "unknown sex"
+        files = [to_bytes(s) for s in slices]
+    recwarn.clear()
+    header = read_ct_series(files).header
+    assert header.StudyDate == "sometime"
+    assert header.PatientSex == "unknown sex"
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value", "note"),
+    [
+        ("LossyImageCompression", "01", "2 of 12 slices were compressed with loss; HU may be off."),
+        ("RescaleType", "US", "RescaleType is US (unspecified)"),
+        ("PixelPaddingValue", 1064, "The padding value stands for 40 HU, which tissue may have"),
+    ],
+)
+def test_doubts_become_warnings(keyword: str, value: str | int, note: str) -> None:
+    slices = tiny_slices()
+    for image in slices[3:5]:
+        image.PixelData = np.full((7, 9), 1064, dtype="<i2").tobytes()
+        setattr(image, keyword, value)
+    (warning,) = read(slices).warnings
+    assert warning.startswith(note)

@@ -1,0 +1,140 @@
+"""One Orthanc with a scripted engine, shared by all tests that do not stop it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pydicom
+import pytest
+import requests
+
+from tests.plugin.host.series import small_ct
+from tests.support.ct_writer import to_bytes
+from tests.support.orthanc_server import OrthancServer, wait_for
+from tests.support.scripted_engine import ScriptedEngine
+
+ENDED = ("Success", "Failure")
+
+
+class Host:
+    """An Orthanc with our plugin, and the engine that it starts."""
+
+    def __init__(self, folder: Path, **overrides: Any) -> None:
+        self.engine = ScriptedEngine(folder / "engine")
+        ours = {
+            "Interpreter": str(self.engine.interpreter),
+            "MinimumSlices": 5,
+            "Retries": 1,
+            "JobTimeoutSeconds": 5,
+            **overrides,
+        }
+        self.orthanc = OrthancServer(folder, {"StableAge": 1, "LiverSegmentation": ours})
+
+    def upload(self, uid_seed: str, **series: Any) -> str:
+        """Store a small CT over REST; returns Orthanc's id of the series."""
+        return self.store(small_ct(uid_seed, **series))
+
+    def store(self, series: Iterable[pydicom.Dataset]) -> str:
+        """Store instances of one series over REST; returns Orthanc's id of the series."""
+        answers = [self.orthanc.call("POST", "/instances", to_bytes(one)).json() for one in series]
+        return str(answers[0]["ParentSeries"])
+
+    def jobs_of(self, series_id: str) -> list[dict[str, Any]]:
+        """The jobs of a series, oldest first."""
+        jobs = self.orthanc.get("/liver/jobs?expand")
+        return [job for job in jobs if job["Content"]["Series"] == series_id]
+
+    def job(self, job_id: str, *states: str) -> dict[str, Any]:
+        """The job as soon as it is in one of the states."""
+
+        def look() -> dict[str, Any] | None:
+            job: dict[str, Any] = self.orthanc.get(f"/liver/jobs/{job_id}")
+            return job if job["State"] in states else None
+
+        return wait_for(f"job {job_id} in {states}", look)
+
+    def ended_job_of(self, series_id: str, number: int = 1) -> dict[str, Any]:
+        """The number-th job of a series as soon as it has ended."""
+
+        def look() -> dict[str, Any] | None:
+            jobs = self.jobs_of(series_id)
+            ended = len(jobs) >= number and jobs[number - 1]["State"] in ENDED
+            return jobs[number - 1] if ended else None
+
+        return wait_for(f"job {number} of series {series_id}", look)
+
+    def segment(self, series_id: str, **body: Any) -> str:
+        """Ask for a series; returns the job's id."""
+        answer = self.orthanc.post(f"/liver/series/{series_id}/segment", body or None)
+        return str(answer["ID"])
+
+    def rtstructs_beside(self, series_id: str) -> list[str]:
+        """The instances of RTSTRUCT series in the study of a series."""
+        study = self.orthanc.get(f"/series/{series_id}")["ParentStudy"]
+        beside = self.orthanc.get(f"/studies/{study}/series")
+        return [
+            instance
+            for one in beside
+            if one["MainDicomTags"]["Modality"] == "RTSTRUCT"
+            for instance in one["Instances"]
+        ]
+
+    def told_stable(self, series_id: str) -> bool:
+        """Whether Orthanc has said that the series is stable."""
+        changes = self.orthanc.get("/changes?limit=100000")["Changes"]
+        return any(c["ID"] == series_id and c["ChangeType"] == "StableSeries" for c in changes)
+
+    def stable(self, series_id: str) -> None:
+        """Wait until Orthanc has said that the series is stable."""
+        wait_for(f"StableSeries of {series_id}", lambda: self.told_stable(series_id))
+
+    def engine_at_work(self) -> int:
+        """The engine's process as soon as it has a job."""
+
+        def look() -> int | None:
+            at_work = {job["pid"] for job in self.engine.jobs()} & set(self.engine.alive())
+            running = self.orthanc.get("/liver/status")["Queue"]["Running"]
+            return at_work.pop() if at_work and running else None
+
+        return wait_for("an engine at work", look)
+
+    def idle(self) -> None:
+        """Wait until no job is left to do."""
+
+        def look() -> bool:
+            queue = self.orthanc.get("/liver/status")["Queue"]
+            return not any(queue[state] for state in ("Pending", "Running", "Retry"))
+
+        wait_for("an empty queue", look, 30.0)
+
+    def ready(self) -> None:
+        """Wait until the engine is up."""
+        wait_for("engine", lambda: self.orthanc.get("/liver/status")["Engine"] == "ready")
+
+
+@pytest.fixture(scope="session")
+def shared_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
+    folder = tmp_path_factory.mktemp("host")
+    host = Host(folder, Filter={"SeriesDescription": "^(?!.*scout)"})
+    with host.orthanc:
+        host.ready()
+        yield host
+    assert "Secret" not in host.orthanc.log()
+
+
+@pytest.fixture
+def host(shared_host: Host) -> Iterator[Host]:
+    """The shared Orthanc; every test brings series of its own."""
+    yield shared_host
+    shared_host.engine.behave()
+    shared_host.idle()
+
+
+def error_of(answer: requests.Response) -> tuple[int, str]:
+    """The status and the message of a refusal, which must be JSON in Orthanc's manner."""
+    body = answer.json()
+    assert body["HttpStatus"] == answer.status_code
+    assert set(body) >= {"HttpError", "HttpStatus", "Message", "Method", "Uri"}
+    return answer.status_code, body["Message"]

@@ -1,0 +1,107 @@
+"""What arrives in a real Orthanc becomes jobs, each once."""
+
+from __future__ import annotations
+
+import json
+
+from tests.plugin.host.conftest import Host
+from tests.plugin.host.series import small_ct
+
+
+def test_a_series_by_c_store_is_segmented_once_and_its_result_lies_beside_it(host: Host) -> None:
+    ct = small_ct("c-store")
+    host.orthanc.send(reversed(ct))
+    [found] = host.orthanc.lookup(ct[0].SeriesInstanceUID)
+    series_id = found["ID"]
+    job = host.ended_job_of(series_id)
+    assert job["State"] == "Success"
+    assert job["Type"] == "LiverSegmentation"
+    assert job["Progress"] == 100
+    assert job["Content"]["Outcome"] == "segmented"
+    assert job["Content"]["Report"]["liver_ml"] == 1500.0
+    [instance] = host.rtstructs_beside(series_id)
+    assert job["Content"]["Result"]["Instance"] == instance
+    tags = host.orthanc.get(f"/instances/{instance}/simplified-tags")
+    assert tags["PatientID"] == ct[0].PatientID
+    assert tags["StudyInstanceUID"] == ct[0].StudyInstanceUID
+    assert job["Content"]["Result"]["SopInstanceUid"] == tags["SOPInstanceUID"]
+    # The RTSTRUCT makes the study stable once more; that is no new job.
+    host.stable(host.orthanc.get(f"/instances/{instance}")["ParentSeries"])
+    assert len(host.jobs_of(series_id)) == 1
+
+
+def test_the_engine_gets_every_instance_and_the_settings(host: Host) -> None:
+    series_id = host.upload("settings travel", slices=7)
+    host.ended_job_of(series_id)
+    assert host.engine.jobs()[-1]["instances"] == 7
+    assert host.engine.jobs()[-1]["settings"] == {
+        "MinimumSlices": 5,
+        "RoiName": "Liver",
+        "RoiColour": [221, 130, 101],
+        "SeriesDescription": "Liver (automatic, for review)",
+    }
+
+
+def test_what_the_filter_does_not_admit_stays_alone(host: Host) -> None:
+    mr = host.upload("an mr", modality="MR")
+    few = host.upload("four slices", slices=4)
+    scout = host.upload("a scout", description="abdomen scout")
+    for series_id in (mr, few, scout):
+        host.stable(series_id)
+    # The log is read in order, so when this one has a job the others have been considered.
+    host.ended_job_of(host.upload("an admitted one, later"))
+    for series_id in (mr, few, scout):
+        assert host.jobs_of(series_id) == []
+
+
+def test_the_same_series_sent_again_stores_nothing_twice(host: Host) -> None:
+    series_id = host.upload("sent again")
+    host.ended_job_of(series_id)
+    jobs = len(host.engine.jobs())
+    assert host.upload("sent again") == series_id
+    host.ended_job_of(host.upload("something after it"))
+    assert len(host.jobs_of(series_id)) == 1
+    assert len(host.rtstructs_beside(series_id)) == 1
+    assert len(host.engine.jobs()) == jobs + 1
+
+
+def test_a_late_slice_gives_a_new_job_with_a_new_result(host: Host) -> None:
+    ct = small_ct("late slice", slices=7)
+    series_id = host.store(ct[:-1])
+    first = host.ended_job_of(series_id)
+    host.store(ct[-1:])
+    second = host.ended_job_of(series_id, number=2)
+    assert first["Content"]["SourceKey"] != second["Content"]["SourceKey"]
+    assert host.engine.jobs()[-1]["instances"] == 7
+    assert len(host.rtstructs_beside(series_id)) == 2
+
+
+def test_no_liver_is_a_success_without_rtstruct(host: Host) -> None:
+    host.engine.behave("no liver found")
+    series_id = host.upload("no liver")
+    job = host.ended_job_of(series_id)
+    assert (job["State"], job["Content"]["Outcome"]) == ("Success", "no liver found")
+    assert host.rtstructs_beside(series_id) == []
+
+
+def test_a_refused_series_fails_with_the_reason_and_is_not_tried_again(host: Host) -> None:
+    host.engine.behave("refused")
+    jobs = len(host.engine.jobs())
+    series_id = host.upload("refused")
+    job = host.ended_job_of(series_id)
+    assert (job["State"], job["Content"]["Outcome"]) == ("Failure", "refused")
+    assert job["ErrorDescription"] == "the scripted engine was told so"
+    assert job["ErrorCode"] != 0
+    assert len(host.engine.jobs()) == jobs + 1
+    assert host.rtstructs_beside(series_id) == []
+
+
+def test_the_series_itself_tells_what_became_of_it(host: Host) -> None:
+    series_id = host.upload("record")
+    job = host.ended_job_of(series_id)
+    record = json.loads(host.orthanc.call("GET", f"/series/{series_id}/metadata/4501").text)
+    assert record["Job"]["ID"] == job["ID"]
+    assert record["Job"]["State"] == "Success"
+    assert record["Result"]["Instance"] == job["Content"]["Result"]["Instance"]
+    assert record["Result"]["Model"] == {"Name": "scripted", "Sha256": "a" * 64}
+    assert record["Result"]["SourceKey"] == job["Content"]["SourceKey"]

@@ -1,0 +1,135 @@
+"""What goes wrong while a job runs, provoked for real."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+from tests.plugin.host.conftest import Host
+from tests.plugin.host.series import small_ct
+from tests.support.orthanc_server import wait_for
+
+
+def test_a_crash_is_tried_again_in_a_fresh_process(host: Host) -> None:
+    host.engine.behave("crash", times=1)
+    starts = len(host.engine.starts())
+    series_id = host.upload("crash once")
+    job_id = host.segment(series_id)
+    waiting = host.job(job_id, "Retry")
+    assert "SIGKILL" in waiting["ErrorDescription"]
+    job = host.job(job_id, "Success")
+    assert job["Content"]["Attempt"] == 2
+    assert len(host.engine.starts()) == starts + 1
+    assert len(host.rtstructs_beside(series_id)) == 1
+
+
+def test_kill_9_of_the_idle_process_costs_no_attempt(host: Host) -> None:
+    host.ready()
+    [pid] = host.engine.alive()
+    os.kill(pid, signal.SIGKILL)
+    job = host.ended_job_of(host.upload("idle engine killed"))
+    assert (job["State"], job["Content"]["Attempt"]) == ("Success", 1)
+
+
+def test_after_the_last_retry_the_job_fails_with_the_reason(host: Host) -> None:
+    host.engine.behave("failed")
+    jobs = len(host.engine.jobs())
+    series_id = host.upload("always fails")
+    job = host.ended_job_of(series_id)
+    assert (job["State"], job["Content"]["Outcome"]) == ("Failure", "failed")
+    assert job["ErrorDescription"] == "the scripted engine was told so"
+    assert len(host.engine.jobs()) == jobs + 2  # Retries is 1
+    assert host.rtstructs_beside(series_id) == []
+    # A failure is not final for a person who asks.
+    host.engine.behave()
+    assert host.job(host.segment(series_id), "Success")["ID"] != job["ID"]
+
+
+def test_a_job_that_hangs_is_stopped_and_tried_again(host: Host) -> None:
+    host.engine.behave("hang before reading", times=1)
+    # Larger than a pipe holds, so that Orthanc's side is stuck while it writes.
+    series_id = host.upload("hangs", slices=150)
+    job_id = host.segment(series_id)
+    waiting = host.job(job_id, "Retry")
+    assert waiting["ErrorDescription"] == "it was stopped after JobTimeoutSeconds, 5 s"
+    assert host.job(job_id, "Success")["Content"]["Attempt"] == 2
+
+
+def test_what_is_no_frame_is_tried_again(host: Host) -> None:
+    host.engine.behave("rubbish", times=1)
+    job = host.ended_job_of(host.upload("rubbish"))
+    assert (job["State"], job["Content"]["Attempt"]) == ("Success", 2)
+
+
+def test_a_result_for_another_study_is_not_kept(host: Host) -> None:
+    host.engine.behave("wrong study")
+    series_id = host.upload("wrong study")
+    job = host.ended_job_of(series_id)
+    assert job["State"] == "Failure"
+    assert "study" in job["ErrorDescription"]
+    assert host.rtstructs_beside(series_id) == []
+    assert host.orthanc.lookup("1.2.3") == []
+
+
+def test_a_series_deleted_while_it_is_segmented_leaves_nothing_behind(host: Host) -> None:
+    host.engine.behave(seconds=2.0)
+    ct = small_ct("deleted while running")
+    series_id = host.store(ct)
+    job_id = host.segment(series_id)
+    host.job(job_id, "Running")
+    host.orthanc.call("DELETE", f"/series/{series_id}")
+    job = host.job(job_id, "Failure", "Success")
+    assert (job["State"], job["Content"]["Outcome"]) == ("Failure", "failed")
+    assert "deleted" in job["ErrorDescription"]
+    assert host.orthanc.lookup(ct[0].StudyInstanceUID) == []
+
+
+def test_a_series_deleted_before_its_turn_fails_without_a_process(host: Host) -> None:
+    host.engine.behave(seconds=1.5)
+    host.job(host.segment(host.upload("runs before")), "Running")
+    series_id = host.upload("deleted while pending")
+    job_id = host.segment(series_id)
+    jobs = len(host.engine.jobs())
+    host.orthanc.call("DELETE", f"/series/{series_id}")
+    job = host.job(job_id, "Failure", "Success")
+    assert job["State"] == "Failure"
+    assert len(host.engine.jobs()) == jobs
+
+
+def test_a_series_that_still_arrives_is_waited_for(host: Host) -> None:
+    ct = small_ct("still arrives", slices=9)
+    series_id = host.store(ct[:6])
+    job_id = host.segment(series_id)
+    for dataset in ct[6:]:
+        time.sleep(0.4)  # well within StableAge: the series is not settled in between
+        host.store([dataset])
+    host.job(job_id, "Success")
+    host.stable(series_id)
+    host.idle()
+    assert host.engine.jobs()[-1]["instances"] == 9
+    assert len(host.jobs_of(series_id)) == 1
+    assert len(host.rtstructs_beside(series_id)) == 1
+
+
+def test_orthanc_answers_at_once_while_a_job_runs(host: Host) -> None:
+    host.engine.behave(seconds=2.0)
+    job_id = host.segment(host.upload("answers meanwhile", slices=60))
+    host.job(job_id, "Running")
+    took_s = []
+    while host.orthanc.get(f"/liver/jobs/{job_id}")["State"] == "Running":
+        began_s = time.perf_counter()
+        host.orthanc.get("/system")
+        took_s.append(time.perf_counter() - began_s)
+        time.sleep(0.02)
+    assert len(took_s) > 20
+    assert max(took_s) < 1.0
+
+
+def test_a_note_of_somebody_else_on_a_series_does_no_harm(host: Host) -> None:
+    ct = small_ct("foreign metadata")
+    series_id = host.store(ct)
+    host.orthanc.call("PUT", f"/series/{series_id}/metadata/4501", b"not ours")
+    assert host.ended_job_of(series_id)["State"] == "Success"
+    assert host.orthanc.get(f"/series/{series_id}/metadata/4501")["Job"]["State"] == "Success"
+    wait_for("the log tells", lambda: f"metadata 4501 of {series_id}" in host.orthanc.log())

@@ -1,0 +1,142 @@
+"""The settings section is checked key by key, and what is shipped is what the code says."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import fields
+from typing import Any
+
+import pytest
+from orthanc_liver.host.settings import MAIN_TAGS, Settings, read_settings, settings_table
+
+from tests.support.orthanc_server import CHECKOUT
+
+INTERPRETER = {"Interpreter": sys.executable}
+
+
+def problems_of(**section: Any) -> list[str]:
+    return read_settings({"LiverSegmentation": {**INTERPRETER, **section}})[1]
+
+
+def test_every_key_reaches_its_attribute() -> None:
+    section = {
+        "Automatic": False,
+        "Modality": "MR",
+        "MinimumSlices": 33,
+        "Filter": {"SeriesDescription": "portal"},
+        "Interpreter": sys.executable,
+        "Device": "cuda:1",
+        "Threads": 3,
+        "RoiName": "Leber",
+        "RoiColour": [1, 2, 3],
+        "SeriesDescription": "Leber",
+        "Retries": 0,
+        "JobTimeoutSeconds": 7,
+        "JobsKept": 8,
+    }
+    settings, problems = read_settings({"LiverSegmentation": section})
+    assert problems == []
+    values = [getattr(settings, one.name) for one in fields(Settings)]
+    assert values == [tuple(v) if isinstance(v, list) else v for v in section.values()]
+    assert settings.command[0] == sys.executable
+    assert settings.command[-4:] == ["--device", "cuda:1", "--threads", "3"]
+
+
+def test_the_shipped_file_spells_out_the_defaults() -> None:
+    shipped = json.loads((CHECKOUT / "orthanc.json").read_text())
+    assert shipped["LiverSegmentation"] == {row.name: row.default for row in settings_table()}
+    assert shipped["RemoteAccessAllowed"] is False
+
+
+def test_the_table_explains_every_setting() -> None:
+    rows = settings_table()
+    assert len(rows) == len(fields(Settings))
+    assert all(row.meaning.endswith(".") for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("Automatic", "yes"),
+        ("Automatic", 1),
+        ("Modality", ""),
+        ("Modality", None),
+        ("MinimumSlices", 1),
+        ("MinimumSlices", "20"),
+        ("MinimumSlices", True),
+        ("MinimumSlices", 20.0),
+        ("Filter", []),
+        ("Filter", {"SeriesDescription": "("}),
+        ("Filter", {"SeriesDescription": 1}),
+        ("Filter", {"SeriesDescripton": "liver"}),
+        ("Interpreter", "/no/such/python"),
+        ("Interpreter", str(CHECKOUT / "orthanc.json")),
+        ("Interpreter", "/usr/bin"),
+        ("Interpreter", 3),
+        ("Device", "gpu"),
+        ("Device", "cuda:x"),
+        ("Threads", -1),
+        ("RoiName", " "),
+        ("RoiName", "a\\b"),
+        ("RoiName", "two\nlines"),
+        ("RoiName", "x" * 65),
+        ("RoiColour", [1, 2]),
+        ("RoiColour", [1, 2, 256]),
+        ("RoiColour", "red"),
+        ("SeriesDescription", 7),
+        ("Retries", -1),
+        ("JobTimeoutSeconds", 0),
+        ("JobsKept", 0),
+    ],
+)
+def test_a_wrong_value_is_one_problem_by_name_and_leaves_the_default(key: str, value: Any) -> None:
+    settings, problems = read_settings({"LiverSegmentation": {**INTERPRETER, key: value}})
+    assert len(problems) == 1
+    assert problems[0].startswith(f"LiverSegmentation.{key}: ")
+    name = next(one.name for one in fields(Settings) if one.name.replace("_", "") == key.lower())
+    assert getattr(settings, name) == getattr(Settings(), name)
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("MinimumSlice", "MinimumSlices"),
+        ("minimumslices", "MinimumSlices"),
+        ("RoiColor", "RoiColour"),
+        ("JobTimeout", "JobTimeoutSeconds"),
+        ("Filters", "Filter"),
+    ],
+)
+def test_an_unknown_key_is_a_problem_that_names_the_nearest(written: str, meant: str) -> None:
+    assert problems_of(**{written: 1}) == [
+        f"LiverSegmentation.{written}: there is no such setting; did you mean {meant}?"
+    ]
+
+
+def test_a_key_unlike_any_other_is_a_problem_without_a_guess() -> None:
+    assert problems_of(Zzz=1) == ["LiverSegmentation.Zzz: there is no such setting"]
+
+
+def test_a_misspelt_tag_names_the_nearest() -> None:
+    [problem] = problems_of(Filter={"SeriesDescripton": "x"})
+    assert problem.endswith("did you mean SeriesDescription?")
+    assert "SeriesDescription" in MAIN_TAGS
+
+
+def test_all_problems_are_told_at_once() -> None:
+    assert len(problems_of(Automatic=3, Retries=-1, Nonsense=0)) == 3
+
+
+@pytest.mark.parametrize("section", [[], "CT", 7, None])
+def test_a_section_that_is_no_object(section: Any) -> None:
+    assert read_settings({"LiverSegmentation": section})[1] == [
+        "LiverSegmentation must be an object"
+    ]
+
+
+def test_no_section_at_all_means_the_defaults() -> None:
+    settings, problems = read_settings({})
+    assert settings == Settings()
+    # The default interpreter is there only where the project was installed.
+    assert all("LiverSegmentation.Interpreter" in one for one in problems)

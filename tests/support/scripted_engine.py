@@ -1,0 +1,201 @@
+"""An inference process without a network, which does what a test tells it to.
+
+A test writes the script, a small JSON file, through ScriptedEngine; the process reads it anew for
+each job and notes each start and each job in files beside it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import struct
+import sys
+import time
+import zlib
+from dataclasses import asdict, dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any, BinaryIO, Literal
+
+import pydicom
+from orthanc_liver.frames import PipeClosed, read_frame, write_frame
+from orthanc_liver.lifeline import end_with_the_other_side
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, RTStructureSetStorage
+
+Ending = Literal[
+    "segmented",
+    "no liver found",
+    "refused",
+    "failed",
+    "crash",
+    "hang",
+    "hang before reading",
+    "rubbish",
+    "wrong study",
+]
+
+
+@dataclass(frozen=True)
+class Script:
+    """How every job goes from now on; after `times` jobs, as if there were no script."""
+
+    ending: Ending = "segmented"
+    seconds: float = 0.0
+    times: int = 1_000_000
+    first_job: int = 0
+    model_sha256: str = "a" * 64
+    start: Literal["ready", "failed", "crash"] = "ready"
+
+
+class ScriptedEngine:
+    """The test's side: writes scripts and reads what the process noted."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self.interpreter = folder / "python"
+        self.interpreter.write_text(
+            f'#!/bin/sh\nexec "{sys.executable}" "{__file__}" "{folder}" "$@"\n'
+        )
+        self.interpreter.chmod(0o755)
+        self.behave()
+
+    def behave(self, ending: Ending = "segmented", **script: Any) -> None:
+        """Let every job that starts from now on go as the script says."""
+        new = Script(ending, first_job=len(self.jobs()), **script)
+        (self._folder / "script.tmp").write_text(json.dumps(asdict(new)))
+        (self._folder / "script.tmp").rename(self._folder / "script.json")
+
+    def jobs(self) -> list[dict[str, Any]]:
+        """Every job that came, with its number of instances, settings and process."""
+        return _notes(self._folder / "jobs.txt")
+
+    def starts(self) -> list[dict[str, Any]]:
+        """Every process that was started, with its arguments."""
+        return _notes(self._folder / "starts.txt")
+
+    def alive(self) -> list[int]:
+        """The processes that still run."""
+        return [start["pid"] for start in self.starts() if _runs(start["pid"])]
+
+
+def main(folder: Path, arguments: list[str]) -> None:
+    """The process's side."""
+    end_with_the_other_side(0)
+    script = _script(folder)
+    _note(folder / "starts.txt", {"pid": os.getpid(), "arguments": arguments})
+    outgoing, incoming = sys.stdout.buffer, sys.stdin.buffer
+    if script.start == "crash":
+        sys.exit("the scripted engine does not start")
+    if script.start == "failed":
+        write_frame(outgoing, {"type": "failed", "reason": "the scripted engine has no weights"})
+        return
+    model = {"name": "scripted", "sha256": script.model_sha256}
+    ready = {"type": "ready", "version": "0", "model": model, "device": "cpu"}
+    write_frame(outgoing, ready)
+    while True:
+        try:
+            job, _ = read_frame(incoming)
+        except PipeClosed:
+            return
+        _work(folder, job, incoming, outgoing)
+
+
+def _work(folder: Path, job: dict[str, Any], incoming: BinaryIO, outgoing: BinaryIO) -> None:
+    script = _script(folder)
+    _note(
+        folder / "jobs.txt",
+        {"pid": os.getpid(), "instances": job["instances"], "settings": job["settings"]},
+    )
+    number = len(_notes(folder / "jobs.txt")) - 1
+    if not script.first_job <= number < script.first_job + script.times:
+        script = Script()
+    if script.ending == "hang before reading":
+        time.sleep(3600)
+    instances = [read_frame(incoming)[1] for _ in range(job["instances"])]
+    for step in range(10):
+        progress = {"type": "progress", "id": job["id"], "stage": "infer", "fraction": step / 10}
+        write_frame(outgoing, progress)
+        time.sleep(script.seconds / 10)
+    match script.ending:
+        case "crash":
+            print("pydicom says Name^Secret", file=sys.stderr)  # noqa: T201 as a library would
+            os.kill(os.getpid(), 9)
+        case "hang":
+            time.sleep(3600)
+        case "rubbish":
+            os.write(1, b"this is no frame" * 10)
+            time.sleep(3600)
+        case "segmented" | "wrong study":
+            study = "1.2.3" if script.ending == "wrong study" else None
+            head = {"type": "object", "id": job["id"], "name": "rtstruct"}
+            write_frame(outgoing, head, rtstruct(instances, script.model_sha256, study))
+            write_frame(outgoing, {"type": "preview", "id": job["id"]}, tiny_png())
+    ending = "segmented" if script.ending == "wrong study" else script.ending
+    reason = "the scripted engine was told so" if ending in ("refused", "failed") else ""
+    report = {"outcome": ending, "liver_ml": 1500.0, "warnings": ["a scripted warning"]}
+    done = {"type": "done", "id": job["id"], "outcome": ending, "reason": reason, "report": report}
+    write_frame(outgoing, done)
+
+
+def rtstruct(instances: list[bytes], model_sha256: str, study: str | None) -> bytes:
+    """A structure set without contours; its UID depends on the instances and the model alone."""
+    source = [pydicom.dcmread(BytesIO(one), stop_before_pixels=True) for one in instances]
+    uids = sorted(str(one.SOPInstanceUID) for one in source)
+    digest = hashlib.sha256("\n".join([*uids, model_sha256]).encode()).digest()
+    uid = f"2.25.{int.from_bytes(digest[:15], 'big')}"
+    result = Dataset()
+    result.file_meta = FileMetaDataset()
+    result.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    result.SOPClassUID = RTStructureSetStorage
+    result.SOPInstanceUID = uid
+    result.SeriesInstanceUID = f"{uid}.1"
+    result.StudyInstanceUID = study or source[0].StudyInstanceUID
+    result.PatientID = source[0].PatientID
+    result.PatientName = source[0].PatientName
+    result.Modality = "RTSTRUCT"
+    buffer = BytesIO()
+    result.save_as(buffer, enforce_file_format=True)
+    return buffer.getvalue()
+
+
+def tiny_png() -> bytes:
+    """One grey pixel."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        crc = zlib.crc32(kind + content)
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", crc)
+
+    header = struct.pack(">IIBBBBB", 1, 1, 8, 0, 0, 0, 0)
+    pixels = zlib.compress(b"\0\x80")
+    signature = b"\x89PNG\r\n\x1a\n"
+    return signature + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+
+
+def _script(folder: Path) -> Script:
+    return Script(**json.loads((folder / "script.json").read_text()))
+
+
+def _note(path: Path, note: dict[str, Any]) -> None:
+    with path.open("a") as file:
+        file.write(json.dumps(note) + "\n")
+
+
+def _notes(path: Path) -> list[dict[str, Any]]:
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def _runs(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2:])

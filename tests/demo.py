@@ -122,10 +122,10 @@ def _finished_job(server: OrthancServer) -> dict[str, Any]:
 
 def _fetch_rtstruct(server: OrthancServer, study_uid: str) -> bytes:
     """Find it with QIDO-RS and fetch it with WADO-RS, as a planning system would."""
-    url = f"{server.url}/dicom-web/studies/{study_uid}"
-    (found,) = server.get(f"/dicom-web/studies/{study_uid}/instances?Modality=RTSTRUCT")
+    study = f"/dicom-web/studies/{study_uid}"
+    (found,) = server.get(f"{study}/instances?Modality=RTSTRUCT")
     series_uid, sop_uid = found["0020000E"]["Value"][0], found["00080018"]["Value"][0]
-    answer = server.call("GET", f"{url.removeprefix(server.url)}/series/{series_uid}/instances/{sop_uid}")
+    answer = server.call("GET", f"{study}/series/{series_uid}/instances/{sop_uid}")
     answer.raise_for_status()
     # One part of a multipart body: blank line, the file, the closing boundary.
     boundary = answer.headers["Content-Type"].split("boundary=")[1].split(";")[0].strip('"')

@@ -44,8 +44,8 @@ JsonDict = dict[str, Any]
 def export_bundle(weights: Path, out: Path) -> None:
     """Write a bundle of the model in `weights`; raises WeightsRefused.
 
-    Run it in OUT, where its source is found: python -m monai.bundle run --config_file configs/inference.json
-    --dataset_dir FOLDER_OF_CT_NII_GZ --output_dir FOLDER
+    Run it in OUT, where its source is found, with --dataset_dir and --output_dir:
+    python -m monai.bundle run --config_file configs/inference.json
     """
     network, spec = load_model(weights, torch.device("cpu"))
     for folder in ("configs", "models", "liver_unet"):
@@ -126,7 +126,8 @@ def _inference(spec: ModelSpec) -> JsonDict:
         "datalist": "$sorted(glob.glob(os.path.join(@dataset_dir, '*.nii*')))",
         "device": "$torch.device('cuda' if torch.cuda.is_available() else 'cpu')",
         "network_def": _network(spec),
-        "network": "$@network_def.to(@device)",
+        # Windows are blended as probabilities; blending logits draws another outline.
+        "network": "$torch.nn.Sequential(@network_def, torch.nn.Softmax(dim=1)).to(@device)",
         "preprocessing": {
             "_target_": "liver_unet.monai_transforms.ReadCt",
             "spacing_mm": spec.spacing_mm,
@@ -153,7 +154,7 @@ def _inference(spec: ModelSpec) -> JsonDict:
             {
                 "_target_": "CheckpointLoader",
                 "load_path": "$@bundle_root + '/models/model.pt'",
-                "load_dict": {"model": "@network"},
+                "load_dict": {"model": "@network_def"},
                 "map_location": "@device",
             }
         ],

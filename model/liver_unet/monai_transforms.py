@@ -42,14 +42,13 @@ class ReadCt:
 
 
 class WriteLiver:
-    """Write the logits "pred" as a mask on the CT's own grid: output_dir/NAME_liver.nii.gz."""
+    """Write the class probabilities "pred" as NAME_liver.nii.gz, a mask on the CT's own grid."""
 
     def __init__(self, output_dir: str) -> None:
         self._output_dir = Path(output_dir)
 
     def __call__(self, item: Mapping[str, Any]) -> Item:
-        logits = torch.as_tensor(item["pred"]).float().cpu()
-        probability = torch.softmax(logits, dim=0)[1]
+        probability = torch.as_tensor(item["pred"])[1].float().cpu()
         z, y, x = probability.shape
         slices, rows, columns = (int(n) for n in item["ct_shape"])
         ct_grid = Grid((slices, rows, columns), np.asarray(item["ct_affine"].cpu()))

@@ -43,6 +43,6 @@ def _drop_only_in_deep_layers(network: nn.Module, shallow: set[int]) -> None:
 
 
 def to_device(network: nn.Module, device: torch.device) -> nn.Module:
-    """Place the network with channels last, the layout in which 3D convolutions run fastest here."""
+    """Place the network with channels last, the layout in which 3D convolutions run fastest."""
     network.to(device=device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     return network

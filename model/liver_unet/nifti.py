@@ -18,6 +18,8 @@ _REVERSE_AXES = np.eye(4)[[2, 1, 0, 3]]
 def read_nifti(path: Path) -> tuple[NDArray[np.float32], Grid]:
     """Return the array (slice, row, column), scaled by the header, and its grid."""
     image = nib.load(path)
+    if not isinstance(image, nib.nifti1.Nifti1Pair):
+        raise ValueError(f"{path} is no NIfTI image")
     array = np.asarray(image.dataobj, dtype=np.float32)
     array = np.ascontiguousarray(array.transpose(2, 1, 0))
     z, y, x = array.shape

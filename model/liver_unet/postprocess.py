@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from liver_unet.volume import Grid
 
-# Below this there is nothing to plan on: a stray cluster, or a sliver of liver at the edge of the scan.
+# Below this there is nothing to plan on: a stray cluster, or a sliver at the edge of the scan.
 SMALLEST_LIVER_ML = 100.0
 USUAL_LIVER_ML = (500.0, 5000.0)
 
@@ -35,7 +35,7 @@ def liver_warnings(
     warnings = []
     for axis, (part, size) in enumerate(zip(box, whole.shape, strict=True)):
         others = tuple(i for i in range(3) if i != axis)
-        touched = mask.any(axis=others)
+        touched = np.asarray(mask.any(axis=others))
         if part.start == 0 and touched[0]:
             warnings.append(_cut(_end_name(whole, axis, -1)))
         if part.stop == size and touched[-1]:

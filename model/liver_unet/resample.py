@@ -50,7 +50,7 @@ def resample(
 def resample_slabs(
     array: torch.Tensor, source: Grid, target: Grid, *, fill: float, nearest: bool = False
 ) -> Iterator[tuple[slice, torch.Tensor]]:
-    """Like resample, but slab by slab of target slices, so that a large target is never held whole."""
+    """Like resample, slab by slab of target slices, so that a large target is never held whole."""
     box = _reach(source, target)
     data, source = array[box].float(), source.cropped(box)
     if not nearest:
@@ -59,7 +59,8 @@ def resample_slabs(
     per_slab = max(1, _SLAB_VOXELS // (target.shape[1] * target.shape[2]))
     for start in range(0, target.shape[0], per_slab):
         stop = min(start + per_slab, target.shape[0])
-        slab = target.cropped((slice(start, stop), *(slice(0, n) for n in target.shape[1:])))
+        _, rows, columns = target.shape
+        slab = target.cropped((slice(start, stop), slice(0, rows), slice(0, columns)))
         points = sampling_points(source, slab).to(data.device)
         values = functional.grid_sample(
             data,
@@ -73,7 +74,7 @@ def resample_slabs(
 
 
 def sampling_points(source: Grid, target: Grid) -> torch.Tensor:
-    """Return torch's normalised sampling points (1, slice, row, column, xyz) of target in source."""
+    """Return torch's sampling points (1, slice, row, column, xyz) of the target in the source."""
     index_to_index = np.linalg.inv(source.affine) @ target.affine
     to_normalised = _normalising(source.shape)
     from_normalised = np.linalg.inv(_normalising(target.shape))
@@ -96,7 +97,7 @@ def _reach(source: Grid, target: Grid) -> tuple[slice, slice, slice]:
 
 
 def _normalising(shape: tuple[int, int, int]) -> NDArray[np.float64]:
-    """Matrix from indices to torch's coordinates, where -1 and 1 are the outer edges of the voxels."""
+    """Matrix from indices to torch's coordinates: -1 and 1 are the outer edges of the voxels."""
     n = np.array(shape, dtype=np.float64)
     matrix = np.diag([*(2 / n), 1.0])
     matrix[:3, 3] = 1 / n - 1

@@ -33,7 +33,7 @@ class Grid:
 
     @property
     def spacing_mm(self) -> NDArray[np.float64]:
-        """Distance between neighbours along (slice, row, column); along a sheared axis, not across it."""
+        """Distance of neighbours along (slice, row, column): along a sheared axis, not across."""
         return np.asarray(np.linalg.norm(self.affine[:3, :3], axis=0))
 
     @property

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from nibabel.filebasedimages import ImageFileError
+from tqdm import tqdm
+
 from liver_unet.errors import ModelError
 from liver_unet.nifti import read_nifti, write_nifti
 from liver_unet.segmenter import Liver, Segmenter, Stopwatch
 from liver_unet.volume import Volume
-from nibabel.filebasedimages import ImageFileError
-from tqdm import tqdm
-
 from orthanc_liver import __version__
 from orthanc_liver.dicom.rtstruct import RoiStyle
 from orthanc_liver.errors import LiverError, SeriesRefused
@@ -113,9 +113,9 @@ def _read_ct(path: Path) -> Volume:
 
 
 def _dicom_files(folder: Path) -> Iterator[bytes]:
-    """Every DICOM Part 10 file below the folder; anything else there is not ours to judge."""
+    """Every DICOM image below the folder; an index of the medium or a text is not one."""
     found = False
-    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+    for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.name != "DICOMDIR"):
         content = path.read_bytes()
         if content[128:132] == b"DICM":
             found = True

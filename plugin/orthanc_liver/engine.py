@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
+
 from liver_unet.errors import ModelError
 from liver_unet.segmenter import Segmenter
-
 from orthanc_liver import __version__
 from orthanc_liver.dicom.rtstruct import RoiStyle
 from orthanc_liver.errors import ContoursDisagree, SeriesRefused

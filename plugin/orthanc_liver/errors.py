@@ -9,7 +9,7 @@ from __future__ import annotations
 
 
 class LiverError(Exception):
-    """str(error) is one sentence for a person: what is wrong, where, what to do. No patient data."""
+    """str(error) is one sentence: what is wrong, where, what to do. No patient data."""
 
 
 class SeriesRefused(LiverError):

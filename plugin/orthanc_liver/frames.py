@@ -1,6 +1,6 @@
 """The language between Orthanc's worker thread and the inference process: frames on a pipe.
 
-A frame is a JSON object and any bytes: two lengths (JSON 4 bytes, rest 8 bytes, big endian), then both.
+A frame is a JSON object and any bytes: two lengths (4 bytes and 8 bytes, big endian), then both.
 
 To the engine:
   {"type": "job", "id": ..., "instances": N, "settings": {...}}

@@ -6,11 +6,12 @@ import io
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from PIL import Image
+
 from liver_unet.resample import resample
 from liver_unet.segmenter import Liver
 from liver_unet.volume import Grid, Volume
-from numpy.typing import NDArray
-from PIL import Image
 
 _WINDOW_HU = (-110.0, 240.0)
 _OUTLINE_RGB = (255, 64, 64)

@@ -8,7 +8,6 @@ from datetime import datetime
 from typing import Any
 
 from liver_unet.segmenter import Liver, Segmenter, Stopwatch
-
 from orthanc_liver import __version__
 from orthanc_liver.dicom.contour_check import check_contours
 from orthanc_liver.dicom.contours import trace_contours
@@ -54,7 +53,8 @@ def segment_series(
         series = read_ct_series(instances, min_slices=min_slices)
     liver = segmenter.segment(series.volume, progress, clock)
     if liver is None:
-        return Outcome(NO_LIVER, series, None, None, None, report(segmenter, series.warnings, clock))
+        summary = report(segmenter, series.warnings, clock)
+        return Outcome(NO_LIVER, series, None, None, None, summary)
     first_slice = liver.box[0].start
     with clock.stage("contour"):
         progress("contour", 0.0)

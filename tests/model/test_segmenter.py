@@ -1,4 +1,4 @@
-"""From HU to a liver on the CT's own grid, with a network that knows the phantom's liver by its HU."""
+"""From HU to a liver on the CT's own grid, by a network that knows the phantom's liver by HU."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SPEC = ModelSpec(
 
 
 class LiverByHu(nn.Module):
-    """Calls soft tissue of the phantom's liver and tumours liver: the largest such object is its liver."""
+    """Calls a range of HU liver; in the phantom, the largest such object is its liver."""
 
     def __init__(self, low_hu: float, high_hu: float) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ def test_the_liver_is_found_where_it_is_in_every_orientation(
     assert liver is not None
     found, truth = liver.mask_on_ct(), turned.liver
     dsc = 2 * (found & truth).sum() / (found.sum() + truth.sum())
-    # A threshold misses the tumours and takes in a little of what lies beside; a wrong axis costs far more.
+    # A threshold misses the tumours and takes in some of what lies beside; a wrong axis costs more.
     assert dsc > 0.85
     assert liver.volume_ml == pytest.approx(found.sum() * turned.volume.grid.voxel_ml)
 

@@ -110,16 +110,20 @@ def _brought_to(grid: Grid, image_file: Path) -> NDArray[np.bool_]:
     """Look up grid's voxel centres in a file whose voxels may run along other axes."""
     image: Any = SimpleITK.ReadImage(str(image_file))  # its methods have no types
     values = SimpleITK.GetArrayFromImage(image)
-    direction = np.array(image.GetDirection()).reshape(3, 3) * image.GetSpacing()
-    centres = (
-        np.moveaxis(np.indices(grid.shape), 0, -1) @ grid.affine[:3, :3].T + grid.affine[:3, 3]
-    )
-    index = np.rint((centres - image.GetOrigin()) @ np.linalg.inv(direction).T).astype(int)
-    x, y, z = np.moveaxis(index, -1, 0)
-    inside = ((index >= 0) & (index < image.GetSize())).all(axis=-1)
-    mask = np.zeros(grid.shape, dtype=bool)
-    mask[inside] = values[z[inside], y[inside], x[inside]] > 0
-    return mask
+    to_mm = np.eye(4)
+    to_mm[:3, :3] = np.array(image.GetDirection()).reshape(3, 3) * image.GetSpacing()
+    to_mm[:3, 3] = image.GetOrigin()
+    to_theirs = (np.linalg.inv(to_mm) @ grid.affine).astype(np.float32)
+    slices, rows, columns = np.ogrid[tuple(slice(n) for n in grid.shape)]
+    inside, index = np.ones(grid.shape, dtype=bool), []
+    for (per_slice, per_row, per_column, start), size in zip(
+        to_theirs[:3], image.GetSize(), strict=True
+    ):
+        place = np.rint(per_slice * slices + (per_row * rows + (per_column * columns + start)))
+        inside &= (place >= 0) & (place < size)
+        index.append(place.astype(np.intp).clip(0, size - 1))
+    x, y, z = index
+    return np.asarray((values[z, y, x] > 0) & inside)
 
 
 def _only(folder: Path, pattern: str) -> Path:

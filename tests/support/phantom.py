@@ -163,9 +163,10 @@ def _diaphragm_z_mm(canvas: _Canvas) -> NDArray[np.float32]:
 def _draw_lungs_and_heart(canvas: _Canvas) -> None:
     chest = canvas.inside_body(36)
     above = canvas.z > _diaphragm_z_mm(canvas)[None] + 3
-    mediastinum = (np.abs(canvas.x - 4) < 30) & (canvas.y > -70)
+    mediastinum = (np.abs(canvas.x - 4) < 26 + 0.1 * canvas.y) & (canvas.y > -85)
     canvas.hu[chest & above & ~mediastinum] = -860
-    canvas.hu[chest & above & mediastinum] = 45
+    canvas.hu[chest & above & mediastinum] = -85
+    canvas.hu[canvas.tube((2, 32, 160), (6, 28, 60), 8) & above] = 40  # oesophagus
     for start, end, radius in (  # vessels of the lungs
         ((-60, 20, 160), (-75, 30, 85), 4),
         ((-60, 0, 160), (-100, -10, 80), 3),
@@ -256,7 +257,7 @@ def _draw_other_organs(canvas: _Canvas, liver: NDArray[np.bool_]) -> None:
 
 def _draw_bowel(canvas: _Canvas, room: NDArray[np.bool_]) -> None:
     loops: tuple[tuple[Point, Point, float], ...] = (
-        ((-112, -10, -150), (-108, -20, -118), 24),  # colon, ascending
+        ((-108, -12, -170), (-104, -24, -142), 22),  # colon, ascending
         ((-95, -55, -108), (20, -82, -95), 20),
         ((20, -82, -95), (108, -30, -60), 20),
         ((112, 0, -60), (110, 10, -150), 18),
@@ -268,7 +269,7 @@ def _draw_bowel(canvas: _Canvas, room: NDArray[np.bool_]) -> None:
     for number, (start, end, radius) in enumerate(loops):
         canvas.hu[canvas.tube(start, end, radius) & room] = 65
         inside = canvas.tube(start, end, radius - 3) & room
-        canvas.hu[inside] = (25, 180, 30, 210)[number % 4]
+        canvas.hu[inside] = (210, 25, 180, 30)[number % 4]
         gas_level = min(start[1], end[1]) - radius * 0.2
         canvas.hu[inside & (canvas.y < gas_level)] = -900
 

@@ -19,10 +19,11 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
 import pydicom
-from orthanc_liver.frames import PipeClosed, read_frame, write_frame
-from orthanc_liver.lifeline import end_with_the_other_side
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, RTStructureSetStorage
+
+from orthanc_liver.frames import PipeClosed, read_frame, write_frame
+from orthanc_liver.lifeline import end_with_the_other_side
 
 Ending = Literal[
     "segmented",

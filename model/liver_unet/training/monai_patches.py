@@ -21,6 +21,7 @@ from monai.transforms.croppad.dictionary import (
 )
 from monai.transforms.intensity.dictionary import RandShiftIntensityd
 from monai.transforms.spatial.dictionary import RandFlipd, RandRotated
+from monai.transforms.transform import Transform
 from monai.transforms.utility.dictionary import CastToTyped
 from torch.utils.data import Dataset
 
@@ -64,7 +65,7 @@ def _transforms(config: TrainingConfig) -> list[Any]:
     return [
         CropForegroundd(both, source_key="image", allow_smaller=True),
         SpatialPadd(both, config.patch),
-        _remember_centres,
+        _RememberCentres(),
         RandCropByPosNegLabeld(
             both, "label", config.patch, fg_indices_key="liver", bg_indices_key="rest"
         ),
@@ -83,7 +84,8 @@ def _transforms(config: TrainingConfig) -> list[Any]:
     ]
 
 
-class _Read:
+# MONAI caches the results of its own Transform class only, up to the first random one.
+class _Read(Transform):
     """Ours instead of MONAI's loader: training and inference see the very same image."""
 
     def __init__(self, config: TrainingConfig) -> None:
@@ -98,11 +100,13 @@ class _Read:
         return {"image": image[None].half(), "label": liver[None].to(torch.uint8)}
 
 
-def _remember_centres(case: dict[str, torch.Tensor]) -> dict[str, Any]:
+class _RememberCentres(Transform):
     """Add voxels to centre patches on: searching a whole CT for every patch would take longer."""
-    label = np.asarray(case["label"]).reshape(-1)
-    chosen = {}
-    for name, inside in (("liver", label > 0), ("rest", label == 0)):
-        index = np.flatnonzero(inside)
-        chosen[name] = index[:: max(1, len(index) // _CENTRES)]
-    return {**case, **chosen}
+
+    def __call__(self, case: dict[str, torch.Tensor]) -> dict[str, Any]:
+        label = np.asarray(case["label"]).reshape(-1)
+        chosen = {}
+        for name, inside in (("liver", label > 0), ("rest", label == 0)):
+            index = np.flatnonzero(inside)
+            chosen[name] = index[:: max(1, len(index) // _CENTRES)]
+        return {**case, **chosen}

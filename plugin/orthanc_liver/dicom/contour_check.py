@@ -28,7 +28,7 @@ def check_contours(
 
     mask: (slice, row, column) on grid; first_slice as in tracing.
     """
-    covered = np.zeros(mask.shape, dtype=np.int32)
+    covered = np.zeros(mask.shape, dtype=np.int16)
     for contour in contours:
         index = contour.slice_index - first_slice
         points = _pixel_coordinates(contour, index, grid)
@@ -53,12 +53,12 @@ def _pixel_coordinates(contour: Contour, index: int, grid: Grid) -> NDArray[np.f
     points = contour.points_mm @ to_index[:3, :3].T + to_index[:3, 3]
     # |gradient of the slice coordinate| is its change per mm across the planes.
     off_plane_mm = np.abs(points[:, 0] - index) / np.linalg.norm(to_index[0, :3])
-    if not 0 <= index < slices or not (off_plane_mm < PLANE_TOLERANCE_MM).all():
+    if not (off_plane_mm < PLANE_TOLERANCE_MM).all():
         raise ContoursDisagree(
             f"{name} lies up to {off_plane_mm.max():.4f} mm off that slice's plane; {_OUR_FAULT}."
         )
     inside = (points[:, 1:] > -1) & (points[:, 1:] < [rows, columns])
-    if not inside.all():
+    if not (0 <= index < slices and inside.all()):
         raise ContoursDisagree(f"{name} reaches beyond the mask's box; {_OUR_FAULT}.")
     return np.asarray(points[:, 1:])
 

@@ -118,10 +118,11 @@ class JobQueue:
         """Run a failed job again; KeyError and NotAllowed as for cancel."""
         with self._changed:
             job = self._jobs[job_id]
-            if any(o.series == job.series and o.state in UNFINISHED for o in self._jobs.values()):
+            others = (one for one in self._jobs.values() if one is not job)
+            if any(one.series == job.series and one.state in UNFINISHED for one in others):
                 raise NotAllowed("another job for the same series is not finished yet")
             self._update(job, Event.RESUBMIT)
-            # What finished last is listed last: the job is a new one in this respect.
+            # The oldest finished jobs are forgotten first, and this one is new again.
             self._jobs[job_id] = self._jobs.pop(job_id)
             return job
 

@@ -21,6 +21,9 @@ from orthanc_liver.host.worker import Worker
 
 OnChange = Callable[[int, int, str], None]
 
+# What only Orthanc still refers to when Python ends crashes it (seen with plugin 5.0).
+_callbacks: list[Callable[..., None]] = []
+
 _ORTHANCS_STABLE_AGE_S = 60
 _START_TIMEOUT_S = 10.0
 # Orthanc waits for us as long, and no longer.
@@ -35,8 +38,8 @@ def register(module: OrthancModule, also: OnChange | None = None) -> None:
     """
     try:
         plugin = Plugin(module)
-        routes = Routes(plugin)
-        module.RegisterRestCallback("/liver/(.*)", routes.answer)
+        answer = Routes(plugin).answer
+        module.RegisterRestCallback("/liver/(.*)", answer)
     except Exception as error:  # noqa: BLE001 any exception here would stop Orthanc
         module.LogError(f"orthanc-liver is not available: {type(error).__name__}: {error}")
         if also:
@@ -51,6 +54,7 @@ def register(module: OrthancModule, also: OnChange | None = None) -> None:
                 also(change, level, resource)
 
     module.RegisterOnChangeCallback(on_change)
+    _callbacks.extend([answer, on_change])
 
 
 class Plugin:

@@ -70,11 +70,12 @@ def _whole_number(low: int, high: int) -> Check:
 
 
 def _text(max_length: int) -> Check:
+    forbidden = "must be on one line and without a backslash"
+
     def check(value: Any) -> str | None:
-        if isinstance(value, str) and value.strip() and len(value) <= max_length:
-            if value.isprintable() and "\\" not in value:
-                return None
-        return f"must be a text of 1 to {max_length} characters on one line without a backslash"
+        if isinstance(value, str) and 1 <= len(value.strip()) <= len(value) <= max_length:
+            return None if value.isprintable() and "\\" not in value else forbidden
+        return f"must be a text of 1 to {max_length} characters"
 
     return check
 

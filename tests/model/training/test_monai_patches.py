@@ -10,6 +10,7 @@ import torch
 
 from liver_unet.nifti import write_nifti
 from liver_unet.training.monai_patches import MonaiPatches
+from liver_unet.volume import Grid
 from tests.model.training.phantom_cases import small_config, write_case_folder
 from tests.support.phantom import small_abdomen
 
@@ -49,6 +50,15 @@ def test_the_same_index_is_the_same_patch(hu_is_label: MonaiPatches) -> None:
     assert len({float(image.double().sum()) for image in others}) == 6
 
 
+def test_a_case_is_read_once(tmp_path: Path) -> None:
+    files = write_case_folder(tmp_path / "p")
+    patches = MonaiPatches([files], CONFIG)
+    before = patches[3][0]
+    files.ct.unlink()
+    files.liver.unlink()
+    assert torch.equal(patches[3][0], before)
+
+
 def test_half_of_the_patches_are_centred_on_liver(hu_is_label: MonaiPatches) -> None:
     with_liver = sum(bool(hu_is_label[index][1].any()) for index in range(30))
     assert with_liver >= 15
@@ -62,8 +72,8 @@ def test_air_around_the_body_is_cropped(tmp_path: Path) -> None:
     hu[20:44] = 40
     mask = np.zeros(hu.shape, dtype=np.uint8)
     mask[20:44] = phantom.liver
-    affine = phantom.volume.grid
-    write_nifti(files.ct, hu, type(affine)((60, 70, 92), affine.affine))
-    write_nifti(files.liver, mask, type(affine)((60, 70, 92), affine.affine))
+    grid = Grid((60, 70, 92), phantom.volume.grid.affine)
+    write_nifti(files.ct, hu, grid)
+    write_nifti(files.liver, mask, grid)
     patches = MonaiPatches([files], CONFIG)
     assert all(float((patches[i][0] > 0.2).float().mean()) > 0.9 for i in range(10))

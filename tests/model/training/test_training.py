@@ -129,6 +129,15 @@ def test_another_training_is_not_continued(data: Path, uninterrupted: Path) -> N
         train(small_config("compact", **LONG), data, uninterrupted, CPU, fold=1)
 
 
+def test_the_published_recipe_learns(data: Path, tmp_path: Path) -> None:
+    config = small_config(
+        "published", steps=40, validate_every=40, checkpoint_every=10, learning_rate=1e-2
+    )
+    train(config, data, tmp_path, CPU)
+    curve = losses(tmp_path)
+    assert curve[-1] < 0.9 * curve[0]
+
+
 def test_the_published_recipe_stops_early(data: Path, tmp_path: Path) -> None:
     config = small_config(
         "published",

@@ -283,6 +283,13 @@ class TestCheckSees:
         self._refused([replace(contours[0], slice_index=3)], mask, r"slice 3 lies up to")
         self._refused([replace(contours[0], slice_index=4)], mask, r"slice 4 lies up to")
 
+    @pytest.mark.parametrize("slices", [-2, 3])
+    def test_on_a_plane_outside_the_box(
+        self, contours: list[Contour], mask: NDArray[np.bool_], slices: int
+    ) -> None:
+        moved = replace(self._moved(contours[0], (slices, 0, 0)), slice_index=1 + slices)
+        self._refused([moved], mask, rf"slice {1 + slices} reaches beyond")
+
     def test_far_away(self, contours: list[Contour], mask: NDArray[np.bool_]) -> None:
         far = self._moved(contours[1], (0, -30, 0))
         self._refused([contours[0], far], mask, r"slice 2 reaches beyond")

@@ -138,6 +138,14 @@ class TestTransferSyntaxes:
         with pytest.raises(SeriesRefused, match="damaged or cannot be decoded"):
             read(dataset)
 
+    def test_wrong_byte_inside_a_jpeg_ls_frame_is_refused(self, tmp_path: Path) -> None:
+        dataset = pydicom.dcmread(BytesIO(in_syntax(image(), "jpeg-ls", tmp_path)))
+        frame = bytearray(next(generate_frames(dataset.PixelData, number_of_frames=1)))
+        frame[len(frame) // 2] ^= 0x55
+        dataset.PixelData = encapsulate([bytes(frame)])
+        with pytest.raises(SeriesRefused, match="damaged or cannot be decoded"):
+            read(dataset)
+
     @pytest.mark.parametrize("name", COMPRESSED)
     @pytest.mark.parametrize("rows", [63, 65])
     def test_wrong_rows_are_refused(self, name: str, rows: int, tmp_path: Path) -> None:
@@ -161,6 +169,18 @@ class TestTransferSyntaxes:
         dataset.PixelData = (stored | 0x5000).tobytes()
         expected = [0, 5, 2047, -2048, -1] if signed else [0, 5, 2047, 2048, 4095]
         assert read(dataset).hu.tolist() == [expected]
+
+
+@pytest.mark.parametrize("fmt", FORMATS)
+def test_dciodvfy_finds_no_error_in_what_the_writer_writes(
+    fmt: PixelFormat, tmp_path: Path
+) -> None:
+    """Else the other tests would read something that no scanner sends."""
+    file = tmp_path / "ct.dcm"
+    file.write_bytes(to_bytes(image(fmt=fmt)))
+    report = subprocess.run(["dciodvfy", str(file)], capture_output=True, text=True, check=False)
+    assert "CTImage" in report.stderr
+    assert "Error" not in report.stderr
 
 
 class TestRescale:
@@ -217,6 +237,12 @@ class TestPadding:
         dataset = image(self.HU)
         dataset.PixelPaddingValue, dataset.PixelPaddingRangeLimit = ends
         assert read(dataset).hu.tolist() == [[-1024, 40, -1024, -1024, 900]]
+
+    def test_fractional_rescale_too(self) -> None:
+        dataset = image(self.HU)
+        dataset.PixelPaddingValue = -2000
+        dataset.RescaleSlope, dataset.RescaleIntercept = 0.5, -512
+        assert read(dataset).hu.tolist() == [[-1024, 20, -1500, -512, 450]]
 
     def test_value_that_no_pixel_has_changes_nothing(self) -> None:
         dataset = image(self.HU)

@@ -76,7 +76,7 @@ class TestOrder:
         assert series.warnings == ()
 
     @given(st.permutations(range(14)))
-    @settings(max_examples=15, deadline=None)
+    @settings(max_examples=10, deadline=None)
     def test_order_does_not_matter_among_duplicates(self, order: list[int]) -> None:
         """Law: which of two copies is kept does not depend on which came first."""
         slices = tiny_slices()
@@ -265,6 +265,10 @@ def _mr(s: list[FileDataset]) -> None:
         image.SOPClassUID = image.file_meta.MediaStorageSOPClassUID = MRImageStorage
 
 
+def _wrong_modality(s: list[FileDataset]) -> None:
+    s[2].Modality = "PT"
+
+
 def _screenshot(s: list[FileDataset]) -> None:
     s[2].SOPClassUID = s[2].file_meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
 
@@ -404,6 +408,7 @@ REFUSALS: list[tuple[Change, str, str]] = [
     (_two_phases, "share one slice position", "two acquisitions"),
     (_shared_uid, "share one SOPInstanceUID", "export"),
     (_mr, "not a CT image (Modality MR", "choose"),
+    (_wrong_modality, "not a CT image (Modality PT", "choose"),
     (_screenshot, "Secondary Capture Image Storage", "choose"),
     (_enhanced, "Enhanced CT Image Storage", "single-frame"),
     (_frames, "multi-frame", "single-frame"),
@@ -517,6 +522,7 @@ def test_invalid_values_are_kept_and_cause_no_warning(recwarn: pytest.WarningsRe
     slices = tiny_slices()
     with pydicom.config.disable_value_validation():
         for image in slices:
+            image.SpecificCharacterSet = "ISO_IR 1"
             image.StudyDate = "sometime"
             image.PatientSex = "unknown sex"
         files = [to_bytes(s) for s in slices]

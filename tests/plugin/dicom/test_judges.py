@@ -68,9 +68,12 @@ def _in_order(series: CtSeries, files: list[bytes]) -> list[pydicom.FileDataset]
 
 def _blob(grid: Grid) -> NDArray[np.float32]:
     """A smooth liver-sized shape, lopsided, with a hole, an island in the hole and one outside."""
-    index = np.moveaxis(np.indices(grid.shape, dtype=np.float64), 0, -1)
     middle = grid.to_mm((np.array(grid.shape) - 1) / 2)
-    x, y, z = np.moveaxis(grid.to_mm(index) - middle, -1, 0)
+    slices, rows, columns = np.ogrid[tuple(slice(n) for n in grid.shape)]
+    x, y, z = (
+        a * slices + b * rows + c * columns + np.float32(start - centre)
+        for (a, b, c, start), centre in zip(grid.affine.astype(np.float32)[:3], middle, strict=True)
+    )
     body = 1 - (x / 92) ** 2 - (y / 71) ** 2 - ((z + 0.2 * x) / 66) ** 2 + x * y / 20000
     hole = (np.hypot(x + 25, y - 14) - 17) / 60
     island = (6 - np.hypot(x + 22, y - 12)) / 60

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pydicom
-from liver_unet.volume import Grid, Volume
 
+from liver_unet.volume import Grid, Volume
 from tests.support.ct_writer import write_ct_series
 
 

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from orthanc_liver.host.engine_process import EngineGone, EngineProcess, EngineUnavailable
 
+from orthanc_liver.host.engine_process import EngineGone, EngineProcess, EngineUnavailable
 from tests.plugin.host.series import small_ct
 from tests.support.ct_writer import to_bytes
 from tests.support.orthanc_server import CHECKOUT, wait_for

@@ -1,4 +1,4 @@
-"""Orthanc with our plugin for the first time, with wrong settings, and with a script of one's own."""
+"""The first start with our plugin, wrong settings, and a hospital's own script."""
 
 from __future__ import annotations
 

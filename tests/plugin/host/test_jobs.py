@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+
 from orthanc_liver.host.job_queue import JobQueue
 from orthanc_liver.host.jobs import TRANSITIONS, Event, Job, NotAllowed, Outcome, State
 from orthanc_liver.host.orthanc_api import Series

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
-from orthanc_liver import __version__
 
+from orthanc_liver import __version__
 from tests.plugin.host.conftest import Host, error_of
 from tests.support.orthanc_server import wait_for
 
@@ -123,7 +123,7 @@ def test_progress_shows_while_a_job_runs_and_never_goes_back(host: Host) -> None
     def look() -> bool:
         job = host.orthanc.get(f"/liver/jobs/{job_id}")
         seen.append(job["Progress"])
-        return job["State"] == "Success"
+        return bool(job["State"] == "Success")
 
     wait_for("success", look)
     assert seen == sorted(seen)
@@ -143,7 +143,8 @@ def test_a_running_job_can_be_cancelled_and_resubmitted(host: Host) -> None:
     assert host.orthanc.post(f"/liver/jobs/{job['ID']}/cancel") == {}
     cancelled = host.orthanc.get(f"/liver/jobs/{job['ID']}")
     assert (cancelled["State"], cancelled["Content"]["Outcome"]) == ("Failure", "cancelled")
-    wait_for("the process is gone", lambda: not set(before) & set(host.engine.alive()))
+    # At once, not when JobTimeoutSeconds, 5 s, are over.
+    wait_for("the process is gone", lambda: not set(before) & set(host.engine.alive()), 2.5)
     assert host.rtstructs_beside(series_id) == []
     assert host.orthanc.post(f"/liver/jobs/{job['ID']}/resubmit") == {}
     assert host.job(job["ID"], "Success")["Content"]["Outcome"] == "segmented"

@@ -8,8 +8,8 @@ from dataclasses import fields
 from typing import Any
 
 import pytest
-from orthanc_liver.host.settings import MAIN_TAGS, Settings, read_settings, settings_table
 
+from orthanc_liver.host.settings import MAIN_TAGS, Settings, read_settings, settings_table
 from tests.support.orthanc_server import CHECKOUT
 
 INTERPRETER = {"Interpreter": sys.executable}

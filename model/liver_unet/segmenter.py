@@ -82,9 +82,7 @@ class Segmenter:
     @classmethod
     def load(cls, weights: Path, device: str = "auto") -> Segmenter:
         """device: "auto" (a GPU when there is one), "cpu" or "cuda"."""
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        chosen = torch.device(device)
+        chosen = chosen_device(device)
         network, spec = load_model(weights, chosen)
         return cls(network, spec, chosen, fastest_precision(chosen))
 
@@ -117,6 +115,13 @@ class Segmenter:
                 return None
             warnings = liver_warnings(mask, box, volume.grid)
         return Liver(cleaned, box, volume.grid, tuple(warnings))
+
+
+def chosen_device(name: str) -> torch.device:
+    """Where to compute; "auto" is a GPU when there is one."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
 
 
 def _box_on_ct(probability: NDArray[np.float32], grid: Grid, ct_grid: Grid) -> Box | None:

@@ -1,4 +1,4 @@
-"""The command line: orthanc-liver segment, and train for researchers."""
+"""The command line: orthanc-liver segment; train and export for researchers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ import numpy as np
 from nibabel.filebasedimages import ImageFileError
 from tqdm import tqdm
 
-from liver_unet.errors import ModelError
+from liver_unet.bundle import export_bundle
+from liver_unet.errors import ModelError, TrainingRefused
 from liver_unet.nifti import read_nifti, write_nifti
 from liver_unet.segmenter import Liver, Segmenter, Stopwatch
 from liver_unet.volume import Volume
@@ -23,6 +24,7 @@ from orthanc_liver.dicom.rtstruct import RoiStyle
 from orthanc_liver.errors import LiverError, SeriesRefused
 from orthanc_liver.overlay import overlay_png
 from orthanc_liver.pipeline import report, segment_series
+from orthanc_liver.training_data import train
 from orthanc_liver.weights_folder import default_weights
 
 REFUSED = 2
@@ -53,7 +55,31 @@ def _parser() -> argparse.ArgumentParser:
     segment.add_argument("--weights", type=Path, default=default_weights())
     segment.add_argument("--minimum-slices", type=int, default=10)
     segment.set_defaults(run=_segment)
+    training = commands.add_parser("train", help="train a network on your own cases")
+    training.add_argument(
+        "--data", type=Path, required=True, help="LiTS, Decathlon, a folder a case, DICOM"
+    )
+    training.add_argument("--out", type=Path, required=True, help="folder for weights and curves")
+    training.add_argument(
+        "--config", default="published", help='"published", "compact" or a TOML file'
+    )
+    training.add_argument(
+        "--fold", default="0", help='which patients validate: a number, or "all" to learn from all'
+    )
+    training.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    training.set_defaults(run=_train)
+    export = commands.add_parser("export", help="write the weights as a MONAI bundle")
+    export.add_argument("--bundle", type=Path, required=True, help="the bundle's folder")
+    export.add_argument("--weights", type=Path, default=default_weights())
+    export.set_defaults(run=lambda options: export_bundle(options.weights, options.bundle))
     return parser
+
+
+def _train(options: argparse.Namespace) -> None:
+    if options.fold != "all" and not options.fold.isdigit():
+        raise TrainingRefused(f'--fold {options.fold}: give a number or "all"')
+    fold = None if options.fold == "all" else int(options.fold)
+    train(options.data, options.out, options.config, fold, options.device)
 
 
 def _segment(options: argparse.Namespace) -> None:
@@ -107,8 +133,8 @@ def _segment_nifti(
 def _read_ct(path: Path) -> Volume:
     try:
         hu, grid = read_nifti(path)
-    except (ImageFileError, OSError, ValueError) as error:
-        raise SeriesRefused(f"{path} cannot be read as a 3D NIfTI image: {error}") from error
+    except ImageFileError as error:
+        raise SeriesRefused(str(error)) from error
     return Volume(hu, grid)
 
 

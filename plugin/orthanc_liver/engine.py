@@ -7,6 +7,7 @@ its standard input, which happens also when Orthanc is killed.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 from collections.abc import Iterator
@@ -25,6 +26,8 @@ from orthanc_liver.frames import PipeClosed, read_frame, write_frame
 from orthanc_liver.lifeline import end_with_the_other_side
 from orthanc_liver.pipeline import segment_series
 from orthanc_liver.weights_folder import default_weights
+
+_NICE = 10
 
 
 class Engine:
@@ -106,6 +109,17 @@ def roi_style(settings: dict[str, Any]) -> RoiStyle:
     )
 
 
+def give_way() -> None:
+    """Let Orthanc, and everything else on this machine, go first.
+
+    Linux shares the processor out between sessions before it looks at how nice a process is, and
+    this process has a session of its own: that must be nice too.
+    """
+    os.nice(_NICE)
+    with contextlib.suppress(OSError):  # no such file where the kernel has no autogroups
+        Path("/proc/self/autogroup").write_text(str(_NICE))
+
+
 def main() -> None:
     """Entry of `python -m orthanc_liver.engine`."""
     parser = argparse.ArgumentParser()
@@ -113,7 +127,7 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--threads", type=int, default=0)
     arguments = parser.parse_args()
-    os.nice(10)
+    give_way()
     end_with_the_other_side(sys.stdin.fileno())
     # Libraries print; the pipe is for frames alone.
     outgoing = os.fdopen(os.dup(1), "wb")

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import pydicom
-import torch
 from numpy.typing import NDArray
 from pydicom.errors import InvalidDicomError
 from tqdm import tqdm
@@ -21,6 +20,7 @@ from tqdm import tqdm
 from liver_unet import training
 from liver_unet.errors import TrainingRefused
 from liver_unet.nifti import write_nifti
+from liver_unet.segmenter import chosen_device
 from liver_unet.volume import Grid
 from orthanc_liver.dicom.ct_series import read_ct_series
 from orthanc_liver.errors import SeriesRefused
@@ -38,11 +38,9 @@ def train(
     config: a shipped configuration's name, or a path. fold: None learns from every case.
     device: "auto" (a GPU when there is one), "cpu" or "cuda". Raises ModelError.
     """
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
     recipe = training.load_config(config)
     cases = prepared(data, out / "cases")
-    training.train(recipe, cases, out, torch.device(device), fold)
+    training.train(recipe, cases, out, chosen_device(device), fold)
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ class Child:
         path = os.pathsep.join([str(CHECKOUT / "plugin"), str(CHECKOUT / "model")])
         self.process = subprocess.Popen(
             [sys.executable, "-m", "orthanc_liver.engine", "--device", "cpu", *arguments],
+            start_new_session=True,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": path},
@@ -96,13 +97,21 @@ def test_a_refused_series_leaves_the_process_ready_for_the_next(
     assert "5 slices" in done["reason"]
 
 
-def test_air_and_water_hold_no_liver(child: Child) -> None:
+def test_an_empty_table_holds_no_liver(child: Child) -> None:
     hu = np.full((30, 90, 120), -1000, dtype=np.int16)
-    hu[4:26, 20:70, 25:100] = 0
+    hu[:, 80:84, 10:110] = 150
     grid = abdomen((30, 90, 120), (8.0, 3.0, 3.0)).volume.grid
     frames = child.job([to_bytes(i) for i in write_ct_series(Volume(hu, grid))])
     assert [head["type"] for head, _ in frames].count("object") == 0
     assert frames[-1][0]["outcome"] == "no liver found"
+
+
+def test_the_process_gives_way_to_orthanc(child: Child) -> None:
+    assert os.getpriority(os.PRIO_PROCESS, child.process.pid) == 10
+    assert os.getpriority(os.PRIO_PROCESS, 0) == 0
+    group = Path(f"/proc/{child.process.pid}/autogroup")
+    if group.exists():
+        assert group.read_text().endswith("nice 10\n")
 
 
 def test_weights_that_are_not_there_are_told_instead_of_ready(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from scipy.ndimage import binary_erosion
 
 from liver_unet.training.curves import Curve
 
-_PANEL = 320
+_PANEL = 400
 _TRUTH_RGB = (60, 220, 90)
 _NETWORK_RGB = (240, 70, 60)
 

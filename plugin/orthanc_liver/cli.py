@@ -1,4 +1,4 @@
-"""The command line: orthanc-liver segment; train and export for researchers."""
+"""The command line: orthanc-liver segment and activity; train and export for researchers."""
 
 from __future__ import annotations
 
@@ -24,6 +24,9 @@ from orthanc_liver.dicom.rtstruct import RoiStyle
 from orthanc_liver.errors import LiverError, SeriesRefused
 from orthanc_liver.overlay import overlay_png
 from orthanc_liver.pipeline import report, segment_series
+from orthanc_liver.sirt.activity import compute_activity
+from orthanc_liver.sirt.inputs import QUANTITIES, ActivityRefused, read_inputs, read_report
+from orthanc_liver.sirt.methods import METHODS
 from orthanc_liver.training_data import train
 from orthanc_liver.weights_folder import default_weights
 
@@ -55,6 +58,14 @@ def _parser() -> argparse.ArgumentParser:
     segment.add_argument("--weights", type=Path, default=default_weights())
     segment.add_argument("--minimum-slices", type=int, default=10)
     segment.set_defaults(run=_segment)
+    activity = commands.add_parser("activity", help="the Y-90 activity from the liver's volume")
+    activity.add_argument("--method", required=True, choices=tuple(METHODS))
+    activity.add_argument("--report", type=Path, help="report.json of segment: the liver volume")
+    activity.add_argument("--json", action="store_true", help="everything, unrounded, as JSON")
+    for quantity in QUANTITIES.values():
+        unit = quantity.unit or "NUMBER"
+        activity.add_argument(quantity.option, type=float, metavar=unit, help=quantity.meaning)
+    activity.set_defaults(run=_activity)
     training = commands.add_parser("train", help="train a network on your own cases")
     training.add_argument(
         "--data", type=Path, required=True, help="LiTS, Decathlon, a folder a case, DICOM"
@@ -80,6 +91,30 @@ def _train(options: argparse.Namespace) -> None:
         raise TrainingRefused(f'--fold {options.fold}: give a number or "all"')
     fold = None if options.fold == "all" else int(options.fold)
     train(options.data, options.out, options.config, fold, options.device)
+
+
+def _activity(options: argparse.Namespace) -> None:
+    given = {
+        name: number
+        for name, quantity in QUANTITIES.items()
+        if (number := getattr(options, quantity.option[2:].replace("-", "_"))) is not None
+    }
+    inputs = read_inputs(given)
+    warnings: tuple[str, ...] = ()
+    if options.report:
+        if "LiverMl" in inputs:
+            raise ActivityRefused("give --report or --liver-ml, not both: each is a liver volume")
+        inputs["LiverMl"], warnings = read_report(_read_json(options.report), "segmentation")
+    result = compute_activity(options.method, inputs, warnings)
+    shown = json.dumps(result.as_json(), indent=2) + "\n" if options.json else result.as_text()
+    sys.stdout.write(shown)
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError, RecursionError) as error:
+        raise ActivityRefused(f"{path} cannot be read as the report.json of segment") from error
 
 
 def _segment(options: argparse.Namespace) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any
 
 from orthanc_liver import __version__
+from orthanc_liver.host.activity import activity_of_series
 from orthanc_liver.host.admission import why_not
 from orthanc_liver.host.arrivals import Arrivals, end_of_log
 from orthanc_liver.host.job_queue import JobQueue
@@ -18,6 +19,7 @@ from orthanc_liver.host.records import Ledger, Record, StateUnreadable
 from orthanc_liver.host.routes import HttpError, Routes
 from orthanc_liver.host.settings import read_settings
 from orthanc_liver.host.worker import Worker
+from orthanc_liver.sirt.activity import Activity
 
 OnChange = Callable[[int, int, str], None]
 
@@ -128,6 +130,10 @@ class Plugin:
     def cancel(self, job_id: str) -> None:
         """End a job, and the inference process where it works on that job."""
         self._worker.interrupt(self.queue.cancel(job_id))
+
+    def activity(self, series_id: str, asked: Mapping[str, Any]) -> Activity:
+        """Somebody asks for a Y-90 activity; needs no engine. Errors: see activity_of_series."""
+        return activity_of_series(self.orthanc, self._ledger, series_id, asked)
 
     def _would_bring_nothing_new(self, record: Record, series: Series) -> bool:
         if not record.settles(series.source_key, self._worker.model_sha256):

@@ -18,8 +18,13 @@ from orthanc_liver.host.orthanc_api import (
     answer_json,
 )
 from orthanc_liver.host.records import read_preview
+from orthanc_liver.sirt.activity import Activity
+from orthanc_liver.sirt.inputs import ActivityRefused
 
 _MAX_BODY_BYTES = 4096
+# Every body is one flat object. Python's parser recurses on nested ones, and in a thread of
+# Orthanc's HTTP server 600 levels end Orthanc with a segmentation fault (seen on 1.10.1).
+_MAX_BODY_BRACKETS = 10
 _RESOURCE = "([0-9a-f]{8}(?:-[0-9a-f]{8}){4})"
 _JOB = "([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})"
 
@@ -35,6 +40,7 @@ class Service(Protocol):
     def segment_series(self, series_id: str, *, force: bool) -> Job: ...
     def segment_study(self, study_id: str, *, force: bool) -> list[Job]: ...
     def cancel(self, job_id: str) -> None: ...
+    def activity(self, series_id: str, asked: Mapping[str, Any]) -> Activity: ...
 
 
 class HttpError(Exception):
@@ -58,12 +64,7 @@ class Request:
         """What a body of {"Force": true} asks for; HttpError for any other body than that."""
         if not self._body:
             return False
-        if len(self._body) > _MAX_BODY_BYTES:
-            raise HttpError(HTTPStatus.BAD_REQUEST, "the body is too long")
-        try:
-            body = json.loads(self._body)
-        except ValueError:
-            raise HttpError(HTTPStatus.BAD_REQUEST, "the body is not JSON") from None
+        body = self._json()
         if not isinstance(body, dict) or not set(body) <= {"Force"}:
             raise HttpError(
                 HTTPStatus.BAD_REQUEST, 'the body may be empty or {"Force": true}, nothing else'
@@ -72,6 +73,24 @@ class Request:
         if not isinstance(force, bool):
             raise HttpError(HTTPStatus.BAD_REQUEST, "Force must be true or false")
         return force
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The body's JSON object; HttpError for any other body."""
+        body = self._json()
+        if not isinstance(body, dict):
+            raise HttpError(HTTPStatus.BAD_REQUEST, "the body must be a JSON object")
+        return body
+
+    def _json(self) -> Any:
+        if len(self._body) > _MAX_BODY_BYTES:
+            raise HttpError(HTTPStatus.BAD_REQUEST, "the body is too long")
+        if self._body.count(b"[") + self._body.count(b"{") > _MAX_BODY_BRACKETS:
+            raise HttpError(HTTPStatus.BAD_REQUEST, "the body is too deeply nested")
+        try:
+            return json.loads(self._body)
+        except ValueError:
+            raise HttpError(HTTPStatus.BAD_REQUEST, "the body is not JSON") from None
 
 
 Handler = Callable[[Request, RestOutput], None]
@@ -87,6 +106,7 @@ class Routes:
             ("POST", f"series/{_RESOURCE}/segment", self._segment_series),
             ("POST", f"studies/{_RESOURCE}/segment", self._segment_study),
             ("GET", f"series/{_RESOURCE}/preview", self._preview),
+            ("POST", f"series/{_RESOURCE}/activity", self._activity),
             ("GET", "jobs", self._jobs),
             ("GET", f"jobs/{_JOB}", self._job),
             ("POST", f"jobs/{_JOB}/cancel", self._cancel),
@@ -104,6 +124,8 @@ class Routes:
             self._refuse(output, uri, raw, HTTPStatus.NOT_FOUND, "there is no such job")
         except NotAllowed as error:
             self._refuse(output, uri, raw, HTTPStatus.CONFLICT, str(error))
+        except ActivityRefused as error:
+            self._refuse(output, uri, raw, HTTPStatus.BAD_REQUEST, str(error))
         except HttpError as error:
             self._refuse(output, uri, raw, error.status, str(error))
 
@@ -155,6 +177,9 @@ class Routes:
 
     def _preview(self, request: Request, output: RestOutput) -> None:
         output.AnswerBuffer(read_preview(self._service.orthanc, request.id), "image/png")
+
+    def _activity(self, request: Request, output: RestOutput) -> None:
+        answer_json(output, self._service.activity(request.id, request.fields).as_json())
 
     def _jobs(self, request: Request, output: RestOutput) -> None:
         queue = self._service.queue

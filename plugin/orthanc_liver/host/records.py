@@ -11,6 +11,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+from orthanc_liver.host.clients_json import parse_clients_json
 from orthanc_liver.host.jobs import Job, Outcome
 from orthanc_liver.host.orthanc_api import Missing, Orthanc, OrthancError
 
@@ -101,7 +102,8 @@ class Ledger:
     def read_record(self, series_id: str) -> Record | None:
         """What a series says of its last job, None where it says nothing."""
         try:
-            record = self._orthanc.get(f"/series/{series_id}/metadata/{RECORD_METADATA}")
+            text = self._orthanc.get_bytes(f"/series/{series_id}/metadata/{RECORD_METADATA}")
+            record = parse_clients_json(text)
             return Record(Job.from_json(record["Job"]), record["Result"])
         except Missing:
             return None

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any, Protocol
 
+from orthanc_liver.host.clients_json import TooDeeplyNested, parse_clients_json
 from orthanc_liver.host.job_queue import JobQueue
 from orthanc_liver.host.jobs import Job, NotAllowed
 from orthanc_liver.host.orthanc_api import (
@@ -22,9 +22,6 @@ from orthanc_liver.sirt.activity import Activity
 from orthanc_liver.sirt.inputs import ActivityRefused
 
 _MAX_BODY_BYTES = 4096
-# Every body is one flat object. Python's parser recurses on nested ones, and in a thread of
-# Orthanc's HTTP server 600 levels end Orthanc with a segmentation fault (seen on 1.10.1).
-_MAX_BODY_BRACKETS = 10
 _RESOURCE = "([0-9a-f]{8}(?:-[0-9a-f]{8}){4})"
 _JOB = "([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})"
 
@@ -85,10 +82,10 @@ class Request:
     def _json(self) -> Any:
         if len(self._body) > _MAX_BODY_BYTES:
             raise HttpError(HTTPStatus.BAD_REQUEST, "the body is too long")
-        if self._body.count(b"[") + self._body.count(b"{") > _MAX_BODY_BRACKETS:
-            raise HttpError(HTTPStatus.BAD_REQUEST, "the body is too deeply nested")
         try:
-            return json.loads(self._body)
+            return parse_clients_json(self._body)
+        except TooDeeplyNested:
+            raise HttpError(HTTPStatus.BAD_REQUEST, "the body is too deeply nested") from None
         except ValueError:
             raise HttpError(HTTPStatus.BAD_REQUEST, "the body is not JSON") from None
 

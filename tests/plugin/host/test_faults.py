@@ -7,6 +7,8 @@ import signal
 import time
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from tests.plugin.host.conftest import Host
 from tests.plugin.host.series import small_ct
 from tests.support.orthanc_server import wait_for
@@ -131,10 +133,11 @@ def test_orthanc_answers_at_once_while_a_job_runs(host: Host) -> None:
     assert max(took_s) < 1.0
 
 
-def test_a_note_of_somebody_else_on_a_series_does_no_harm(host: Host) -> None:
-    ct = small_ct("foreign metadata")
+@pytest.mark.parametrize("note", [b"not ours", b"[" * 50_000])
+def test_a_note_of_somebody_else_on_a_series_does_no_harm(host: Host, note: bytes) -> None:
+    ct = small_ct(f"foreign metadata of {len(note)} bytes")
     series_id = host.store(ct)
-    host.orthanc.call("PUT", f"/series/{series_id}/metadata/4501", b"not ours")
+    host.orthanc.call("PUT", f"/series/{series_id}/metadata/4501", note)
     assert host.ended_job_of(series_id)["State"] == "Success"
     assert host.orthanc.get(f"/series/{series_id}/metadata/4501")["Job"]["State"] == "Success"
     wait_for("the log tells", lambda: f"metadata 4501 of {series_id}" in host.orthanc.log())

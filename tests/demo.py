@@ -25,7 +25,6 @@ from tests.support.judges import even_odd_mask
 from tests.support.orthanc_server import OrthancServer, wait_for
 from tests.support.phantom import abdomen
 
-OUT = Path("demo")
 _TIMEOUT_S = 1800.0
 
 
@@ -40,13 +39,15 @@ class Patient:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="make demo")
     parser.add_argument("--ct", type=Path, help="your own CT: a DICOM folder or a NIfTI file")
-    patient = _patient(parser.parse_args().ct)
-    shutil.rmtree(OUT, ignore_errors=True)
-    OUT.mkdir()
+    parser.add_argument("--out", type=Path, default=Path("demo"), help="what is there goes away")
+    options = parser.parse_args()
+    patient = _patient(options.ct)
+    shutil.rmtree(options.out, ignore_errors=True)
+    options.out.mkdir(parents=True)
     with tempfile.TemporaryDirectory(prefix="orthanc-liver-demo-") as folder:
         overrides = {"StableAge": 2, "LiverSegmentation": {"MinimumSlices": 10}}
         with OrthancServer(Path(folder), overrides) as server:
-            summary = _segment(server, patient)
+            summary = _segment(server, patient, options.out)
     print(json.dumps(summary))
 
 
@@ -77,7 +78,7 @@ def _dicom_series(folder: Path) -> list[pydicom.FileDataset]:
     return found
 
 
-def _segment(server: OrthancServer, patient: Patient) -> dict[str, Any]:
+def _segment(server: OrthancServer, patient: Patient, out: Path) -> dict[str, Any]:
     _say(f"Orthanc answers at {server.url}; sending {len(patient.instances)} instances by C-STORE")
     server.send(patient.instances)
     sent = time.monotonic()
@@ -86,10 +87,10 @@ def _segment(server: OrthancServer, patient: Patient) -> dict[str, Any]:
     if job["State"] != "Success" or job["Content"]["Outcome"] != "segmented":
         sys.exit(f"make demo: {job['Content']['Outcome']}: {job['Content']['Reason']}")
     rtstruct = _fetch_rtstruct(server, patient.instances[0].StudyInstanceUID)
-    (OUT / "rtstruct.dcm").write_bytes(rtstruct)
+    (out / "rtstruct.dcm").write_bytes(rtstruct)
     picture = server.call("GET", f"/liver/series/{job['Content']['Series']}/preview")
-    (OUT / "overlay.png").write_bytes(picture.content)
-    _say(f"left in {OUT}/: rtstruct.dcm, overlay.png")
+    (out / "overlay.png").write_bytes(picture.content)
+    _say(f"left in {out}/: rtstruct.dcm, overlay.png")
     dataset = pydicom.dcmread(BytesIO(rtstruct))
     summary = {
         "series": patient.instances[0].SeriesInstanceUID,

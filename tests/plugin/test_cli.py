@@ -50,7 +50,7 @@ def test_the_mask_lies_on_the_cts_own_grid(result: Path, phantom: Phantom) -> No
     np.testing.assert_allclose(grid.affine, phantom.volume.grid.affine, atol=1e-3)
     found = mask > 0
     dsc = 2 * (found & phantom.liver).sum() / (found.sum() + phantom.liver.sum())
-    assert dsc > 0.85  # a check that nothing is swapped; accuracy is measured on patients
+    assert dsc > 0.75  # a check that nothing is swapped; accuracy is measured on patients
 
 
 def test_mask_rtstruct_and_report_say_the_same(

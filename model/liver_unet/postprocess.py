@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from liver_unet.volume import Grid
 
-# Below this there is nothing to plan on: a stray cluster, or a sliver at the edge of the scan.
-SMALLEST_LIVER_ML = 100.0
+# Below this there is nothing to plan on: a stray cluster, or a sliver at the edge of the scan. Less
+# than a fifth of the smallest liver in the published study (1120 mL).
+SMALLEST_LIVER_ML = 200.0
 USUAL_LIVER_ML = (500.0, 5000.0)
 
 

@@ -42,13 +42,21 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("demo"), help="what is there goes away")
     options = parser.parse_args()
     patient = _patient(options.ct)
-    shutil.rmtree(options.out, ignore_errors=True)
-    options.out.mkdir(parents=True)
+    _empty(options.out)
     with tempfile.TemporaryDirectory(prefix="orthanc-liver-demo-") as folder:
         overrides = {"StableAge": 2, "LiverSegmentation": {"MinimumSlices": 10}}
         with OrthancServer(Path(folder), overrides) as server:
             summary = _segment(server, patient, options.out)
     print(json.dumps(summary))
+
+
+def _empty(out: Path) -> None:
+    try:
+        if out.exists():
+            shutil.rmtree(out)
+        out.mkdir(parents=True)
+    except OSError as error:
+        sys.exit(f"make demo: {out}/ cannot be emptied ({error.strerror}): remove it first")
 
 
 def _patient(path: Path | None) -> Patient:

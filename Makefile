@@ -24,6 +24,9 @@ demo: orthanc $(VENV)/installed ## send a CT (CT=PATH: your own) to a fresh Orth
 run: orthanc $(VENV)/installed ## leave Orthanc running with the plugin, for use by hand
 	$(PYTHON) -m tests.run
 
+.PHONY: install
+install: orthanc $(VENV)/installed ## what a server needs: Orthanc's packages and the environment
+
 .PHONY: test
 test: orthanc judges $(VENV)/installed ## all tests that fit into a few minutes
 	$(PYTHON) -m pytest -m "not long" $(PYTEST)

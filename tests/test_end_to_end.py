@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,9 +14,9 @@ import pytest
 
 from tests.support.judges import dciodvfy_errors
 from tests.support.orthanc_server import OrthancServer, wait_for
+from tests.support.real_data import real_ct
 
 CHECKOUT = Path(__file__).resolve().parents[1]
-DATA = Path(os.environ.get("LIVER_DATA") or CHECKOUT.parent / "shared" / "data")
 
 
 def run_demo(*arguments: str) -> dict[str, Any]:
@@ -43,9 +42,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OrthancServer]:
 
 
 def test_a_real_patient_ends_beside_the_ct(server: OrthancServer) -> None:
-    folder = DATA / "dicom" / "cptac_c3l_00189"
-    if not folder.is_dir():
-        pytest.skip(f"{folder} is not there; LIVER_DATA names where the real CT are")
+    folder = real_ct("dicom", "cptac_c3l_00189")
     instances = [pydicom.dcmread(path) for path in sorted(folder.glob("*.dcm"))]
     server.send(instances)
 

@@ -28,11 +28,11 @@ def read_nifti(path: Path) -> tuple[NDArray[np.float32], Grid]:
         if not isinstance(image, nib.nifti1.Nifti1Pair) or len(image.shape) != 3:
             raise ImageFileError("it has another format or number of dimensions")
         array = np.asarray(image.dataobj, dtype=np.float32)
+        array = np.ascontiguousarray(array.transpose(2, 1, 0))
+        z, y, x = array.shape
+        return array, Grid((z, y, x), _RAS_TO_LPS @ image.affine @ _REVERSE_AXES)
     except (ImageFileError, HeaderDataError, OSError, EOFError, ValueError, zlib.error) as error:
         raise ImageFileError(f"{path} cannot be read as a 3D NIfTI image: {error}") from error
-    array = np.ascontiguousarray(array.transpose(2, 1, 0))
-    z, y, x = array.shape
-    return array, Grid((z, y, x), _RAS_TO_LPS @ image.affine @ _REVERSE_AXES)
 
 
 def write_nifti(path: Path, array: NDArray[np.uint8] | NDArray[np.int16], grid: Grid) -> None:

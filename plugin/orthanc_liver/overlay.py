@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from liver_unet.preprocess import AIR_HU
 from liver_unet.resample import resample
 from liver_unet.segmenter import Liver
 from liver_unet.volume import Grid, Volume
@@ -79,7 +80,7 @@ def _plane(
 
 def _picture(volume: Volume, liver: Liver, plane: Grid) -> NDArray[np.uint8]:
     low, high = _WINDOW_HU
-    hu = resample(torch.from_numpy(volume.hu), volume.grid, plane, fill=-1024.0)[0]
+    hu = resample(torch.from_numpy(volume.hu), volume.grid, plane, fill=AIR_HU)[0]
     grey = ((hu - low) / (high - low)).clamp(0, 1).mul(255).byte().numpy()
     inside = resample(torch.from_numpy(liver.probability), liver.grid, plane, fill=0.0)[0] > 0.5
     outline = _outline(inside.numpy())

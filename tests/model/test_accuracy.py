@@ -5,7 +5,6 @@ Accuracy, not regression: none of these patients was learnt from (model/README.m
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,8 +15,8 @@ from liver_unet.nifti import read_nifti
 from liver_unet.segmenter import Segmenter, Stopwatch
 from liver_unet.volume import Volume
 from orthanc_liver.weights_folder import default_weights
+from tests.support.real_data import real_ct
 
-DATA = Path(os.environ.get("LIVER_DATA") or Path(__file__).resolve().parents[3] / "shared/data")
 UNSEEN = ("ircad_01", "ircad_19", "btcv_0007", "btcv_0023", "btcv_0033", "btcv_0034")
 
 
@@ -27,8 +26,6 @@ def segmenter() -> Segmenter:
 
 
 def measured(segmenter: Segmenter, folder: Path) -> Agreement:
-    if not folder.is_dir():
-        pytest.skip(f"{folder} is not there; LIVER_DATA names where the real CT are")
     hu, grid = read_nifti(folder / "ct.nii.gz")
     truth, _ = read_nifti(folder / "liver.nii.gz")
     liver = segmenter.segment(Volume(hu, grid), lambda stage, fraction: None, Stopwatch())
@@ -41,6 +38,6 @@ def measured(segmenter: Segmenter, folder: Path) -> Agreement:
 def test_each_unseen_patient(
     segmenter: Segmenter, patient: str, record_property: Callable[[str, object], None]
 ) -> None:
-    found = measured(segmenter, DATA / "train" / patient)
+    found = measured(segmenter, real_ct("train", patient))
     record_property(patient, found)
     assert found.dsc >= 0.90, found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -29,8 +28,8 @@ from orthanc_liver.errors import SeriesRefused
 from tests.support.ct_writer import to_bytes, write_ct_series
 from tests.support.grids import grids
 from tests.support.phantom import ORIENTATIONS, Orientation, oriented, small_abdomen
+from tests.support.real_data import real_ct
 
-DATA = Path(os.environ.get("LIVER_DATA", Path(__file__).parents[4] / "shared" / "data"))
 PATIENT = "Secret^Patient"
 
 
@@ -167,10 +166,7 @@ class TestAgainstSimpleITK:
 
     @pytest.mark.parametrize("name", ["cptac_c3l_00189", "cort_liver"])
     def test_real_series(self, name: str) -> None:
-        folder = DATA / "dicom" / name
-        if not folder.is_dir():
-            pytest.skip(f"no {name} in LIVER_DATA or ../shared/data")
-        assert_agrees_with_simpleitk(folder)
+        assert_agrees_with_simpleitk(real_ct("dicom", name))
 
 
 class TestSetAside:

@@ -5,7 +5,6 @@ The bar: Dice >= 0.995 and volume within 0.5 % of our mask, in every orientation
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from datetime import datetime
 from io import BytesIO
@@ -25,8 +24,8 @@ from tests.support import judges
 from tests.support.ct_writer import to_bytes as ct_to_bytes
 from tests.support.ct_writer import write_ct_series
 from tests.support.phantom import Orientation, Phantom, abdomen, oriented
+from tests.support.real_data import real_ct
 
-_DATA = Path(os.environ.get("LIVER_DATA") or Path(__file__).parents[4] / "shared/data")
 _PROVENANCE = Provenance("1.2.3", "liver-unet compact", "0123456789abcdef" * 4)
 _POSITIONS = ("HFS", "FFS", "HFP", "FFP")
 
@@ -110,14 +109,7 @@ def _phantom_case(
     return _case(files, liver.astype(np.float32), folder)
 
 
-@pytest.mark.parametrize(
-    "orientation",
-    ["HFS", "FFS", "HFP", "FFP", "oblique", "reversed", "sagittal", "coronal"],
-)
-def test_phantom_in_every_orientation(
-    phantom: Phantom, orientation: Orientation, tmp_path: Path
-) -> None:
-    case = _phantom_case(phantom, orientation, tmp_path)
+def _every_judge_agrees(case: Case, tmp_path: Path) -> None:
     assert judges.dciodvfy_errors(case.rtstruct) == []
     _agree(judges.even_odd_mask(pydicom.dcmread(case.rtstruct), case.slices), case.mask)
     _agree(
@@ -127,6 +119,17 @@ def test_phantom_in_every_orientation(
         judges.dcmrtstruct2nii_mask(case.rtstruct, case.ct_folder, case.grid, tmp_path / "d"),
         case.mask,
     )
+
+
+@pytest.mark.parametrize(
+    "orientation",
+    ["HFS", "FFS", "HFP", "FFP", "oblique", "reversed", "sagittal", "coronal"],
+)
+def test_phantom_in_every_orientation(
+    phantom: Phantom, orientation: Orientation, tmp_path: Path
+) -> None:
+    case = _phantom_case(phantom, orientation, tmp_path)
+    _every_judge_agrees(case, tmp_path)
 
 
 @pytest.mark.parametrize("blob", [False, True], ids=["liver", "with holes"])
@@ -140,20 +143,10 @@ def test_tilted_phantom(phantom: Phantom, blob: bool, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["cort_liver", "cptac_c3l_00189"])
 def test_real_series(name: str, tmp_path: Path) -> None:
     """A smooth shape with a hole and islands on the grids of scanners."""
-    folder = _DATA / "dicom" / name
-    if not folder.is_dir():
-        pytest.skip(f"no {name} below {_DATA}; LIVER_DATA says where the real CTs are")
+    folder = real_ct("dicom", name)
     files = [path.read_bytes() for path in sorted(folder.glob("*.dcm"))]
     case = _case(files, _blob(read_ct_series(files).volume.grid), tmp_path)
-    assert judges.dciodvfy_errors(case.rtstruct) == []
-    _agree(judges.even_odd_mask(pydicom.dcmread(case.rtstruct), case.slices), case.mask)
-    _agree(
-        judges.plastimatch_mask(case.rtstruct, case.ct_folder, case.grid, tmp_path / "p"), case.mask
-    )
-    _agree(
-        judges.dcmrtstruct2nii_mask(case.rtstruct, case.ct_folder, case.grid, tmp_path / "d"),
-        case.mask,
-    )
+    _every_judge_agrees(case, tmp_path)
 
 
 def test_pydicomrt_opens_it(phantom: Phantom, tmp_path: Path) -> None:

@@ -72,12 +72,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     training.add_argument("--out", type=Path, required=True, help="folder for weights and curves")
     training.add_argument(
-        "--config", default="published", help='"published", "compact" or a TOML file'
+        "--config", default="published", help='"published", "compact", "refine" or a TOML file'
     )
     training.add_argument(
         "--fold", default="0", help='which patients validate: a number, or "all" to learn from all'
     )
     training.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    training.add_argument("--start", type=Path, help="folder of weights to begin from")
     training.set_defaults(run=_train)
     export = commands.add_parser("export", help="write the weights as a MONAI bundle")
     export.add_argument("--bundle", type=Path, required=True, help="the bundle's folder")
@@ -90,7 +91,7 @@ def _train(options: argparse.Namespace) -> None:
     if options.fold != "all" and not options.fold.isdigit():
         raise TrainingRefused(f'--fold {options.fold}: give a number or "all"')
     fold = None if options.fold == "all" else int(options.fold)
-    train(options.data, options.out, options.config, fold, options.device)
+    train(options.data, options.out, options.config, fold, options.device, options.start)
 
 
 def _activity(options: argparse.Namespace) -> None:

@@ -31,16 +31,22 @@ _PLANAR = {"CLOSED_PLANAR", "CLOSEDPLANAR_XOR"}
 
 
 def train(
-    data: Path, out: Path, config: str = "published", fold: int | None = 0, device: str = "auto"
+    data: Path,
+    out: Path,
+    config: str = "published",
+    fold: int | None = 0,
+    device: str = "auto",
+    start: Path | None = None,
 ) -> None:
     """Train on a folder in any known layout; see liver_unet.training.train for what it leaves.
 
     config: a shipped configuration's name, or a path. fold: None learns from every case.
-    device: "auto" (a GPU when there is one), "cpu" or "cuda". Raises ModelError.
+    device: "auto" (a GPU when there is one), "cpu" or "cuda". start: a folder of weights to begin
+    from. Raises ModelError.
     """
     recipe = training.load_config(config)
     cases = prepared(data, out / "cases")
-    training.train(recipe, cases, out, chosen_device(device), fold)
+    training.train(recipe, cases, out, chosen_device(device), fold, start)
 
 
 @dataclass(frozen=True)

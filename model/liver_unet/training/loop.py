@@ -24,7 +24,7 @@ from liver_unet.training.monai_patches import MonaiPatches
 from liver_unet.training.pictures import draw_curves, montage
 from liver_unet.training.state import TrainingState
 from liver_unet.training.validation import Score, validate
-from liver_unet.weights import ModelSpec, save_weights
+from liver_unet.weights import ModelSpec, load_model, save_weights
 
 
 def train(
@@ -33,10 +33,12 @@ def train(
     out: Path,
     device: torch.device,
     fold: int | None = 0,
+    start: Path | None = None,
 ) -> None:
     """Train to the end, going on from out/checkpoint.pt where there is one.
 
     fold: which group of patients is kept for validation; None learns from all and validates none.
+    start: a folder of weights to begin from instead of random ones.
     Leaves in out: best/ and last/ (averaged weights and spec), loss.csv, validation.csv,
     curves.png, validation.png, training.json. Raises TrainingRefused before the first step.
     """
@@ -46,9 +48,27 @@ def train(
     names = [case.name for case in files]
     learn, judge = split(names, config.folds, config.fold_0, fold)
     out.mkdir(parents=True, exist_ok=True)
-    _claim(out, {"config": asdict(config), "learn": learn, "validate": judge})
-    run = _Run(config, out, TrainingState(config, device), [f for f in files if f.name in judge])
+    state = TrainingState(config, device)
+    record: dict[str, object] = {"config": asdict(config), "learn": learn, "validate": judge}
+    if start is not None:
+        record["start"] = _begin_from(start, state, config)
+    _claim(out, record)
+    run = _Run(config, out, state, [f for f in files if f.name in judge])
     run.go([f for f in files if f.name in learn])
+
+
+def _begin_from(start: Path, state: TrainingState, config: TrainingConfig) -> str:
+    """Take over the weights in a folder; return their SHA-256."""
+    network, spec = load_model(start, torch.device("cpu"))
+    if (spec.channels, spec.classes) != (config.channels, config.classes):
+        raise TrainingRefused(
+            f"{start} holds {list(spec.channels)} channels and {spec.classes} classes, "
+            f"the configuration asks for {list(config.channels)} and {config.classes}: "
+            "they must be equal to begin from it"
+        )
+    state.network.load_state_dict(network.state_dict())
+    state.average.load_state_dict(network.state_dict())
+    return spec.sha256
 
 
 def _claim(out: Path, record: dict[str, object]) -> None:

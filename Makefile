@@ -8,7 +8,7 @@ PYTHON := $(VENV)/bin/python
 JUDGES := .venv-judges
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 APT_RUN := orthanc orthanc-python orthanc-dicomweb
-APT_TEST := dcmtk dicom3tools plastimatch
+APT_TEST := dcmtk dicom3tools plastimatch chromium chromium-driver nginx-light
 export PYTHONPATH := $(CURDIR)
 export JUDGES_VENV := $(CURDIR)/$(JUDGES)
 
@@ -34,6 +34,11 @@ test: orthanc judges $(VENV)/installed ## all tests that fit into a few minutes
 .PHONY: test-long
 test-long: orthanc judges $(VENV)/installed ## the tests that take minutes each
 	$(PYTHON) -m pytest -m long $(PYTEST)
+
+.PHONY: test-orthanc13
+test-orthanc13: $(VENV)/installed ## the host's tests on Debian 13's Orthanc (SUITE=testing: on Debian testing's)
+	@$(call apt_install,debootstrap)
+	$(SUDO) tests/other_orthanc.sh $(or $(SUITE),trixie) $(PYTEST)
 
 .PHONY: check
 check: $(VENV)/installed ## style, types, import rules

@@ -35,7 +35,7 @@ def test_the_shipped_configuration_spells_the_defaults_out() -> None:
 def test_every_route_of_the_readme_is_there(method: str, route: str) -> None:
     resource = "-".join(["0123abcd"] * 5)
     job = "01234567-0123-0123-0123-0123456789ab"
-    path = route.replace("{id}", job if route.startswith("jobs/") else resource)
+    path = route.replace("{id}", job if route.startswith(("jobs/", "deliveries/")) else resource)
     output = Mock()
     Routes(Mock()).answer(output, f"/liver/{path}", groups=(path,), method="PATCH")
     output.SendMethodNotAllowed.assert_called_once_with(method)

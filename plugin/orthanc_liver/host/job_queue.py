@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 from orthanc_liver.host.jobs import UNFINISHED, WAITING, Event, Job, NotAllowed, Outcome, State
@@ -20,12 +21,15 @@ class JobQueue:
     What must outlive a restart is in the ledger before a call returns that changed it.
     """
 
-    def __init__(self, jobs_kept: int, ledger: Ledger) -> None:
+    def __init__(
+        self, jobs_kept: int, ledger: Ledger, note_end: Callable[[Job], None] = lambda job: None
+    ) -> None:
         self._jobs: dict[str, Job] = {}
         self._not_before_s: dict[str, float] = {}  # by job, on the monotonic clock
         self._seq = 0
         self._jobs_kept = jobs_kept
         self._ledger = ledger
+        self._note_end = note_end
         self._changed = threading.Condition(threading.RLock())
         self._closed = False
 
@@ -55,8 +59,8 @@ class JobQueue:
                 if job.series == series.id and (
                     job.state in WAITING or (job.state is State.RUNNING and same_source)
                 ):
-                    if force and not job.force:
-                        job.force = True
+                    if (force and not job.force) or priority > job.priority:
+                        job.force, job.priority = job.force or force, max(job.priority, priority)
                         self._persist()
                     return job
             job = Job(series.id, series.study, series.source_key, force, priority)
@@ -131,6 +135,11 @@ class JobQueue:
         with self._changed:
             return list(self._jobs)
 
+    def job(self, job_id: str) -> Job:
+        """One job; KeyError where there is no such job."""
+        with self._changed:
+            return self._jobs[job_id]
+
     def show(self, job_id: str) -> dict[str, Any]:
         """One job as JSON; KeyError where there is no such job."""
         with self._changed:
@@ -140,6 +149,11 @@ class JobQueue:
         """Every job as JSON, oldest first."""
         with self._changed:
             return [job.as_json() for job in self._jobs.values()]
+
+    def is_busy(self) -> bool:
+        """Whether any job is not finished."""
+        with self._changed:
+            return any(job.state in UNFINISHED for job in self._jobs.values())
 
     def count(self) -> dict[str, int]:
         """How many jobs are in each state."""
@@ -168,6 +182,7 @@ class JobQueue:
             self._not_before_s[job.id] = time.monotonic() + wait_s
             if job.state not in UNFINISHED:
                 self._ledger.record(job)  # first, so that the job is never in neither place
+                self._note_end(job)
             self._persist()
 
     def _next(self) -> Job | None:

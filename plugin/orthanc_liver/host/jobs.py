@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
+from orthanc_liver.host.times import text_of, time_of
+
 JOB_TYPE = "LiverSegmentation"
 
 
@@ -112,6 +114,11 @@ class Job:
     result: dict[str, str] | None = None
     report: dict[str, Any] | None = None
 
+    @property
+    def result_instances(self) -> list[str]:
+        """Orthanc's ids of every object that the job stored; these are what is sent on."""
+        return [self.result["Instance"]] if self.result else []
+
     def apply(self, event: Event) -> None:
         """Go to the next state; NotAllowed where the table has none."""
         following = TRANSITIONS.get((self.state, event))
@@ -148,8 +155,8 @@ class Job:
             "State": str(self.state),
             "Progress": 100 if self.state is State.SUCCESS else self.progress_percent,
             "Priority": self.priority,
-            "CreationTime": _text(self.created),
-            "Timestamp": _text(datetime.now(UTC)),
+            "CreationTime": text_of(self.created),
+            "Timestamp": text_of(datetime.now(UTC)),
             "EffectiveRuntime": round(runtime_s, 3),
             "ErrorCode": _ERROR_CODES[self.outcome] if self.outcome else 0,
             "ErrorDescription": self._error_description(),
@@ -157,9 +164,9 @@ class Job:
             "Content": self._content(),
         }
         if self.started:
-            shown["StartTime"] = _text(self.started)
+            shown["StartTime"] = text_of(self.started)
         if self.completed:
-            shown["CompletionTime"] = _text(self.completed)
+            shown["CompletionTime"] = text_of(self.completed)
         return shown
 
     def _error_description(self) -> str:
@@ -192,10 +199,10 @@ class Job:
             source_key=content["SourceKey"],
             force=content["Force"],
             priority=shown["Priority"],
-            created=_time(shown["CreationTime"]),
+            created=time_of(shown["CreationTime"]),
             state=State(shown["State"]),
-            started=_time(shown["StartTime"]) if "StartTime" in shown else None,
-            completed=_time(shown["CompletionTime"]) if "CompletionTime" in shown else None,
+            started=time_of(shown["StartTime"]) if "StartTime" in shown else None,
+            completed=time_of(shown["CompletionTime"]) if "CompletionTime" in shown else None,
             attempt=content["Attempt"],
             progress_percent=shown["Progress"],
             outcome=Outcome(content["Outcome"]) if content["Outcome"] else None,
@@ -204,12 +211,3 @@ class Job:
             result=content["Result"],
             report=content["Report"],
         )
-
-
-def _text(time: datetime) -> str:
-    return time.strftime("%Y%m%dT%H%M%S.%f")
-
-
-def _time(text: str) -> datetime:
-    # Not strptime: after /tools/reset, which starts Python anew in the same process, it fails.
-    return datetime.fromisoformat(text).replace(tzinfo=UTC)

@@ -6,14 +6,20 @@ import json
 import threading
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 
 from orthanc_liver import __version__
 from orthanc_liver.host.activity import activity_of_series
 from orthanc_liver.host.admission import why_not
 from orthanc_liver.host.arrivals import Arrivals, end_of_log
+from orthanc_liver.host.backfill import Backfill, studies_wanted
+from orthanc_liver.host.courier import Courier
+from orthanc_liver.host.deliveries import Deliveries
+from orthanc_liver.host.destinations import Sending, destinations_of
 from orthanc_liver.host.job_queue import JobQueue
-from orthanc_liver.host.jobs import Job
+from orthanc_liver.host.jobs import Job, State
+from orthanc_liver.host.metrics import Ended, exposition
 from orthanc_liver.host.orthanc_api import Orthanc, OrthancModule, Series
 from orthanc_liver.host.records import Ledger, Record, StateUnreadable
 from orthanc_liver.host.routes import HttpError, Routes
@@ -32,20 +38,24 @@ _START_TIMEOUT_S = 10.0
 _STOP_TIMEOUT_S = 10.0
 
 
-def register(module: OrthancModule, also: OnChange | None = None) -> None:
+def register(module: OrthancModule, also: OnChange | None = None, explorer_js: str = "") -> None:
     """Add orthanc-liver to the Orthanc that imported the calling script; never raises.
 
     also: your own callback for Orthanc's changes. Orthanc takes only one from all of Python, so
     ours calls yours with the same arguments.
+    explorer_js: your own JavaScript for Orthanc Explorer, of which there is likewise only one.
     """
     try:
         plugin = Plugin(module)
         answer = Routes(plugin).answer
         module.RegisterRestCallback("/liver/(.*)", answer)
+        buttons = Path(__file__).with_name("explorer.js").read_text(encoding="utf-8")
+        _extend_explorer(module, f"{explorer_js}\n{buttons}")
     except Exception as error:  # noqa: BLE001 any exception here would stop Orthanc
         module.LogError(f"orthanc-liver is not available: {type(error).__name__}: {error}")
         if also:
             module.RegisterOnChangeCallback(also)
+        _extend_explorer(module, explorer_js)
         return
 
     def on_change(change: int, level: int, resource: str) -> None:
@@ -57,6 +67,13 @@ def register(module: OrthancModule, also: OnChange | None = None) -> None:
 
     module.RegisterOnChangeCallback(on_change)
     _callbacks.extend([answer, on_change])
+
+
+def _extend_explorer(module: OrthancModule, javascript: str) -> None:
+    # Where Orthanc was built without its Explorer, everything else works all the same.
+    extend = getattr(module, "ExtendOrthancExplorer", None)
+    if extend and javascript:
+        extend(javascript)
 
 
 class Plugin:
@@ -74,11 +91,19 @@ class Plugin:
             )
         stable_age_s = float(configuration.get("StableAge", _ORTHANCS_STABLE_AGE_S))
         self._ledger = Ledger(self.orthanc)
-        self.queue = JobQueue(self.settings.jobs_kept, self._ledger)
-        self._worker = Worker(self.orthanc, self.queue, self.settings, stable_age_s)
+        self._ended = Ended()
+        self.queue = JobQueue(self.settings.jobs_kept, self._ledger, self._ended.note)
+        self.deliveries = Deliveries(self.orthanc)
+        dicom_web_root = configuration.get("DicomWeb", {}).get("Root", "/dicom-web/")
+        self._courier = Courier(
+            self.orthanc, self.deliveries, Sending(self.orthanc, dicom_web_root)
+        )
+        self._worker = Worker(self.orthanc, self.queue, self.settings, stable_age_s, self._deliver)
         self._arrivals = Arrivals(
             self.orthanc, self.queue, self._ledger, self.settings, stable_age_s
         )
+
+        self._backfill = Backfill(self.orthanc, self.queue, self.settings, self._brings_nothing_new)
 
     def on_change(self, change: int) -> None:
         """Orthanc's changes: only noted here, worked on elsewhere."""
@@ -98,10 +123,17 @@ class Plugin:
         return {
             "Version": __version__,
             **self._worker.status(),
+            "Modality": self.settings.modality,
             "Automatic": self.settings.automatic and not self._problems,
             "Queue": self.queue.count(),
+            "Deliveries": self.deliveries.count(),
+            "Backfill": self._backfill.show(),
             "SettingsProblems": self._problems,
         }
+
+    def metrics(self) -> str:
+        """The answer to GET /liver/metrics."""
+        return exposition(self.status(), self._ended)
 
     def segment_series(self, series_id: str, *, force: bool) -> Job:
         """Somebody asks for a series; Missing or HttpError where it cannot be had."""
@@ -131,6 +163,28 @@ class Plugin:
         """End a job, and the inference process where it works on that job."""
         self._worker.interrupt(self.queue.cancel(job_id))
 
+    def ask_backfill(self, asked: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Somebody asks for older studies. Errors: see studies_wanted and Backfill.ask."""
+        self._refuse_unless_running()
+        self._backfill.ask(studies_wanted(self.orthanc, asked))
+        return self._backfill.show()
+
+    def cancel_backfill(self) -> None:
+        """Take up no more older series; NotAllowed where none is being taken up."""
+        self._backfill.cancel()
+
+    def deliver_again(self, job_id: str) -> list[dict[str, Any]]:
+        """Send a job's result to today's destinations, now; returns all of its deliveries.
+
+        KeyError where there is no such job, HttpError where it has no result.
+        """
+        job = self.queue.job(job_id)
+        if job.state is not State.SUCCESS or not job.result_instances:
+            raise HttpError(HTTPStatus.CONFLICT, "the job has no result that could be sent")
+        self._deliver(job, self.orthanc.series(job.series))
+        self.deliveries.end_rests()
+        return self.deliveries.show_by_job().get(job_id, [])
+
     def activity(self, series_id: str, asked: Mapping[str, Any]) -> Activity:
         """Somebody asks for a Y-90 activity; needs no engine. Errors: see activity_of_series."""
         return activity_of_series(self.orthanc, self._ledger, series_id, asked)
@@ -139,6 +193,17 @@ class Plugin:
         if not record.settles(series.source_key, self._worker.model_sha256):
             return False
         return record.job.result is None or self.orthanc.has_instance(record.job.result["Instance"])
+
+    def _brings_nothing_new(self, series: Series) -> bool | None:
+        """For the backfill; None while no model is loaded, for then nobody can tell."""
+        if not self._worker.model_sha256:
+            return None
+        record = self._ledger.read_record(series.id)
+        return record is not None and self._would_bring_nothing_new(record, series)
+
+    def _deliver(self, job: Job, series: Series) -> None:
+        destinations = destinations_of(self.orthanc, self.settings, series)
+        self.deliveries.add(job, job.result_instances, destinations)
 
     def _refuse_unless_running(self) -> None:
         if self._problems:
@@ -150,11 +215,15 @@ class Plugin:
     def _start(self) -> None:
         try:
             state = self._ledger.read_state(at_first=end_of_log(self.orthanc))
+            self.deliveries.restore(job.series for job in state.finished)
+            self._backfill.restore()
         except StateUnreadable as error:
             self._problems.append(str(error))
         else:
             self.queue.restore(state)
             if not self._problems:
+                self._courier.start()
+                self._backfill.start()
                 self._worker.start()
                 self._arrivals.start(state.seq)
         for problem in self._problems:
@@ -165,3 +234,5 @@ class Plugin:
         self.orthanc.close()
         self._worker.stop(_STOP_TIMEOUT_S)
         self._arrivals.stop(_STOP_TIMEOUT_S)
+        self._courier.stop(_STOP_TIMEOUT_S)
+        self._backfill.stop(_STOP_TIMEOUT_S)

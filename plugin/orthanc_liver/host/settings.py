@@ -117,6 +117,19 @@ def _filter(value: Any) -> str | None:
     return None
 
 
+def _destinations(value: Any) -> str | None:
+    if not isinstance(value, list | tuple):
+        return "must be a list of destinations"
+    for one in value:
+        named = isinstance(one, dict) and set(one) in ({"Modality"}, {"DicomWeb"})
+        if not named or _text(256)(next(iter(one.values()))):
+            return (
+                'each destination must be {"Modality": "..."}, a name of DicomModalities, or '
+                '{"DicomWeb": "..."}, a name of DicomWeb.Servers'
+            )
+    return None
+
+
 def _setting(default: Any, meaning: str, check: Check) -> Any:
     metadata = {"meaning": meaning, "check": check}
     if isinstance(default, dict):
@@ -169,6 +182,18 @@ class Settings:
     )
     jobs_kept: int = _setting(
         200, "How many finished jobs GET /liver/jobs remembers.", _whole_number(1, 10_000)
+    )
+    destinations: tuple[dict[str, str], ...] = _setting(
+        (),
+        'Where each result is sent: {"Modality": "name"} by C-STORE, '
+        '{"DicomWeb": "name"} by STOW-RS.',
+        _destinations,
+    )
+    return_to_sender: bool = _setting(
+        False, "Send each result by C-STORE to the modality that sent the CT.", _boolean
+    )
+    backfill_pause_seconds: int = _setting(
+        10, "How long a backfill rests between two series.", _whole_number(0, 86_400)
     )
 
     @property

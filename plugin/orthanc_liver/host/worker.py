@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -14,8 +15,10 @@ from orthanc_liver.host.job_queue import JobQueue
 from orthanc_liver.host.jobs import Job, NotAllowed, Outcome, State
 from orthanc_liver.host.orthanc_api import Missing, Orthanc, OrthancError, Series, ServerStopping
 from orthanc_liver.host.settings import Settings
+from orthanc_liver.host.times import growing_wait_s
 
-_LONGEST_WAIT_S = 300.0
+# Sends a job's stored result on; Missing where the series is gone.
+Deliver = Callable[[Job, Series], None]
 
 
 class JobFailed(Exception):
@@ -56,12 +59,18 @@ class Worker:
     """Runs jobs from the queue, one at a time, until stopped."""
 
     def __init__(
-        self, orthanc: Orthanc, queue: JobQueue, settings: Settings, stable_age_s: float
+        self,
+        orthanc: Orthanc,
+        queue: JobQueue,
+        settings: Settings,
+        stable_age_s: float,
+        deliver: Deliver,
     ) -> None:
         self._orthanc = orthanc
         self._queue = queue
         self._settings = settings
         self._stable_age_s = stable_age_s
+        self._deliver = deliver
         self._thread = threading.Thread(target=self._run, name="liver-worker", daemon=True)
         self._stopping = threading.Event()
         self._lock = threading.Lock()
@@ -300,9 +309,5 @@ class Worker:
         }
         if answer.preview_png:
             records.write_preview(self._orthanc, series.id, answer.preview_png)
+        self._deliver(job, series)  # first, so that a crash in between forgets no destination
         self._queue.succeed(job, Outcome.SEGMENTED)
-
-
-def growing_wait_s(failures: int) -> float:
-    """How long to wait after so many failures: 2 s, 12 s, 72 s, then 5 minutes."""
-    return min(2.0 * 6.0**failures, _LONGEST_WAIT_S)

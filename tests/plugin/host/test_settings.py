@@ -34,6 +34,9 @@ def test_every_key_reaches_its_attribute() -> None:
         "Retries": 0,
         "JobTimeoutSeconds": 7,
         "JobsKept": 8,
+        "Destinations": [{"Modality": "pacs"}, {"DicomWeb": "archive"}],
+        "ReturnToSender": True,
+        "BackfillPauseSeconds": 9,
     }
     settings, problems = read_settings({"LiverSegmentation": section})
     assert problems == []
@@ -88,6 +91,13 @@ def test_the_table_explains_every_setting() -> None:
         ("Retries", -1),
         ("JobTimeoutSeconds", 0),
         ("JobsKept", 0),
+        ("Destinations", {"Modality": "pacs"}),
+        ("Destinations", ["pacs"]),
+        ("Destinations", [{"Modality": ""}]),
+        ("Destinations", [{"Modality": "pacs", "DicomWeb": "archive"}]),
+        ("Destinations", [{"Peer": "other"}]),
+        ("ReturnToSender", "yes"),
+        ("BackfillPauseSeconds", -1),
     ],
 )
 def test_a_wrong_value_is_one_problem_by_name_and_leaves_the_default(key: str, value: Any) -> None:

@@ -97,7 +97,7 @@
     var content = job.Content;
     if (job.State === 'Success' && content.Result) {
       return $('<a>').attr('href', '#instance?uuid=' + content.Result.Instance)
-        .text('Open the RTSTRUCT: liver ' + Math.round(content.Report.liver_ml) + ' mL');
+        .text('RTSTRUCT: liver ' + Math.round(content.Report.liver_ml) + ' mL');
     }
     if (job.State === 'Success') { return $('<span>').text('Success: ' + content.Outcome); }
     if (job.State === 'Failure') {

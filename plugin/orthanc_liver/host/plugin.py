@@ -178,6 +178,7 @@ class Plugin:
 
         KeyError where there is no such job, HttpError where it has no result.
         """
+        self._refuse_unless_running()
         job = self.queue.job(job_id)
         if job.state is not State.SUCCESS or not job.result_instances:
             raise HttpError(HTTPStatus.CONFLICT, "the job has no result that could be sent")

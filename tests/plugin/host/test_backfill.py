@@ -69,7 +69,7 @@ def test_a_range_of_dates_takes_its_ct_and_nothing_else(host: Host) -> None:
 
 
 def test_what_is_asked_for_meanwhile_goes_first(host: Host) -> None:
-    host.engine.behave(seconds=1.0)
+    host.engine.behave(seconds=0.5)
     old = [upload(host, f"old {number}", "20240101") for number in range(3)]
     host.orthanc.post("/liver/backfill", {"Studies": [study for _, study in old]})
     wait_for("the first old one", lambda: host.orthanc.get("/liver/status")["Queue"]["Running"])

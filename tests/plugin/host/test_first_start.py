@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -113,6 +114,24 @@ def test_a_hospital_keeps_its_own_script(tmp_path: Path) -> None:
         series_id = host.upload("own script")
         assert host.ended_job_of(series_id)["State"] == "Success"
         wait_for("own", lambda: f"own script saw {series_id}" in host.orthanc.log())
+
+
+def test_the_documented_script_of_a_hospital(tmp_path: Path) -> None:
+    documentation = (CHECKOUT / "docs" / "INSTALL.md").read_text()
+    [shown] = re.findall(r"```python\n(.*?)```", documentation, re.DOTALL)
+    script = tmp_path / "hospital.py"
+    assert "/opt/orthanc-liver/plugin" in shown
+    script.write_text(shown.replace("/opt/orthanc-liver", str(CHECKOUT)))
+    host = Host(tmp_path)
+    host.orthanc.overrides = {**host.orthanc.overrides, "PythonScript": str(script)}
+    with host.orthanc.until_killed():
+        series_id = host.upload("documented script")
+        assert host.ended_job_of(series_id)["State"] == "Success"
+        study = host.orthanc.get(f"/series/{series_id}")["ParentStudy"]
+        wait_for("own", lambda: f"own script saw a stable study, {study}" in host.orthanc.log())
+        explorer = host.orthanc.call("GET", "/plugins/explorer.js").text
+        assert "the hospital was here" in explorer
+        assert "Segment liver" in explorer
 
 
 @pytest.mark.parametrize("broken", ["ChangeType", "RegisterRestCallback", "GetConfiguration"])

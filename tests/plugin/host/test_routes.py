@@ -104,6 +104,15 @@ def test_jobs_lists_ids_and_with_expand_objects(host: Host) -> None:
     assert [one["ID"] for one in expanded] == host.orthanc.get("/liver/jobs")
 
 
+def test_jobs_lists_those_of_one_series_or_study(host: Host) -> None:
+    one, other = (host.ended_job_of(host.upload(f"one of {n}")) for n in "ab")
+    series_id, study_id = one["Content"]["Series"], one["Content"]["Study"]
+    assert host.orthanc.get(f"/liver/jobs?series={series_id}") == [one["ID"]]
+    [shown] = host.orthanc.get(f"/liver/jobs?expand&study={study_id}")
+    assert shown["ID"] == one["ID"] != other["ID"]
+    assert host.orthanc.get(f"/liver/jobs?series={NO_RESOURCE}") == []
+
+
 def test_the_preview_is_a_png_on_the_series(host: Host) -> None:
     series_id = host.upload("previewed")
     answer = host.orthanc.call("GET", f"/liver/series/{series_id}/preview")

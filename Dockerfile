@@ -1,0 +1,30 @@
+# Orthanc with orthanc-liver and its weights; see docs/INSTALL.md.
+ARG BASE=debian:trixie-slim
+FROM ${BASE}
+
+RUN apt-get update \
+ && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
+    ca-certificates orthanc orthanc-dicomweb orthanc-python python3-venv \
+ && rm -rf /var/lib/apt/lists/*
+
+# Where pip finds PyTorch for CPU alone, a tenth of the size; empty: PyTorch for NVIDIA GPUs.
+ARG PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu
+ARG PIP_FIND_LINKS=
+
+WORKDIR /opt/orthanc-liver
+COPY pyproject.toml constraints.txt README.md ./
+COPY model model
+COPY plugin plugin
+RUN python3 -m venv .venv \
+ && .venv/bin/pip install --no-cache-dir --quiet --constraint constraints.txt --editable .
+COPY docker docker
+
+# Orthanc reads every *.json of this folder; mount your own beside it.
+RUN mkdir /etc/orthanc-liver \
+ && cp docker/orthanc.json /etc/orthanc-liver/ \
+ && install -d -o orthanc -g orthanc /var/lib/orthanc
+USER orthanc
+VOLUME /var/lib/orthanc
+EXPOSE 8042 4242
+HEALTHCHECK --interval=30s --timeout=10s --start-period=120s CMD ["docker/healthy.py"]
+CMD ["docker/start.sh"]

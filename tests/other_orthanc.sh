@@ -1,0 +1,31 @@
+#!/bin/bash
+# The host's tests, run on the Orthanc and the Python of another Debian release: other_orthanc.sh SUITE
+# [pytest arguments]. Needs root, debootstrap and, to build, the .venv; the release lies in .debian-SUITE.
+set -euo pipefail
+suite=$1
+shift
+root=$PWD/.debian-$suite
+
+build() {
+  rm -rf "$root"
+  debootstrap --variant=minbase "$suite" "$root" >"$root.log"
+  DEBIAN_FRONTEND=noninteractive chroot "$root" apt-get install -y -qq --no-install-recommends \
+    orthanc orthanc-python orthanc-dicomweb python3 >>"$root.log"
+  version=$(chroot "$root" python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+  .venv/bin/pip install --quiet --target "$root/usr/local/lib/python$version/dist-packages" \
+    --python-version "$version" --only-binary :all: --constraint constraints.txt \
+    numpy pydicom pynetdicom prometheus-client pytest pytest-timeout requests
+  touch "$root/built"
+}
+
+[ -e "$root/built" ] || build
+chroot "$root" dpkg-query --show orthanc orthanc-python orthanc-dicomweb python3
+mkdir -p "$root/src"
+exec unshare --mount bash -c '
+  root=$1; shift
+  mount --rbind /proc "$root/proc"
+  mount --rbind /dev "$root/dev"
+  mount --bind "$PWD" "$root/src"
+  exec chroot "$root" env --chdir=/src PYTHONPATH=/src/plugin:/src/model:/src \
+    PYTHONDONTWRITEBYTECODE=1 python3 -m pytest -p no:cacheprovider --ignore tests/plugin/host/test_browser.py "$@"
+' bash "$root" "$@" tests/plugin/host

@@ -1,0 +1,213 @@
+"""What a person sees and does in a real browser: Orthanc Explorer and the plugin's own page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from selenium.webdriver.common.keys import Keys
+
+from tests.plugin.host.conftest import Host
+from tests.plugin.host.series import small_ct
+from tests.support.browser import DESKTOP, PHONE, Browser, browser
+from tests.support.nginx import nginx_as_documented
+from tests.support.orthanc_server import merged, wait_for
+
+EVIL = "<img src=x onerror=document.title='ran'>"
+SIGNED_IN = {"AuthenticationEnabled": True, "RegisteredUsers": {"doctor": "secret"}}
+
+
+@pytest.fixture(scope="module")
+def window(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    with browser(tmp_path_factory.mktemp("profile")) as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def quiet_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
+    """An Orthanc that segments nothing by itself."""
+    host = Host(
+        tmp_path_factory.mktemp("browsed"),
+        Automatic=False,
+        Destinations=[{"Modality": "nowhere"}],
+        BackfillPauseSeconds=0,
+    )
+    with host.orthanc.until_killed():
+        host.ready()
+        yield host
+
+
+@pytest.fixture
+def host(quiet_host: Host, window: Browser) -> Iterator[Host]:
+    window.resize(DESKTOP)
+    yield quiet_host
+    quiet_host.engine.behave()
+    quiet_host.idle()
+
+
+def explorer(host: Host, level: str, resource: str) -> str:
+    return f"{host.orthanc.url}/app/explorer.html#{level}?uuid={resource}"
+
+
+@pytest.mark.parametrize("level", ["series", "study"])
+def test_orthanc_explorer_segments_a_ct(host: Host, window: Browser, level: str) -> None:
+    host.engine.behave(seconds=1.5)
+    series_id = host.upload(f"explored by {level}")
+    resource = series_id
+    if level == "study":
+        resource = host.orthanc.get(f"/series/{series_id}")["ParentStudy"]
+    window.open(explorer(host, level, resource))
+    window.see(f"#liver-segment-{level}", "Segment liver").click()
+    window.see(f"#liver-{level} .liver-line", "Running infer")
+    window.screenshot(f"explorer-{level}-running")
+    window.see(f"#liver-{level} .liver-line a", "liver 1500 mL")
+    window.screenshot(f"explorer-{level}-done")
+    [rtstruct] = host.rtstructs_beside(series_id)
+    window.see(f"#liver-{level} .liver-line a").click()
+    window.see("#instance")
+    assert window.driver.current_url.endswith(f"#instance?uuid={rtstruct}")
+
+
+def test_orthanc_explorer_shows_what_was_found_before(host: Host, window: Browser) -> None:
+    host.engine.behave("refused")
+    series_id = host.upload("explored later")
+    host.job(host.segment(series_id), "Failure")
+    window.open(explorer(host, "series", series_id))
+    window.see("#liver-series .liver-line", "refused: the scripted engine was told so")
+
+
+def test_orthanc_explorer_offers_nothing_where_there_is_no_ct(host: Host, window: Browser) -> None:
+    ct, mr = host.upload("offered"), host.upload("not offered", modality="MR")
+    for series_id, offered in ((ct, True), (mr, False)):
+        study = host.orthanc.get(f"/series/{series_id}")["ParentStudy"]
+        for level, resource in (("series", series_id), ("study", study)):
+            window.open(explorer(host, level, resource))
+            window.see(f"#{level}-info li", "abdomen" if level == "series" else "StudyDate")
+            if offered:
+                window.see(f"#liver-segment-{level}")
+            wait_until_quiet(window)
+            assert bool(window.visible(f"#liver-segment-{level}")) is offered
+            window.screenshot(f"explorer-{level}-{'ct' if offered else 'mr'}")
+
+
+def test_orthanc_explorer_says_why_a_series_is_refused(host: Host, window: Browser) -> None:
+    series_id = host.upload("too short to explore", slices=4)
+    window.open(explorer(host, "series", series_id))
+    window.see("#liver-segment-series").click()
+    window.see("#liver-series .liver-line", "the series has 4 instances, fewer than MinimumSlices")
+    study = host.orthanc.get(f"/series/{series_id}")["ParentStudy"]
+    window.open(explorer(host, "study", study))
+    window.see("#liver-segment-study").click()
+    window.see("#liver-study .liver-line", "No series of this study passes the settings.")
+
+
+def test_the_page_shows_a_job_from_beginning_to_end(host: Host, window: Browser) -> None:
+    ct = small_ct("on the page", description=EVIL)
+    for dataset in ct:
+        dataset.PatientName = "Page^Patient"
+    series_id = host.store(ct)
+    host.engine.behave(seconds=2.5)
+    window.open(f"{host.orthanc.url}/liver/app")
+    window.see("#status", "scripted")
+    window.see("#wanted").send_keys(str(ct[0].SeriesInstanceUID) + Keys.ENTER)
+    card = f"[data-series='{series_id}']"
+    window.see(f"{card} .state", "Running: infer")
+    window.see(f"{card} progress")
+    window.screenshot("page-running")
+    window.see(f"{card} .state", "Success: liver 1500 mL")
+    window.see(f"{card} h2", "Page^Patient · on the page")
+    window.see(f"{card} .about", EVIL)
+    window.see(f"{card} .warnings li", "a scripted warning")
+    window.see(f"{card} .deliveries li", "Modality nowhere: failed, is sent again")
+    width = wait_for("the picture", lambda: naturally_wide(window, f"{card} .preview img"))
+    assert width == 1
+    assert window.visible(f"{card} .cancel, {card} .resubmit, {card} progress") == []
+    assert "ran" not in window.driver.title
+    window.screenshot("page-success")
+
+
+def naturally_wide(window: Browser, css: str) -> int:
+    script = "return document.querySelector(arguments[0]).naturalWidth"
+    return int(window.driver.execute_script(script, css))
+
+
+def wait_until_quiet(window: Browser) -> None:
+    """Until the page has no request of its own under way."""
+    wait_for("a quiet page", lambda: window.driver.execute_script("return jQuery.active") == 0)
+
+
+def test_the_page_by_keyboard_alone(host: Host, window: Browser) -> None:
+    series_id = host.upload("by keyboard")
+    host.engine.behave("hang", times=1)
+    host.job(host.segment(series_id), "Running")
+    window.open(f"{host.orthanc.url}/liver/app")
+    card = f"[data-series='{series_id}']"
+    window.see(f"{card} .cancel")
+    tab_to(window, "Cancel")
+    window.press(Keys.ENTER)
+    window.see(f"{card} .state", "Failure: cancelled")
+    # The button is gone; whoever works by keyboard is still at the same card.
+    assert window.focused().text == "Orthanc Explorer"
+    tab_to(window, "Resubmit", Keys.SHIFT + Keys.TAB)
+    window.press(Keys.SPACE)
+    window.see(f"{card} .state", "Success: liver 1500 mL")
+    assert [job["State"] for job in host.jobs_of(series_id)] == ["Success"]
+
+
+def tab_to(window: Browser, text: str, key: str = Keys.TAB) -> None:
+    for _ in range(40):
+        window.press(key)
+        if window.focused().text == text:
+            return
+    raise AssertionError(f"the keyboard does not reach {text}")
+
+
+def test_the_page_on_a_phone(host: Host, window: Browser) -> None:
+    series_id = host.upload("on a phone", description="a" * 60)
+    host.job(host.segment(series_id), "Success")
+    window.resize(PHONE)
+    window.open(f"{host.orthanc.url}/liver/app")
+    window.see(f"[data-series='{series_id}'] .state", "Success")
+    wide = "return [document.documentElement.scrollWidth, window.innerWidth]"
+    assert window.driver.execute_script(wide) == [PHONE[0], PHONE[0]]
+    heights = [one.rect["height"] for one in window.visible("button")]
+    assert min(heights) >= 44
+    window.screenshot("page-phone")
+
+
+def test_the_page_tells_what_is_wrong(host: Host, window: Browser) -> None:
+    window.open(f"{host.orthanc.url}/liver/app")
+    window.see("#wanted").send_keys("1.2.3.4" + Keys.ENTER)
+    window.see("#message", "Orthanc has no such series or study.")
+    window.see("summary").click()
+    window.see("#backfill", "None has been asked for.")
+    window.see("#from").send_keys("01012031")
+    window.see("#to").send_keys("01012030" + Keys.ENTER)
+    window.see("#message", "From must not be after To")
+    window.see("#from").send_keys("01012030")
+    window.see("#to").send_keys(Keys.ENTER)
+    window.see("#backfill", "Done: 0 of 0 studies")
+
+
+def test_behind_nginx_with_tls_a_prefix_and_a_password(window: Browser, tmp_path: Path) -> None:
+    """The configuration is the one that the documentation shows."""
+    host = Host(tmp_path / "host", Automatic=False)
+    host.orthanc.overrides = merged(host.orthanc.overrides, SIGNED_IN)
+    host.orthanc._session.auth = ("doctor", "secret")
+    window.resize(DESKTOP)
+    with host.orthanc.until_killed(), nginx_as_documented(tmp_path, host.orthanc) as url:
+        host.ready()
+        series_id = host.upload("behind nginx")
+        window.open(url.replace("https://", "https://doctor:secret@") + "/orthanc/liver/app")
+        window.see("#status", "scripted")
+        window.open(f"{url}/orthanc/app/explorer.html#series?uuid={series_id}")
+        window.see("#liver-segment-series").click()
+        window.see("#liver-series .liver-line a", "liver 1500 mL")
+        window.open(f"{url}/orthanc/liver/app")
+        window.see(f"[data-series='{series_id}'] .state", "Success: liver 1500 mL")
+        picture = f"[data-series='{series_id}'] .preview img"
+        wait_for("the picture", lambda: naturally_wide(window, picture))
+        window.see(f"[data-series='{series_id}'] .explore").click()
+        window.see("#liver-series .liver-line a", "liver 1500 mL")
+        assert window.driver.current_url.startswith(f"{url}/orthanc/app/explorer.html")

@@ -1,0 +1,97 @@
+"""Headless Chromium from Debian's packages, and where its screenshots go."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from selenium import webdriver
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.webelement import WebElement
+
+from tests.support.orthanc_server import CHECKOUT, wait_for
+
+SCREENSHOTS = CHECKOUT / "build" / "screenshots"
+DESKTOP, PHONE = (1280, 900), (390, 844)
+
+_FLAGS = [
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-dev-shm-usage",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--ignore-certificate-errors",  # the tests' own certificate is nobody's
+]
+
+
+class Browser:
+    """One window, as a person has it in front of them."""
+
+    def __init__(self, driver: webdriver.Chrome) -> None:
+        self.driver = driver
+
+    def open(self, url: str) -> None:
+        """Go there from a blank page, for Orthanc Explorer's pages differ after the # only."""
+        self.driver.get("about:blank")
+        self.driver.get(url)
+
+    def resize(self, size: tuple[int, int]) -> None:
+        """Give the page itself this many pixels, which a window of this size would not."""
+        width, height = size
+        self.driver.execute_cdp_cmd(
+            "Emulation.setDeviceMetricsOverride",
+            {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500},
+        )
+
+    def see(self, css: str, text: str = "", timeout_s: float = 20.0) -> WebElement:
+        """The first visible element that matches and holds the text, as soon as there is one."""
+
+        def look() -> WebElement | None:
+            return next((one for one in self.visible(css) if text in one.text), None)
+
+        return wait_for(f"{css} with {text!r}", look, timeout_s)
+
+    def visible(self, css: str) -> list[WebElement]:
+        """Every visible element that matches at this moment."""
+        found: list[WebElement] = self.driver.execute_script(
+            "return [...document.querySelectorAll(arguments[0])].filter(e => e.checkVisibility())",
+            css,
+        )
+        return found
+
+    def focused(self) -> WebElement:
+        """What the keyboard acts on."""
+        return self.driver.switch_to.active_element
+
+    def press(self, *keys: str) -> None:
+        """Press keys wherever the focus is."""
+        self.focused().send_keys(*keys)
+
+    def body(self) -> WebElement:
+        """The page's body."""
+        return self.driver.find_element(By.TAG_NAME, "body")
+
+    def screenshot(self, name: str) -> None:
+        """Leave a picture of the page as it is now in build/screenshots."""
+        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+        self.driver.save_screenshot(str(SCREENSHOTS / f"{name}.png"))
+
+
+@contextmanager
+def browser(profile: Path) -> Iterator[Browser]:
+    """A browser with an empty profile in a folder."""
+    options = webdriver.ChromeOptions()
+    options.binary_location = "/usr/bin/chromium"
+    for flag in [*_FLAGS, f"--user-data-dir={profile}"]:
+        options.add_argument(flag)
+    driver = webdriver.Chrome(options=options, service=Service("/usr/bin/chromedriver"))
+    try:
+        yield Browser(driver)
+    finally:
+        driver.quit()

@@ -1,0 +1,48 @@
+"""A real nginx with the configuration that docs/INSTALL.md shows, in front of an Orthanc."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.support.orthanc_server import CHECKOUT, OrthancServer, free_port
+
+_TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+
+
+@contextmanager
+def nginx_as_documented(folder: Path, orthanc: OrthancServer) -> Iterator[str]:
+    """Yield the https address before the path; only port, certificate and Orthanc are replaced."""
+    port = free_port()
+    [server] = re.findall(
+        r"```nginx\n(.*?)```", (CHECKOUT / "docs" / "INSTALL.md").read_text(), re.DOTALL
+    )
+    for shown, here in (
+        ("listen 443 ssl", f"listen 127.0.0.1:{port} ssl"),
+        ("/etc/ssl/certs/orthanc.pem", f"{folder}/certificate.pem"),
+        ("/etc/ssl/private/orthanc.key", f"{folder}/key.pem"),
+        ("http://127.0.0.1:8042/", f"{orthanc.url}/"),
+    ):
+        assert shown in server
+        server = server.replace(shown, here)
+    places = "".join(f"{kind}_temp_path {folder}/{kind};\n" for kind in _TEMPORARY)
+    (folder / "nginx.conf").write_text(
+        f"daemon off;\npid {folder}/nginx.pid;\nerror_log {folder}/nginx.log;\n"
+        f"events {{}}\nhttp {{\naccess_log off;\n{places}{server}}}\n"
+    )
+    _make_certificate(folder)
+    process = subprocess.Popen(["/usr/sbin/nginx", "-p", str(folder), "-c", "nginx.conf"])
+    try:
+        yield f"https://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def _make_certificate(folder: Path) -> None:
+    command = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=127.0.0.1"
+    places = ["-keyout", "key.pem", "-out", "certificate.pem"]
+    subprocess.run([*command.split(), *places], cwd=folder, check=True, capture_output=True)

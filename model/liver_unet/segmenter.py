@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from liver_unet.inference import fastest_precision, liver_probability
+from liver_unet.network import build_network, to_device
 from liver_unet.postprocess import SMALLEST_LIVER_ML, liver_warnings, one_liver
 from liver_unet.preprocess import to_model_input
 from liver_unet.resample import resample
@@ -85,6 +86,13 @@ class Segmenter:
         chosen = chosen_device(device)
         network, spec = load_model(weights, chosen)
         return cls(network, spec, chosen, fastest_precision(chosen))
+
+    def on_cpu(self) -> Segmenter:
+        """The same model on the CPU; the GPU's copy stays where it is."""
+        cpu = torch.device("cpu")
+        network = build_network(self.spec.channels, self.spec.classes)
+        network.load_state_dict(self.network.state_dict())
+        return Segmenter(to_device(network, cpu).eval(), self.spec, cpu, fastest_precision(cpu))
 
     def segment(self, volume: Volume, progress: Progress, clock: Stopwatch) -> Liver | None:
         """Return the liver, or None where the scan shows none."""

@@ -18,38 +18,46 @@ from typing import Any, BinaryIO
 import torch
 
 from liver_unet.errors import ModelError
+from liver_unet.fallback import load_segmenter
 from liver_unet.segmenter import Segmenter
 from orthanc_liver import __version__
 from orthanc_liver.dicom.rtstruct import RoiStyle
 from orthanc_liver.errors import ContoursDisagree, SeriesRefused
 from orthanc_liver.frames import PipeClosed, read_frame, write_frame
 from orthanc_liver.lifeline import end_with_the_other_side
+from orthanc_liver.memory import MemoryLimit
 from orthanc_liver.pipeline import segment_series
 from orthanc_liver.weights_folder import default_weights
 
 _NICE = 10
+_FIRST_TO_GO = "800"  # of 1000
 
 
 class Engine:
     """Answers jobs on two pipes until the first is closed."""
 
-    def __init__(self, incoming: BinaryIO, outgoing: BinaryIO, segmenter: Segmenter) -> None:
+    def __init__(
+        self, incoming: BinaryIO, outgoing: BinaryIO, segmenter: Segmenter, device: str
+    ) -> None:
         self._incoming = incoming
         self._outgoing = outgoing
         self._segmenter = segmenter
+        self._device = device
+        self._is_sound = True
 
     def serve(self) -> None:
-        """Say that the model is ready, then take jobs; returns when nobody is left to work for."""
+        """Say that the model is ready, then take jobs; returns when nobody is left to work for, or
+        when the GPU failed."""
         spec = self._segmenter.spec
         self._send(
             {
                 "type": "ready",
                 "version": __version__,
                 "model": {"name": spec.name, "sha256": spec.sha256},
-                "device": str(self._segmenter.device),
+                "device": self._device,
             }
         )
-        while True:
+        while self._is_sound:
             try:
                 message, _ = read_frame(self._incoming)
             except PipeClosed:
@@ -60,16 +68,27 @@ class Engine:
 
     def _work(self, job: dict[str, Any]) -> None:
         instances = self._instances(job["instances"])
-        done: dict[str, Any]
-        try:
-            done = self._segment(job, instances)
-        except SeriesRefused as refusal:
-            done = {"outcome": "refused", "reason": str(refusal)}
-        except ContoursDisagree as fault:
-            done = {"outcome": "failed", "reason": str(fault)}
+        done = self._outcome(job, instances)
         for _ in instances:
             pass  # what a refused series left in the pipe
         self._send({"type": "done", "id": job["id"], **done})
+
+    def _outcome(self, job: dict[str, Any], instances: Iterator[bytes]) -> dict[str, Any]:
+        device = self._segmenter.device
+        try:
+            return self._segment(job, instances)
+        except SeriesRefused as refusal:
+            return {"outcome": "refused", "reason": str(refusal)}
+        except ContoursDisagree as fault:
+            return {"outcome": "failed", "reason": str(fault)}
+        except MemoryError:
+            return {"outcome": "failed", "reason": "this machine has too little memory for it"}
+        except RuntimeError as fault:
+            if device.type == "cpu":
+                raise
+            # After a fault of the GPU nothing that this process computes can be trusted.
+            self._is_sound = False
+            return {"outcome": "failed", "reason": f"{device} failed ({type(fault).__name__})"}
 
     def _segment(self, job: dict[str, Any], instances: Iterator[bytes]) -> dict[str, Any]:
         settings = job["settings"]
@@ -79,6 +98,7 @@ class Engine:
             style=roi_style(settings),
             created=datetime.now().astimezone(),
             min_slices=settings["MinimumSlices"],
+            limit=MemoryLimit(settings["MaximumMemoryMib"], job["instances"]),
             progress=lambda stage, fraction: self._send(
                 {"type": "progress", "id": job["id"], "stage": stage, "fraction": fraction}
             ),
@@ -116,6 +136,9 @@ def give_way() -> None:
     this process has a session of its own: that must be nice too.
     """
     os.nice(_NICE)
+    # Where memory runs out, the kernel shall end this process and not Orthanc.
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text(_FIRST_TO_GO)
     with contextlib.suppress(OSError):  # no such file where the kernel has no autogroups
         Path("/proc/self/autogroup").write_text(str(_NICE))
 
@@ -135,11 +158,11 @@ def main() -> None:
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     try:
-        segmenter = Segmenter.load(arguments.weights, arguments.device)
+        segmenter, device = load_segmenter(arguments.weights, arguments.device)
     except (ModelError, RuntimeError) as error:
         write_frame(outgoing, {"type": "failed", "reason": str(error)})
         return
-    Engine(sys.stdin.buffer, outgoing, segmenter).serve()
+    Engine(sys.stdin.buffer, outgoing, segmenter, device).serve()
 
 
 if __name__ == "__main__":

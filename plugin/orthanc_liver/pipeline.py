@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from liver_unet.fallback import FELL_BACK, segment_or_fall_back
 from liver_unet.segmenter import Liver, Segmenter, Stopwatch
 from orthanc_liver import __version__
 from orthanc_liver.dicom.contour_check import check_contours
 from orthanc_liver.dicom.contours import trace_contours
 from orthanc_liver.dicom.ct_series import CtSeries, read_ct_series
 from orthanc_liver.dicom.rtstruct import Provenance, RoiStyle, build_rtstruct, to_bytes
+from orthanc_liver.memory import MemoryLimit
 from orthanc_liver.overlay import overlay_png
 
 Progress = Callable[[str, float], None]
@@ -41,19 +43,24 @@ def segment_series(
     created: datetime,
     min_slices: int,
     progress: Progress,
+    limit: MemoryLimit | None = None,
 ) -> Outcome:
     """Outline the liver on the series whose DICOM files are given in any order.
 
-    Raises SeriesRefused for input that cannot be trusted and ContoursDisagree where our own
-    contours, rasterised again, are not the mask: then nothing may be stored.
+    Raises SeriesRefused for input that cannot be trusted, or is beyond the limit, and
+    ContoursDisagree where our own contours, rasterised again, are not the mask: then nothing may
+    be stored.
     """
     clock = Stopwatch()
     with clock.stage("read"):
         progress("read", 0.0)
-        series = read_ct_series(instances, min_slices=min_slices)
-    liver = segmenter.segment(series.volume, progress, clock)
+        series = read_ct_series(instances, min_slices=min_slices, limit=limit)
+    if limit:
+        limit.check_field(series.volume.grid, segmenter.spec.spacing_mm)
+    liver, used = segment_or_fall_back(segmenter, series.volume, progress, clock)
+    warnings = series.warnings + (() if used is segmenter else (FELL_BACK,))
     if liver is None:
-        summary = report(segmenter, series.warnings, clock)
+        summary = report(used, warnings, clock)
         return Outcome(NO_LIVER, series, None, None, None, summary)
     first_slice = liver.box[0].start
     with clock.stage("contour"):
@@ -66,8 +73,7 @@ def segment_series(
         rtstruct = to_bytes(build_rtstruct(series, contours, provenance, style, created))
     with clock.stage("preview"):
         preview = overlay_png(series.volume, liver)
-    warnings = series.warnings + liver.warnings
-    summary = report(segmenter, warnings, clock, liver)
+    summary = report(used, warnings + liver.warnings, clock, liver)
     return Outcome(SEGMENTED, series, liver, rtstruct, preview, summary)
 
 

@@ -73,6 +73,10 @@ class ScriptedEngine:
         """Every job that came, with its number of instances, settings and process."""
         return _notes(self._folder / "jobs.txt")
 
+    def answers(self) -> list[dict[str, Any]]:
+        """Every job whose result was sent."""
+        return _notes(self._folder / "answers.txt")
+
     def starts(self) -> list[dict[str, Any]]:
         """Every process that was started, with its arguments."""
         return _notes(self._folder / "starts.txt")
@@ -139,6 +143,7 @@ def _work(folder: Path, job: dict[str, Any], incoming: BinaryIO, outgoing: Binar
     report = {"outcome": ending, "liver_ml": 1500.0, "warnings": ["a scripted warning"]}
     done = {"type": "done", "id": job["id"], "outcome": ending, "reason": reason, "report": report}
     write_frame(outgoing, done)
+    _note(folder / "answers.txt", {"pid": os.getpid()})
 
 
 def rtstruct(instances: list[bytes], model_sha256: str, study: str | None) -> bytes:

@@ -31,8 +31,11 @@ from pydicom.uid import (
 
 from orthanc_liver.dicom.geometry import ImagePlane, image_plane
 from orthanc_liver.errors import SeriesRefused
+from orthanc_liver.memory import MemoryLimit
 
 AIR_HU = -1024
+# Far more than metal has on an extended scale.
+_FARTHEST_HU = 1_000_000
 _INT16 = np.iinfo(np.int16)
 _ICON = 0x00880200
 _MULTI_FRAME_CT = (EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
@@ -69,8 +72,11 @@ class Localizer:
     series: tuple[str, ...]
 
 
-def read_ct_image(file: bytes) -> CtImage | Localizer:
-    """Read and decode one DICOM file; raises SeriesRefused where it is no sound CT image."""
+def read_ct_image(file: bytes, limit: MemoryLimit | None = None) -> CtImage | Localizer:
+    """Read and decode one DICOM file; raises SeriesRefused where it is no sound CT image.
+
+    With a limit, nothing is decoded that would be beyond it.
+    """
     with _refusing_damage("One of the series' files"):
         dataset = pydicom.dcmread(BytesIO(file))
         uid = str(dataset.get("SOPInstanceUID") or "")
@@ -83,6 +89,8 @@ def read_ct_image(file: bytes) -> CtImage | Localizer:
         series = tuple(str(dataset.get(keyword)) for keyword in _SERIES_KEYWORDS)
         if "LOCALIZER" in _texts(dataset, "ImageType"):
             return Localizer(series)
+        if limit:
+            limit.check_images(_whole(dataset, "Rows"), _whole(dataset, "Columns"))
         return _decoded(dataset, uid, series)
 
 
@@ -91,13 +99,13 @@ def _check_is_ct(dataset: pydicom.Dataset, uid: str) -> None:
     modality = str(dataset.get("Modality") or "")
     if sop_class in _MULTI_FRAME_CT or _whole(dataset, "NumberOfFrames", 1) != 1:
         raise SeriesRefused(
-            f"Instance {uid} is a multi-frame image ({sop_class.name}), which is not supported "
+            f"Instance {uid} is a multi-frame image ({_name(sop_class)}), which is not supported "
             "yet; send the series as single-frame CT images."
         )
     if modality != "CT" or sop_class != CTImageStorage:
         raise SeriesRefused(
-            f"Instance {uid} is not a CT image (Modality {modality or 'empty'}, SOP class "
-            f"{sop_class.name or 'empty'}); choose a series of CT images."
+            f"Instance {uid} is not a CT image (Modality {_code(modality)}, SOP class "
+            f"{_name(sop_class)}); choose a series of CT images."
         )
 
 
@@ -117,7 +125,7 @@ def _decoded(dataset: pydicom.Dataset, uid: str, series: tuple[str, ...]) -> CtI
     unit = str(dataset.get("RescaleType") or "").strip()
     if unit not in _HU_TYPES:
         raise SeriesRefused(
-            f"The pixels of instance {uid} are not in HU (RescaleType {unit}); "
+            f"The pixels of instance {uid} are not in HU (RescaleType {_code(unit)}); "
             "choose a series of Hounsfield units."
         )
     slope, intercept = (
@@ -129,6 +137,12 @@ def _decoded(dataset: pydicom.Dataset, uid: str, series: tuple[str, ...]) -> CtI
             f"RescaleSlope of instance {uid} is 0, so it has no HU; export the series again."
         )
     stored = _stored_values(dataset, uid)
+    ends_hu = np.array([stored.min(), stored.max()], dtype=np.float64) * slope + intercept
+    if not np.abs(ends_hu).max() <= _FARTHEST_HU:
+        raise SeriesRefused(
+            f"The rescale of instance {uid} leads beyond {_FARTHEST_HU:,} HU, so it is damaged; "
+            "export the series again from its source."
+        )
     padding = _padding(dataset, stored)
     return CtImage(
         series=series,
@@ -140,6 +154,15 @@ def _decoded(dataset: pydicom.Dataset, uid: str, series: tuple[str, ...]) -> CtI
         unit=unit,
         header=_header(dataset),
     )
+
+
+def _code(value: str) -> str:
+    """What may be repeated of a code: in a damaged file it may hold anything, a name too."""
+    return value if re.fullmatch(r"[A-Z0-9_]{1,16}", value) else "unreadable" if value else "empty"
+
+
+def _name(uid: UID) -> str:
+    return "empty" if not uid else uid.name if uid.name != str(uid) else "unknown"
 
 
 @contextmanager
@@ -184,6 +207,12 @@ def _stored_values(dataset: pydicom.Dataset, uid: str) -> NDArray[np.integer]:
     if not dataset.get("PixelData"):
         raise SeriesRefused(f"Instance {uid} holds no pixel data; send the complete series again.")
     rows, columns = (_whole(dataset, name) for name in ("Rows", "Columns"))
+    bits = _whole(dataset, "BitsStored")
+    if bits and _whole(dataset, "HighBit", bits - 1) != bits - 1:
+        raise SeriesRefused(
+            f"HighBit of instance {uid} is not BitsStored - 1, as DICOM demands, so its values "
+            "could be shifted; export the series again from its source."
+        )
     syntax = dataset.file_meta.TransferSyntaxUID
     # libjpeg fills in what a damaged frame lacks without a word; CharLS does not.
     plugin = "pyjpegls" if syntax in JPEGLSTransferSyntaxes else ""

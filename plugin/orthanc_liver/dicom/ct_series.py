@@ -15,6 +15,7 @@ from liver_unet.volume import Grid, Volume
 from orthanc_liver.dicom.ct_image import CtImage, read_ct_image
 from orthanc_liver.dicom.geometry import stack_affine
 from orthanc_liver.errors import SeriesRefused
+from orthanc_liver.memory import MemoryLimit
 
 # Positions nearer than this are one position; the thinnest CT slices are ten times as far apart.
 _SAME_POSITION_MM = 0.02
@@ -37,21 +38,25 @@ class CtSeries:
     warnings: tuple[str, ...]
 
 
-def read_ct_series(instances: Iterable[bytes], *, min_slices: int = 10) -> CtSeries:
+def read_ct_series(
+    instances: Iterable[bytes], *, min_slices: int = 10, limit: MemoryLimit | None = None
+) -> CtSeries:
     """Build the volume from DICOM files in any order; each is decoded and let go.
 
-    Raises SeriesRefused where the images do not make one trustworthy volume of CT.
+    Raises SeriesRefused where the images do not make one trustworthy volume of CT, or would not
+    fit the limit.
     """
     # pydicom's warnings quote values, and values may be the patient's.
     with disable_value_validation(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        images, notes = _read_images(instances)
+        images, notes = _read_images(instances, limit)
         images = _set_crossing_aside(images, notes)
         _check_alike(images)
         images = _set_duplicates_aside(_in_slice_order(images), notes)
         if len(images) < max(min_slices, 2):
+            has = f"{len(images)} slice{'' if len(images) == 1 else 's'}"
             raise SeriesRefused(
-                f"The series has {len(images)} slices and at least {max(min_slices, 2)} are "
+                f"The series has {has} and at least {max(min_slices, 2)} are "
                 "needed; send the complete series, or lower the minimum number of slices."
             )
         affine = stack_affine([image.plane for image in images])
@@ -63,12 +68,14 @@ def read_ct_series(instances: Iterable[bytes], *, min_slices: int = 10) -> CtSer
     return CtSeries(Volume(hu, Grid((slices, rows, columns), affine)), uids, header, tuple(notes))
 
 
-def _read_images(instances: Iterable[bytes]) -> tuple[list[CtImage], list[str]]:
+def _read_images(
+    instances: Iterable[bytes], limit: MemoryLimit | None
+) -> tuple[list[CtImage], list[str]]:
     images: list[CtImage] = []
     localizers = 0
     series = set()
     for file in instances:
-        image = read_ct_image(file)
+        image = read_ct_image(file, limit)
         series.add(image.series)
         if len(series) > 1:
             raise SeriesRefused(

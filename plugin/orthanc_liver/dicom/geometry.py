@@ -19,6 +19,9 @@ _POSITION_TOLERANCE_OF_SPACING = 0.15
 _COSINE_TOLERANCE = 1e-3
 # Within one stack they are written by one writer: 1e-4 over 400 mm moves a pixel by 0.04 mm.
 _PARALLEL_TOLERANCE = 1e-4
+# Beyond these a value is damaged, and what follows from it would fill any memory.
+_FARTHEST_MM = 20_000.0
+_WIDEST_PIXEL_MM = 50.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +77,15 @@ def image_plane(
             f"PixelSpacing of instance {sop_instance_uid} is not positive; "
             "export the series again from its source."
         )
+    for keyword, values, limit_mm in (
+        ("ImagePositionPatient", position_mm, _FARTHEST_MM),
+        ("PixelSpacing", spacing_mm, _WIDEST_PIXEL_MM),
+    ):
+        if (largest_mm := float(np.abs(values).max())) > limit_mm:
+            raise SeriesRefused(
+                f"{keyword} of instance {sop_instance_uid} holds {largest_mm:.4g} mm, which no "
+                "scanner reaches; export the series again from its source."
+            )
     return ImagePlane(
         sop_instance_uid,
         position_mm,

@@ -66,6 +66,7 @@ class Arrivals:
                 if self._read_log(interesting):
                     interesting = {"StableSeries"}
                 self._consider_all()
+                self._queue.write_again()
             except ServerStopping:
                 return
             self._woken.wait(_LONGEST_SLEEP_S)

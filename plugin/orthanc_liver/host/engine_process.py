@@ -10,7 +10,7 @@ import signal
 import subprocess
 import threading
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
 
@@ -50,9 +50,12 @@ class Ready:
 
 
 class EngineProcess:
-    """One child process. `kill` may be called from any thread and unblocks every other call."""
+    """One child process. `kill` may be called from any thread and unblocks every other call.
 
-    def __init__(self, command: list[str]) -> None:
+    on_end is called, in a thread of its own, when nothing will come from the process any more.
+    """
+
+    def __init__(self, command: list[str], on_end: Callable[[], None] = lambda: None) -> None:
         try:
             self._process = subprocess.Popen(
                 command,
@@ -69,6 +72,8 @@ class EngineProcess:
         self._stderr = cast(BinaryIO, self._process.stderr)
         self._frames: queue.SimpleQueue[Frame | None] = queue.SimpleQueue()
         self._said: deque[str] = deque(maxlen=_STDERR_LINES)
+        self._on_end = on_end
+        self._has_ended = False
         self._has_seen_a_patient = False
         self._talks_rubbish = False
         self._readers = [
@@ -80,8 +85,8 @@ class EngineProcess:
 
     @property
     def alive(self) -> bool:
-        """Whether the process runs."""
-        return self._process.poll() is None
+        """Whether the process runs, and may still say something."""
+        return not self._has_ended and self._process.poll() is None
 
     @property
     def pid(self) -> int:
@@ -127,7 +132,7 @@ class EngineProcess:
 
     def kill(self) -> None:
         """End the process now."""
-        if self.alive:
+        if self._process.poll() is None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
 
@@ -150,7 +155,9 @@ class EngineProcess:
             self.kill()
         except (PipeClosed, OSError):
             pass
+        self._has_ended = True
         self._frames.put(None)
+        self._on_end()
 
     def _read_stderr(self) -> None:
         with contextlib.suppress(OSError, ValueError):

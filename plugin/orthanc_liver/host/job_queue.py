@@ -26,6 +26,8 @@ class JobQueue:
     ) -> None:
         self._jobs: dict[str, Job] = {}
         self._not_before_s: dict[str, float] = {}  # by job, on the monotonic clock
+        self._not_noted: dict[str, Job] = {}  # finished, but their series do not say so yet
+        self._is_kept = True
         self._seq = 0
         self._jobs_kept = jobs_kept
         self._ledger = ledger
@@ -41,7 +43,15 @@ class JobQueue:
                 if job.state in UNFINISHED:
                     job.state, job.attempt = State.PENDING, 0
                 self._jobs.setdefault(job.id, job)
+            ended = (job for job in state.unfinished if job.state not in UNFINISHED)
+            self._not_noted = {job.id: job for job in ended}
             self._persist()
+
+    def write_again(self) -> None:
+        """Write what the disk had no room for, if there is any."""
+        with self._changed:
+            if self._not_noted or not self._is_kept:
+                self._persist()
 
     def advance(self, seq: int) -> None:
         """Everything in the change log up to seq is done with."""
@@ -74,10 +84,11 @@ class JobQueue:
             self._jobs.setdefault(job.id, job)
             self._persist()
 
-    def take(self) -> Job | None:
-        """Wait for the next job, which is running then; None when the queue is closed."""
+    def take(self, as_long_as: Callable[[], bool] = lambda: True) -> Job | None:
+        """Wait for the next job, which is running then; None when the queue is closed, or when
+        `wake` was called and there is no longer a reason to wait."""
         with self._changed:
-            while not self._closed:
+            while not self._closed and as_long_as():
                 job = self._next()
                 if job:
                     job.apply(Event.START)
@@ -125,6 +136,7 @@ class JobQueue:
             others = (one for one in self._jobs.values() if one is not job)
             if any(one.series == job.series and one.state in UNFINISHED for one in others):
                 raise NotAllowed("another job for the same series is not finished yet")
+            self._not_noted.pop(job_id, None)
             self._update(job, Event.RESUBMIT)
             # The oldest finished jobs are forgotten first, and this one is new again.
             self._jobs[job_id] = self._jobs.pop(job_id)
@@ -161,6 +173,11 @@ class JobQueue:
             counted = Counter(job.state for job in self._jobs.values())
             return {str(state): counted[state] for state in State}
 
+    def wake(self) -> None:
+        """Let whoever waits for a job see whether to go on."""
+        with self._changed:
+            self._changed.notify_all()
+
     def close(self) -> None:
         """Hand out no more jobs."""
         with self._changed:
@@ -181,7 +198,10 @@ class JobQueue:
             job.outcome, job.reason = outcome, reason
             self._not_before_s[job.id] = time.monotonic() + wait_s
             if job.state not in UNFINISHED:
-                self._ledger.record(job)  # first, so that the job is never in neither place
+                # An older job of the series must not be noted over this one.
+                for other in [o for o in self._not_noted.values() if o.series == job.series]:
+                    del self._not_noted[other.id]
+                self._not_noted[job.id] = job
                 self._note_end(job)
             self._persist()
 
@@ -203,10 +223,20 @@ class JobQueue:
         return max(min(times_s) - time.monotonic(), 0.0) if times_s else None
 
     def _persist(self) -> None:
+        # On its series first, so that a finished job is never in neither place.
+        for job in list(self._not_noted.values()):
+            if self._ledger.record(job):
+                del self._not_noted[job.id]
+        to_tell = [job for job in self._jobs.values() if job.id in self._not_noted]
         unfinished = [job for job in self._jobs.values() if job.state in UNFINISHED]
-        finished = [job for job in self._jobs.values() if job.state not in UNFINISHED]
+        finished = [
+            job
+            for job in self._jobs.values()
+            if job.state not in UNFINISHED and job.id not in self._not_noted
+        ]
         for job in finished[: -self._jobs_kept]:
             del self._jobs[job.id]
             self._not_before_s.pop(job.id, None)
-        self._ledger.keep(ServerState(self._seq, unfinished, finished[-self._jobs_kept :]))
+        state = ServerState(self._seq, unfinished + to_tell, finished[-self._jobs_kept :])
+        self._is_kept = self._ledger.keep(state)
         self._changed.notify_all()

@@ -24,6 +24,7 @@ from orthanc_liver.host.orthanc_api import Orthanc, OrthancModule, Series
 from orthanc_liver.host.records import Ledger, Record, StateUnreadable
 from orthanc_liver.host.routes import HttpError, Routes
 from orthanc_liver.host.settings import read_settings
+from orthanc_liver.host.superseded import supersede
 from orthanc_liver.host.worker import Worker
 from orthanc_liver.sirt.activity import Activity
 
@@ -98,7 +99,7 @@ class Plugin:
         self._courier = Courier(
             self.orthanc, self.deliveries, Sending(self.orthanc, dicom_web_root)
         )
-        self._worker = Worker(self.orthanc, self.queue, self.settings, stable_age_s, self._deliver)
+        self._worker = Worker(self.orthanc, self.queue, self.settings, stable_age_s, self._pass_on)
         self._arrivals = Arrivals(
             self.orthanc, self.queue, self._ledger, self.settings, stable_age_s
         )
@@ -201,6 +202,11 @@ class Plugin:
             return None
         record = self._ledger.read_record(series.id)
         return record is not None and self._would_bring_nothing_new(record, series)
+
+    def _pass_on(self, job: Job, series: Series) -> None:
+        record = self._ledger.read_record(series.id)
+        supersede(self.orthanc, record, job, keep=self.settings.keep_superseded)
+        self._deliver(job, series)
 
     def _deliver(self, job: Job, series: Series) -> None:
         destinations = destinations_of(self.orthanc, self.settings, series)

@@ -42,7 +42,10 @@ class Record:
 
 @dataclass
 class ServerState:
-    """What must outlive a restart. Orthanc's change log is done with up to seq."""
+    """What must outlive a restart. Orthanc's change log is done with up to seq.
+
+    unfinished: also the finished jobs that could not be noted on their series.
+    """
 
     seq: int
     unfinished: list[Job] = field(default_factory=list)
@@ -55,7 +58,7 @@ class StateUnreadable(Exception):
 
 class Ledger:
     """Writes into Orthanc. What cannot be written (a full disk) is logged, not raised: the jobs in
-    memory go on, and the next time the whole state is written again."""
+    memory go on, and whoever called hears that it must be written again."""
 
     def __init__(self, orthanc: Orthanc) -> None:
         self._orthanc = orthanc
@@ -87,8 +90,8 @@ class Ledger:
         state.unfinished = [job for job in unfinished if job.id not in ended]
         return state
 
-    def keep(self, state: ServerState) -> None:
-        """Replace what the server keeps."""
+    def keep(self, state: ServerState) -> bool:
+        """Replace what the server keeps; False where that was not possible."""
         kept = {
             "Seq": state.seq,
             "Unfinished": [job.as_json() for job in state.unfinished],
@@ -98,6 +101,8 @@ class Ledger:
             self._orthanc.set_property(STATE_PROPERTY, json.dumps(kept))
         except OrthancError as error:
             self._orthanc.log_error(f"the list of jobs could not be kept: {error}")
+            return False
+        return True
 
     def read_record(self, series_id: str) -> Record | None:
         """What a series says of its last job, None where it says nothing."""
@@ -112,8 +117,11 @@ class Ledger:
             self._orthanc.log_error(f"metadata {RECORD_METADATA} of {series_id} is not ours")
             return None
 
-    def record(self, job: Job) -> None:
-        """Leave a finished job on its series; an earlier result stays unless there is a new one."""
+    def record(self, job: Job) -> bool:
+        """Leave a finished job on its series; an earlier result stays unless there is a new one.
+
+        False where that was not possible.
+        """
         try:
             before = self.read_record(job.series)
             result = before.result if before else None
@@ -126,6 +134,8 @@ class Ledger:
             pass  # the series is gone, and its record with it
         except OrthancError as error:
             self._orthanc.log_error(f"job {job.id} could not be noted on its series: {error}")
+            return False
+        return True
 
 
 def write_preview(orthanc: Orthanc, series_id: str, png: bytes) -> None:

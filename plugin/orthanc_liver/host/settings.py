@@ -180,6 +180,16 @@ class Settings:
     job_timeout_seconds: int = _setting(
         3600, "After this time a job is stopped and counts as failed.", _whole_number(1, 604_800)
     )
+    maximum_memory_mib: int = _setting(
+        6144,
+        "A series for which the inference process would need more memory is refused.",
+        _whole_number(1024, 16_777_216),
+    )
+    keep_superseded: bool = _setting(
+        True,
+        "Keep the former RTSTRUCT of a series when a new one of the same model takes its place.",
+        _boolean,
+    )
     jobs_kept: int = _setting(
         200, "How many finished jobs GET /liver/jobs remembers.", _whole_number(1, 10_000)
     )
@@ -210,6 +220,7 @@ class Settings:
         """The part of the settings that travels with each job."""
         return {
             "MinimumSlices": self.minimum_slices,
+            "MaximumMemoryMib": self.maximum_memory_mib,
             "RoiName": self.roi_name,
             "RoiColour": list(self.roi_colour),
             "SeriesDescription": self.series_description,

@@ -9,16 +9,16 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from orthanc_liver.host import records
 from orthanc_liver.host.engine_process import EngineGone, EngineProcess, EngineUnavailable, Ready
 from orthanc_liver.host.job_queue import JobQueue
 from orthanc_liver.host.jobs import Job, NotAllowed, Outcome, State
 from orthanc_liver.host.orthanc_api import Missing, Orthanc, OrthancError, Series, ServerStopping
+from orthanc_liver.host.records import write_preview
 from orthanc_liver.host.settings import Settings
 from orthanc_liver.host.times import growing_wait_s
 
-# Sends a job's stored result on; Missing where the series is gone.
-Deliver = Callable[[Job, Series], None]
+# What follows when a job's result is stored; Missing where the series is gone.
+PassOn = Callable[[Job, Series], None]
 
 
 class JobFailed(Exception):
@@ -64,13 +64,13 @@ class Worker:
         queue: JobQueue,
         settings: Settings,
         stable_age_s: float,
-        deliver: Deliver,
+        pass_on: PassOn,
     ) -> None:
         self._orthanc = orthanc
         self._queue = queue
         self._settings = settings
         self._stable_age_s = stable_age_s
-        self._deliver = deliver
+        self._pass_on = pass_on
         self._thread = threading.Thread(target=self._run, name="liver-worker", daemon=True)
         self._stopping = threading.Event()
         self._lock = threading.Lock()
@@ -119,15 +119,18 @@ class Worker:
         return {"Name": ready.model_name, "Sha256": ready.model_sha256} if ready else None
 
     def _run(self) -> None:
+        deaths = 0  # of processes that had nothing to do
         try:
             while engine := self._engine_that_runs():
-                job = self._queue.take()
-                if job is None:
-                    break
-                if engine.alive:
+                job = self._queue.take(lambda: engine.alive)
+                if job:
+                    deaths = 0
                     self._work(job, engine)
-                else:
-                    self._queue.give_back(job, 0.0)
+                elif not self._stopping.is_set():
+                    self._ready = None
+                    self._orthanc.log_error("the inference process ended while it was idle")
+                    self._stopping.wait(growing_wait_s(deaths))
+                    deaths += 1
         except ServerStopping:
             pass
         finally:
@@ -159,7 +162,7 @@ class Worker:
         with self._lock:
             if self._stopping.is_set():
                 raise EngineUnavailable("Orthanc is stopping")
-            self._engine = engine = EngineProcess(self._settings.command)
+            self._engine = engine = EngineProcess(self._settings.command, self._queue.wake)
         self._ready = ready = engine.wait_ready()
         self._problem = ""
         self._orthanc.log(f"{ready.model_name} is ready on {ready.device}")
@@ -296,6 +299,7 @@ class Worker:
         try:
             if stored["ParentStudy"] != series.study:
                 raise JobFailed("the RTSTRUCT does not belong to the study of its CT")
+            self._leave_preview(series, answer.preview_png)
             self._orthanc.series(series.id)
         except (JobFailed, Missing):
             if stored["Status"] == "Success":
@@ -307,7 +311,15 @@ class Worker:
             "Series": stored["ParentSeries"],
             "SopInstanceUid": instance["MainDicomTags"]["SOPInstanceUID"],
         }
-        if answer.preview_png:
-            records.write_preview(self._orthanc, series.id, answer.preview_png)
-        self._deliver(job, series)  # first, so that a crash in between forgets no destination
+        self._pass_on(job, series)  # first, so that a crash in between forgets nothing of it
         self._queue.succeed(job, Outcome.SEGMENTED)
+
+    def _leave_preview(self, series: Series, png: bytes) -> None:
+        try:
+            if png:
+                write_preview(self._orthanc, series.id, png)
+        except Missing:
+            raise
+        except OrthancError as error:
+            # The result is stored: for want of a picture it is not worth doing all again.
+            self._orthanc.log_error(f"no preview of series {series.id}: {error}")

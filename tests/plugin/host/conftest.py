@@ -14,6 +14,7 @@ from tests.plugin.host.series import small_ct
 from tests.support.ct_writer import to_bytes
 from tests.support.orthanc_server import OrthancServer, wait_for
 from tests.support.scripted_engine import ScriptedEngine
+from tests.support.threshold_engine import ThresholdEngine
 
 ENDED = ("Success", "Failure")
 
@@ -111,7 +112,18 @@ class Host:
 
     def ready(self) -> None:
         """Wait until the engine is up."""
-        wait_for("engine", lambda: self.orthanc.get("/liver/status")["Engine"] == "ready")
+        wait_for("engine", lambda: self.orthanc.get("/liver/status")["Engine"] == "ready", 60)
+
+
+class RealEngineHost(Host):
+    """A Host whose inference process is the product's around another network."""
+
+    def __init__(self, folder: Path, **overrides: Any) -> None:
+        super().__init__(folder, MinimumSlices=10, **overrides)
+        self.real_engine = ThresholdEngine(folder / "real engine")
+        ours = self.orthanc.overrides["LiverSegmentation"]
+        ours["Interpreter"] = str(self.real_engine.interpreter)
+        ours["JobTimeoutSeconds"] = 60
 
 
 @pytest.fixture(scope="session")
@@ -130,6 +142,15 @@ def host(shared_host: Host) -> Iterator[Host]:
     yield shared_host
     shared_host.engine.behave()
     shared_host.idle()
+
+
+@pytest.fixture(scope="session")
+def real_engine_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealEngineHost]:
+    one = RealEngineHost(tmp_path_factory.mktemp("real engine"))
+    with one.orthanc.until_killed():
+        one.ready()
+        yield one
+    assert "Secret" not in one.orthanc.log()
 
 
 def error_of(answer: requests.Response) -> tuple[int, str]:

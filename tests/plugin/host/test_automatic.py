@@ -36,6 +36,7 @@ def test_the_engine_gets_every_instance_and_the_settings(host: Host) -> None:
     assert host.engine.jobs()[-1]["instances"] == 7
     assert host.engine.jobs()[-1]["settings"] == {
         "MinimumSlices": 5,
+        "MaximumMemoryMib": 6144,
         "RoiName": "Liver",
         "RoiColour": [221, 130, 101],
         "SeriesDescription": "Liver (automatic, for review)",
@@ -63,17 +64,6 @@ def test_the_same_series_sent_again_stores_nothing_twice(host: Host) -> None:
     assert len(host.jobs_of(series_id)) == 1
     assert len(host.rtstructs_beside(series_id)) == 1
     assert len(host.engine.jobs()) == jobs + 1
-
-
-def test_a_late_slice_gives_a_new_job_with_a_new_result(host: Host) -> None:
-    ct = small_ct("late slice", slices=7)
-    series_id = host.store(ct[:-1])
-    first = host.ended_job_of(series_id)
-    host.store(ct[-1:])
-    second = host.ended_job_of(series_id, number=2)
-    assert first["Content"]["SourceKey"] != second["Content"]["SourceKey"]
-    assert host.engine.jobs()[-1]["instances"] == 7
-    assert len(host.rtstructs_beside(series_id)) == 2
 
 
 def test_no_liver_is_a_success_without_rtstruct(host: Host) -> None:

@@ -30,7 +30,9 @@ def test_a_crash_is_tried_again_in_a_fresh_process(host: Host) -> None:
 def test_kill_9_of_the_idle_process_costs_no_attempt(host: Host) -> None:
     host.ready()
     [pid] = host.engine.alive()
+    starts = len(host.engine.starts())
     os.kill(pid, signal.SIGKILL)
+    wait_for("a new process", lambda: len(host.engine.starts()) == starts + 1)
     job = host.ended_job_of(host.upload("idle engine killed"))
     assert (job["State"], job["Content"]["Attempt"]) == ("Success", 1)
 

@@ -72,15 +72,22 @@ class Paper:
     def __init__(self) -> None:
         self.state: ServerState | None = None
         self.records: list[Job] = []
+        self.is_full = False
 
-    def keep(self, state: ServerState) -> None:
+    def keep(self, state: ServerState) -> bool:
+        if self.is_full:
+            return False
         noted = {job.id for job in self.records}
         known = {job.id for job in self.state.finished} if self.state else noted
-        assert {job.id for job in state.finished} <= noted | known
+        older = {job.id for job in state.finished if job.reason == "noted over"}
+        assert {job.id for job in state.finished} <= noted | known | older
         self.state = state
+        return True
 
-    def record(self, job: Job) -> None:
-        self.records.append(job)
+    def record(self, job: Job) -> bool:
+        if not self.is_full:
+            self.records.append(job)
+        return not self.is_full
 
 
 @pytest.fixture
@@ -219,6 +226,58 @@ def test_a_restart_takes_up_what_was_not_finished(queue: JobQueue, paper: Paper)
         (running.id, True, 1),
         (waiting.id, True, 1),
     ]
+
+
+def test_what_a_full_disk_did_not_take_is_written_when_there_is_room(
+    queue: JobQueue, paper: Paper
+) -> None:
+    job = queue.submit(series("a"), force=False)
+    queue.take()
+    paper.is_full = True
+    queue.fail(job, Outcome.FAILED, "no room")
+    queue.write_again()
+    assert paper.records == []
+    assert queue.show(job.id)["State"] == "Failure"
+    paper.is_full = False
+    queue.write_again()
+    queue.write_again()
+    assert paper.records == [job]
+    assert paper.state is not None
+    assert [one.id for one in paper.state.finished] == [job.id]
+
+
+def test_a_note_that_only_its_series_could_not_take_outlives_a_restart(
+    queue: JobQueue, paper: Paper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = queue.submit(series("a"), force=False)
+    queue.take()
+    with monkeypatch.context() as full:
+        full.setattr(paper, "record", lambda job: False)
+        queue.fail(job, Outcome.FAILED, "no room")
+    assert paper.state is not None
+    assert [one.id for one in paper.state.unfinished] == [job.id]
+    after = JobQueue(jobs_kept=3, ledger=paper)  # type: ignore[arg-type] # see above
+    after.restore(paper.state)
+    assert after.show(job.id)["State"] == "Failure"  # and is not run again
+    assert after.count()["Pending"] == 0
+    assert [one.id for one in paper.records] == [job.id]
+
+
+def test_an_older_job_is_not_noted_over_a_newer_one(queue: JobQueue, paper: Paper) -> None:
+    paper.is_full = True
+    for reason in ("noted over", "newest"):
+        job = queue.submit(series("a", reason), force=False)
+        queue.take()
+        queue.fail(job, Outcome.REFUSED, reason)
+    paper.is_full = False
+    queue.write_again()
+    assert [one.reason for one in paper.records] == ["newest"]
+
+
+def test_whoever_waits_for_a_job_in_vain_can_be_woken(queue: JobQueue) -> None:
+    reasons = [True, False]
+    threading.Timer(0.1, queue.wake).start()
+    assert queue.take(as_long_as=lambda: reasons.pop(0)) is None
 
 
 def test_closing_ends_a_wait(queue: JobQueue) -> None:

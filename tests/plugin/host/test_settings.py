@@ -33,6 +33,8 @@ def test_every_key_reaches_its_attribute() -> None:
         "SeriesDescription": "Leber",
         "Retries": 0,
         "JobTimeoutSeconds": 7,
+        "MaximumMemoryMib": 2048,
+        "KeepSuperseded": False,
         "JobsKept": 8,
         "Destinations": [{"Modality": "pacs"}, {"DicomWeb": "archive"}],
         "ReturnToSender": True,

@@ -1,0 +1,43 @@
+"""A GPU that has too little memory for a series, or none to offer at all: the CPU takes over."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from liver_unet.segmenter import Liver, Progress, Segmenter, Stopwatch
+from liver_unet.volume import Volume
+
+FELL_BACK = "The GPU had too little memory for this series; it was computed on the CPU."
+
+
+def load_segmenter(weights: Path, device: str) -> tuple[Segmenter, str]:
+    """Like Segmenter.load, with the device's name; "auto" takes the CPU where the GPU that torch
+    sees does not work, and the name says so.
+
+    Raises WeightsRefused, and RuntimeError where the device that was asked for by name fails.
+    """
+    try:
+        segmenter = Segmenter.load(weights, device)
+    except RuntimeError as error:
+        if device != "auto":
+            raise
+        return Segmenter.load(weights, "cpu"), f"cpu, as the GPU failed ({type(error).__name__})"
+    return segmenter, str(segmenter.device)
+
+
+def segment_or_fall_back(
+    segmenter: Segmenter, volume: Volume, progress: Progress, clock: Stopwatch
+) -> tuple[Liver | None, Segmenter]:
+    """Return the liver, and the segmenter that found it: another one where the GPU's memory
+    did not suffice."""
+    try:
+        return segmenter.segment(volume, progress, clock), segmenter
+    except torch.OutOfMemoryError:
+        if segmenter.device.type == "cpu":
+            raise
+    # Outside of the handler, whose traceback holds on to the tensors.
+    torch.cuda.empty_cache()
+    on_cpu = segmenter.on_cpu()
+    return on_cpu.segment(volume, progress, clock), on_cpu

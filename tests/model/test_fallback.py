@@ -1,0 +1,86 @@
+"""A GPU in trouble, played by a segmenter that claims to be on one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from liver_unet.fallback import load_segmenter, segment_or_fall_back
+from liver_unet.network import build_network
+from liver_unet.segmenter import Liver, Segmenter, Stopwatch
+from liver_unet.weights import ModelSpec
+from orthanc_liver.weights_folder import default_weights
+from tests.support.threshold_engine import SPEC, on_cpu, with_liver
+
+
+class FullGpu(Segmenter):
+    """Has no room for anything."""
+
+    def segment(self, *arguments: Any) -> Liver | None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+
+def silent(stage: str, fraction: float) -> None:
+    pass
+
+
+def on_full_gpu(spec: ModelSpec = SPEC) -> FullGpu:
+    torch.manual_seed(3)
+    network = build_network(spec.channels, spec.classes).eval()
+    return FullGpu(network, spec, torch.device("cuda"), torch.bfloat16)
+
+
+def test_the_copy_on_the_cpu_computes_the_same() -> None:
+    full = on_full_gpu()
+    copy = full.on_cpu()
+    assert copy.device.type == "cpu"
+    assert copy.network is not full.network
+    image = torch.linspace(0, 1, 16 * 32 * 32).reshape(1, 1, 16, 32, 32)
+    with torch.inference_mode():
+        torch.testing.assert_close(copy.network(image), full.network(image))
+
+
+def test_without_room_on_the_gpu_the_cpu_takes_over() -> None:
+    _, used = segment_or_fall_back(on_full_gpu(), with_liver(), silent, Stopwatch())
+    assert used.device.type == "cpu"
+    assert type(used) is Segmenter
+
+
+def test_where_there_is_room_nothing_changes() -> None:
+    segmenter = on_cpu()
+    liver, used = segment_or_fall_back(segmenter, with_liver(), silent, Stopwatch())
+    assert used is segmenter
+    assert liver is not None
+    assert 700 < liver.volume_ml < 850
+    assert np.count_nonzero(liver.mask) > 0
+
+
+def test_no_room_on_the_cpu_is_no_reason_to_try_the_cpu() -> None:
+    full = on_full_gpu()
+    there = FullGpu(full.network, full.spec, torch.device("cpu"), torch.float32)
+    with pytest.raises(torch.OutOfMemoryError):
+        segment_or_fall_back(there, with_liver(), silent, Stopwatch())
+
+
+def test_a_gpu_that_is_seen_and_does_not_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = Segmenter.load
+
+    def load(weights: Path, device: str) -> Segmenter:
+        if device != "cpu":
+            raise torch.AcceleratorError("CUDA error: no device")
+        return real(weights, device)
+
+    monkeypatch.setattr(Segmenter, "load", load)
+    segmenter, name = load_segmenter(default_weights(), "auto")
+    assert segmenter.device.type == "cpu"
+    assert name == "cpu, as the GPU failed (AcceleratorError)"
+    with pytest.raises(RuntimeError):
+        load_segmenter(default_weights(), "cuda")
+
+
+def test_a_device_that_works_is_called_by_its_name() -> None:
+    assert load_segmenter(default_weights(), "cpu")[1] == "cpu"

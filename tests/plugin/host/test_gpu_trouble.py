@@ -1,0 +1,54 @@
+"""A GPU without room and a GPU that is lost, as far as a machine without one can tell."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+
+from liver_unet.fallback import FELL_BACK
+from tests.plugin.host.conftest import RealEngineHost
+from tests.support.ct_writer import write_ct_series
+from tests.support.orthanc_server import wait_for
+from tests.support.threshold_engine import Trouble, with_liver
+
+
+def fresh_engine(host: RealEngineHost, trouble: Trouble) -> None:
+    """A new process that has this trouble."""
+    host.ready()
+    host.real_engine.behave(trouble)
+    starts = host.real_engine.starts()
+    os.kill(starts[-1], signal.SIGKILL)
+    wait_for("a new process", lambda: len(host.real_engine.starts()) > len(starts), 30)
+    host.ready()
+
+
+@pytest.fixture
+def host(real_engine_host: RealEngineHost) -> RealEngineHost:
+    return real_engine_host
+
+
+def test_too_little_memory_falls_back_to_the_cpu_and_says_so(host: RealEngineHost) -> None:
+    fresh_engine(host, "out of memory")
+    assert host.orthanc.get("/liver/status")["Device"] == "cuda"
+    series_id = host.store(write_ct_series(with_liver(), uid_seed="out of memory"))
+    job = host.ended_job_of(series_id)
+    assert (job["State"], job["Content"]["Attempt"]) == ("Success", 1)
+    assert FELL_BACK in job["Content"]["Report"]["warnings"]
+    assert job["Content"]["Report"]["device"] == "cpu"
+    assert len(host.rtstructs_beside(series_id)) == 1
+    fresh_engine(host, "")
+
+
+def test_a_lost_device_is_tried_again_in_a_fresh_process_and_says_so(host: RealEngineHost) -> None:
+    fresh_engine(host, "lost device")
+    starts = len(host.real_engine.starts())
+    series_id = host.store(write_ct_series(with_liver(), uid_seed="lost device"))
+    waiting = host.job(host.segment(series_id), "Retry")
+    assert waiting["ErrorDescription"] == "cuda failed (AcceleratorError)"
+    host.real_engine.behave("")
+    job = host.job(waiting["ID"], "Success")
+    assert job["Content"]["Attempt"] == 2
+    assert len(host.real_engine.starts()) > starts
+    assert len(host.rtstructs_beside(series_id)) == 1

@@ -1,0 +1,124 @@
+"""The real inference process around a network that calls certain HU liver: real answers in no time.
+
+A test may let it have trouble with a GPU, which it then claims to have.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import numpy as np
+import torch
+from torch import nn
+
+from liver_unet.segmenter import Liver, Segmenter
+from liver_unet.volume import Grid, Volume
+from liver_unet.weights import ModelSpec
+from orthanc_liver.engine import Engine, give_way
+from orthanc_liver.lifeline import end_with_the_other_side
+
+Trouble = Literal["", "out of memory", "lost device"]
+
+LIVER_HU = (80.0, 140.0)
+SPEC = ModelSpec(
+    name="threshold",
+    spacing_mm=4.0,
+    window_hu=(-200.0, 300.0),
+    patch=(16, 32, 32),
+    channels=(2, 4),
+    classes=2,
+    training_data="none",
+    accuracy="none",
+    licence="none",
+    sha256="b" * 64,
+)
+
+
+class Threshold(nn.Module):
+    """Liver is what lies between LIVER_HU."""
+
+    def forward(self, batch: torch.Tensor) -> torch.Tensor:
+        low, high = SPEC.window_hu
+        hu = batch * (high - low) + low
+        inside = torch.minimum(hu - LIVER_HU[0], LIVER_HU[1] - hu) / 10
+        return torch.cat([-inside, inside], dim=1)
+
+
+class TroubledSegmenter(Segmenter):
+    """On a GPU that is not there, with the trouble that a GPU may have."""
+
+    trouble: Trouble = ""
+
+    def segment(self, *arguments: Any) -> Liver | None:
+        if self.trouble == "out of memory":
+            raise torch.OutOfMemoryError("CUDA out of memory. PatientName Secret^Patient")
+        raise torch.AcceleratorError("CUDA error: unspecified launch failure")
+
+    def on_cpu(self) -> Segmenter:
+        return on_cpu()
+
+
+class ThresholdEngine:
+    """The test's side: the program that Interpreter names, and how often it was started."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self.interpreter = folder / "python"
+        self.interpreter.write_text(
+            f'#!/bin/sh\nexec "{sys.executable}" -m tests.support.threshold_engine "{folder}"\n'
+        )
+        self.interpreter.chmod(0o755)
+        self.behave("")
+
+    def behave(self, trouble: Trouble) -> None:
+        """Let every process that starts from now on have this trouble."""
+        (self._folder / "trouble.json").write_text(json.dumps(trouble))
+
+    def starts(self) -> list[int]:
+        """Every process that was started."""
+        path = self._folder / "starts.txt"
+        return [int(line) for line in path.read_text().split()] if path.exists() else []
+
+
+def with_liver(shape: tuple[int, int, int] = (24, 40, 50)) -> Volume:
+    """A body of fat in air, with an off-centre ellipsoid of 110 HU that holds 0.8 L."""
+    spacing_mm = np.array([5.0, 4.0, 4.4])
+    affine = np.zeros((4, 4))
+    affine[2, 0], affine[1, 1], affine[0, 2], affine[3, 3] = *spacing_mm, 1
+    size_mm = np.array(shape) * spacing_mm
+    places = np.indices(shape).transpose(1, 2, 3, 0) * spacing_mm - size_mm / 2
+    hu = np.full(shape, -1000, dtype=np.int16)
+    hu[(np.abs(places[..., 1:] / (size_mm[1:] * 0.48)) ** 4).sum(axis=-1) < 1] = -100
+    away = (places - (4.0, -12.0, -20.0)) / (48.0, 55.0, 75.0)
+    hu[(away**2).sum(axis=-1) < 1] = 110
+    return Volume(hu, Grid(shape, affine))
+
+
+def on_cpu() -> Segmenter:
+    """The segmenter without trouble."""
+    return Segmenter(Threshold(), SPEC, torch.device("cpu"), torch.float32)
+
+
+def main(folder: Path) -> None:
+    """The process's side."""
+    with (folder / "starts.txt").open("a") as file:
+        file.write(f"{os.getpid()}\n")
+    give_way()
+    end_with_the_other_side(0)
+    torch.set_num_threads(1)
+    segmenter = on_cpu()
+    if trouble := cast(Trouble, json.loads((folder / "trouble.json").read_text())):
+        TroubledSegmenter.trouble = trouble
+        segmenter = TroubledSegmenter(Threshold(), SPEC, torch.device("cuda"), torch.float32)
+    outgoing = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    Engine(sys.stdin.buffer, outgoing, segmenter, str(segmenter.device)).serve()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -62,6 +62,20 @@ def small_abdomen(seed: int = 1) -> Phantom:
     return abdomen((24, 70, 92), (12.5, 4.6, 4.2), seed)
 
 
+def head(
+    shape: tuple[int, int, int] = (40, 62, 54), spacing_mm: tuple[float, float, float] = (5, 4, 3.8)
+) -> Volume:
+    """Return a head on its neck: skin, skull, brain, ventricles, sinuses; as `abdomen` lies."""
+    canvas = _Canvas(shape, spacing_mm)
+    for radii, hu in (((78, 98, 92), 40), ((72, 92, 86), 900), ((66, 86, 80), 36)):
+        canvas.hu[canvas.ellipsoid((2, 4, 8), radii, 0.02)] = hu
+    canvas.hu[canvas.ellipsoid((-4, 4, 18), (12, 32, 14))] = 8
+    canvas.hu[canvas.ellipsoid((0, -62, -48), (22, 16, 18))] = -950
+    canvas.hu[canvas.tube((0, 30, -110), (0, 24, -60), 52)] = 45
+    canvas.hu[canvas.tube((0, 44, -110), (0, 36, -60), 14)] = 400
+    return Volume(_scanned(canvas.hu, spacing_mm, np.random.default_rng(2)), canvas.grid)
+
+
 def oriented(phantom: Phantom, orientation: Orientation) -> Phantom:
     """Return the same patient as if stored in another orientation; the truth moves along.
 

@@ -41,15 +41,20 @@ test-orthanc13: $(VENV)/installed ## the host's tests on Debian 13's Orthanc (SU
 	$(SUDO) tests/other_orthanc.sh $(or $(SUITE),trixie) $(PYTEST)
 
 .PHONY: check
-check: $(VENV)/installed ## style, types, import rules
+check: $(VENV)/installed ## style, types, import rules, bandit
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
+	$(VENV)/bin/bandit --quiet --configfile pyproject.toml --recursive plugin model
 
 .PHONY: bench
 bench: orthanc $(VENV)/installed ## timings side by side, as ratios
 	$(PYTHON) -m tests.bench
+
+.PHONY: soak
+soak: orthanc $(VENV)/installed ## 18 full-size series at once and two kills; half an hour
+	$(PYTHON) -m tests.soak $(SOAK)
 
 .PHONY: orthanc
 orthanc:

@@ -1,4 +1,4 @@
-"""Orthanc stops, and is killed, at bad moments; nothing is lost and nothing is done twice."""
+"""What a restart must not lose although no job runs; while one does: test_nothing_lost.py."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.plugin.host.conftest import Host
+from tests.plugin.host.watch import answered_throughout, check_nothing_lost_nothing_twice
 from tests.support.orthanc_server import wait_for
 
 
@@ -27,43 +28,14 @@ def host(restarted_host: Host) -> Iterator[Host]:
     restarted_host.idle()
 
 
-def test_kill_9_with_one_job_running_and_one_waiting(host: Host) -> None:
-    host.engine.behave("hang")
-    running, waiting = host.upload("running"), host.upload("waiting")
-    ids = [host.segment(running), host.segment(waiting, Force=True)]
-    pid = host.engine_at_work()
-    host.orthanc.kill9()
-    wait_for("no orphan", lambda: pid not in host.engine.alive(), timeout_s=5)
-    host.engine.behave()
-    host.orthanc.start()
-    for series_id, job_id in zip((running, waiting), ids, strict=True):
-        assert host.job(job_id, "Success")["Content"]["Series"] == series_id
-        assert len(host.rtstructs_beside(series_id)) == 1
-        assert len(host.jobs_of(series_id)) == 1
-
-
-def test_a_stop_with_a_job_running_is_quick_and_the_job_is_taken_up_again(host: Host) -> None:
-    host.engine.behave("hang")
-    series_id = host.upload("stopped")
-    job_id = host.segment(series_id)
-    host.engine_at_work()
-    host.orthanc.stop()  # raises where it takes too long
-    assert host.engine.alive() == []
-    assert host.orthanc.process is not None
-    assert host.orthanc.process.returncode == 0
-    host.engine.behave()
-    host.orthanc.start()
-    assert host.job(job_id, "Success")["Content"]["Attempt"] == 1
-    assert len(host.rtstructs_beside(series_id)) == 1
-
-
 @pytest.mark.parametrize("end", ["stop", "kill9"])
 def test_a_stop_before_the_series_was_stable(host: Host, end: str) -> None:
     series_id = host.upload(f"just arrived before {end}")
     jobs = len(host.engine.jobs())
-    getattr(host.orthanc, end)()
-    host.orthanc.start()
-    assert host.ended_job_of(series_id)["State"] == "Success"
+    with answered_throughout(host):
+        getattr(host.orthanc, end)()
+        host.orthanc.start()
+        check_nothing_lost_nothing_twice(host, {series_id: "segmented"})
     assert len(host.engine.jobs()) == jobs + 1
     # Orthanc itself never says so: this is the event that it loses. (To stop takes it longer than
     # StableAge here, so that then it may say so while it stops.)
@@ -86,17 +58,3 @@ def test_what_ended_before_a_restart_is_still_told_and_not_done_again(host: Host
         assert after["Content"] == before["Content"]
     assert len(host.engine.jobs()) == jobs + 1
     assert host.orthanc.get("/liver/jobs")[:-1] == listed
-
-
-def test_tools_reset_is_a_restart(host: Host) -> None:
-    host.engine.behave("hang")
-    series_id = host.upload("reset")
-    job_id = host.segment(series_id)
-    pid = host.engine_at_work()
-    host.engine.behave()
-    starts = host.orthanc.log().count("Orthanc has started")
-    host.orthanc.call("POST", "/tools/reset")
-    wait_for("no orphan", lambda: pid not in host.engine.alive(), timeout_s=5)
-    wait_for("a start", lambda: host.orthanc.log().count("Orthanc has started") == starts + 1)
-    assert host.job(job_id, "Success")["Content"]["Series"] == series_id
-    assert len(host.rtstructs_beside(series_id)) == 1

@@ -1,0 +1,123 @@
+"""A client that asks all the time, and what must be true after every fault."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import requests
+
+from tests.plugin.host.conftest import ENDED, Host
+from tests.support.orthanc_server import OrthancServer, wait_for
+
+WITHIN_S = 1.0
+_ASK_EVERY_S = 0.02
+
+
+class Client:
+    """Asks in a thread of its own; while Orthanc is down nobody answers, which is not slow."""
+
+    def __init__(self, server: OrthancServer) -> None:
+        self.answers_s: list[float] = []
+        self.slowest = ("", 0.0)
+        self._server = server
+        self._enough = threading.Event()
+        self._thread = threading.Thread(target=self._ask, daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._enough.set()
+        self._thread.join(30)
+
+    def _ask(self) -> None:
+        while not self._enough.is_set():
+            for path in ("/system", "/liver/jobs"):
+                began_s = time.perf_counter()
+                try:
+                    answer = requests.get(self._server.url + path, timeout=10)
+                except requests.ConnectionError:
+                    continue  # a time-out is another error and ends the thread: see below
+                took_s = time.perf_counter() - began_s
+                if answer.status_code == 200:
+                    self.answers_s.append(took_s)
+                    self.slowest = max(self.slowest, (path, took_s), key=lambda one: one[1])
+            self._enough.wait(_ASK_EVERY_S)
+
+    @property
+    def died(self) -> bool:
+        """Whether an answer never came."""
+        return not self._thread.is_alive() and not self._enough.is_set()
+
+
+@contextmanager
+def answered_throughout(host: Host) -> Iterator[Client]:
+    """Within, Orthanc answers every question within a second, and often enough to tell."""
+    client = Client(host.orthanc)
+    client.start()
+    try:
+        yield client
+        assert not client.died, "a question was never answered"
+    finally:
+        client.stop()
+    path, took_s = client.slowest
+    assert took_s < WITHIN_S, f"{path} took {took_s:.2f} s"
+    assert len(client.answers_s) > 20
+
+
+def check_nothing_lost_nothing_twice(host: Host, expected: Mapping[str, str]) -> None:
+    """Every series, by Orthanc's id, ended in the one way that is expected, and says so itself."""
+    for series_id in expected:
+        host.ended_job_of(series_id)
+    host.idle()
+    for series_id, outcome in expected.items():
+        jobs = host.jobs_of(series_id)
+        assert all(job["State"] in ENDED for job in jobs)
+        assert jobs[-1]["Content"]["Outcome"] == outcome, jobs[-1]
+        assert bool(jobs[-1]["Content"]["Reason"]) == (
+            outcome in ("refused", "failed", "cancelled")
+        )
+        record = host.orthanc.get(f"/series/{series_id}/metadata/4501")
+        assert record["Job"]["Content"].items() <= jobs[-1]["Content"].items()
+        rtstructs = host.rtstructs_beside(series_id)
+        standing = [one for one in rtstructs if not is_superseded(host, one)]
+        assert len(standing) == (outcome == "segmented")
+        assert rtstructs_by_dicomweb(host, series_id) == len(rtstructs)
+        if standing:
+            assert jobs[-1]["Content"]["Result"]["Instance"] == standing[0]
+    check_no_orphan(host)
+
+
+def check_no_orphan(host: Host) -> None:
+    """After 5 s at most one inference process is left, and it is a child of this Orthanc."""
+
+    def look() -> bool:
+        assert host.orthanc.process is not None
+        return all(parent(pid) == host.orthanc.process.pid for pid in host.engine.alive())
+
+    wait_for("no orphan", look, timeout_s=5)
+    wait_for("one process", lambda: len(host.engine.alive()) <= 1, timeout_s=5)
+
+
+def parent(pid: int) -> int:
+    """The process that started another, 0 where that is gone."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:  # noqa: PTH123
+            return int(file.read().rsplit(")", 1)[1].split()[1])
+    except FileNotFoundError:
+        return 0
+
+
+def is_superseded(host: Host, instance: str) -> bool:
+    """Whether the RTSTRUCT says that a newer one has taken its place."""
+    return host.orthanc.call("GET", f"/instances/{instance}/metadata/4504").status_code == 200
+
+
+def rtstructs_by_dicomweb(host: Host, series_id: str) -> int:
+    """How many RTSTRUCT a viewer finds in the study of a series."""
+    study = host.orthanc.get(f"/series/{series_id}/study")["MainDicomTags"]["StudyInstanceUID"]
+    answer = host.orthanc.call("GET", f"/dicom-web/studies/{study}/instances?Modality=RTSTRUCT")
+    return len(answer.json()) if answer.status_code == 200 else 0

@@ -126,7 +126,7 @@ def change_contrast(patch: Patch, case: AveragedCase, random: Random) -> torch.T
         if name == "liver" and random.random() < 0.2:
             shift -= random.uniform(10, 70)  # fatty liver
         offset_hu[number] = np.clip(shift, -120, 200)
-    _hide_organs(offset_hu, case, random)
+    hide_organs(offset_hu, case, random)
     liver_shift = offset_hu[case.liver_number]
     field = torch.from_numpy(offset_hu).float()[patch.organs]
     # The liver's own mask is the better one, and holds its tumours.
@@ -135,8 +135,6 @@ def change_contrast(patch: Patch, case: AveragedCase, random: Random) -> torch.T
     hu = patch.hu + field
     if random.random() < 0.3:
         hu = _with_less_contrast_agent(hu, random)
-    if random.random() < 0.25:
-        hu = _with_less_contrast(hu, random)
     inside = patch.liver > 0
     if bool(inside.any()):
         mean = hu[inside].mean()
@@ -145,20 +143,12 @@ def change_contrast(patch: Patch, case: AveragedCase, random: Random) -> torch.T
     return hu
 
 
-def _hide_organs(offset_hu: NDArray[np.float64], case: AveragedCase, random: Random) -> None:
+def hide_organs(offset_hu: NDArray[np.float64], case: AveragedCase, random: Random) -> None:
     """Give a neighbour the liver's own brightness at times: only its shape then tells it apart."""
     liver_hu = case.organ_mean_hu[case.liver_number] + offset_hu[case.liver_number]
     for number in case.neighbour_numbers:
         if random.random() < 0.1:
             offset_hu[number] = liver_hu + random.normal(0, 6) - case.organ_mean_hu[number]
-
-
-def _with_less_contrast(hu: torch.Tensor, random: Random) -> torch.Tensor:
-    """Press soft tissues towards one value, as a badly timed or obese patient's scan shows them."""
-    low_hu, high_hu = -20.0, 180.0
-    towards_hu = random.uniform(30, 120)
-    lost = random.uniform(0.1, 0.65)
-    return hu - lost * (hu.clamp(low_hu, high_hu) - towards_hu)
 
 
 def _with_less_contrast_agent(hu: torch.Tensor, random: Random) -> torch.Tensor:
@@ -170,6 +160,16 @@ def _with_less_contrast_agent(hu: torch.Tensor, random: Random) -> torch.Tensor:
     kept = random.uniform(0.05, 0.6)
     above = (hu - native_hu).clamp(0, enhanced_hu - native_hu)
     return hu - (1 - kept) * above
+
+
+def lose_contrast(hu: torch.Tensor, random: Random) -> torch.Tensor:
+    """Press soft tissues towards one value at times, as badly timed or heavy patients' scans do."""
+    if random.random() >= 0.25:
+        return hu
+    low_hu, high_hu = -20.0, 180.0
+    towards_hu = random.uniform(30, 120)
+    lost = random.uniform(0.1, 0.65)
+    return hu - lost * (hu.clamp(low_hu, high_hu) - towards_hu)
 
 
 def add_lesions(

@@ -12,6 +12,7 @@ from liver_unet.training.augmentation import (
     add_lesions,
     change_contrast,
     draw_patch,
+    lose_contrast,
     scan,
     to_network_input,
 )
@@ -37,6 +38,7 @@ class FusedPatches(Dataset[Sample]):
         case = self._cases[random.integers(len(self._cases))]
         patch = draw_patch(case, config.patch, config.spacing_mm, random)
         hu = change_contrast(patch, case, random)
+        hu = lose_contrast(hu, random)
         hu = add_lesions(hu, patch.liver, config.spacing_mm, random)
         hu = scan(hu, random)
         image = to_network_input(hu, config.window_hu, random)

@@ -166,6 +166,32 @@ def test_all_patients_can_be_learnt_from(data: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "best").exists()
 
 
+def test_a_training_can_begin_from_weights(data: Path, uninterrupted: Path, tmp_path: Path) -> None:
+    """A step too small to change fp16 weights leaves what it began from."""
+    still = small_config("refine", steps=1, learning_rate=1e-12)
+    train(still, data, tmp_path, CPU, start=uninterrupted / "last")
+    weights = Path("last") / "liver.safetensors"
+    assert (tmp_path / weights).read_bytes() == (uninterrupted / weights).read_bytes()
+
+
+def test_a_training_begun_from_other_weights_is_not_continued(
+    data: Path, uninterrupted: Path, tmp_path: Path
+) -> None:
+    config = small_config("refine", steps=1)
+    train(config, data, tmp_path, CPU, start=uninterrupted / "last")
+    train(config, data, tmp_path, CPU, start=uninterrupted / "last")
+    with pytest.raises(TrainingRefused, match=r"training.json records another training"):
+        train(config, data, tmp_path, CPU)
+
+
+def test_weights_of_another_network_are_no_beginning(
+    data: Path, uninterrupted: Path, tmp_path: Path
+) -> None:
+    wider = small_config("refine", channels=(8, 8, 16))
+    with pytest.raises(TrainingRefused, match=r"last holds \[4, 8, 16\] channels and 3 classes"):
+        train(wider, data, tmp_path, CPU, start=uninterrupted / "last")
+
+
 def test_a_bad_validation_case_is_refused_before_the_first_step(tmp_path: Path) -> None:
     write_case_folders(tmp_path / "data", 2)
     bad = tmp_path / "data" / "a" / "liver.nii.gz"

@@ -113,8 +113,13 @@ def _bend(source: Grid, shape: tuple[int, int, int], random: Random) -> torch.Te
     return bend.permute(0, 2, 3, 4, 1)
 
 
-def change_contrast(patch: Patch, case: AveragedCase, random: Random) -> torch.Tensor:
-    """Return the patch's HU with every known organ moved towards another contrast phase."""
+def change_contrast(
+    patch: Patch, case: AveragedCase, random: Random, *, hide: bool = False
+) -> torch.Tensor:
+    """Return the patch's HU with every known organ moved towards another contrast phase.
+
+    hide: at times a neighbour gets the liver's own brightness.
+    """
     offset_hu = np.zeros(max(case.organ_names) + 1)
     phase = PHASES_HU[str(random.choice(list(PHASES_HU)))]
     towards = random.uniform(0.3, 1.0) if random.random() < 0.5 else 0.0
@@ -126,7 +131,8 @@ def change_contrast(patch: Patch, case: AveragedCase, random: Random) -> torch.T
         if name == "liver" and random.random() < 0.2:
             shift -= random.uniform(10, 70)  # fatty liver
         offset_hu[number] = np.clip(shift, -120, 200)
-    hide_organs(offset_hu, case, random)
+    if hide:
+        hide_organs(offset_hu, case, random)
     liver_shift = offset_hu[case.liver_number]
     field = torch.from_numpy(offset_hu).float()[patch.organs]
     # The liver's own mask is the better one, and holds its tumours.

@@ -40,10 +40,12 @@ class TrainingConfig:
 
     folds: the patients are dealt into so many groups, each validated on once. fold_0 names the
     patients of the first group where the data holds them; see folds.py.
+    patches: who makes them, see monai_patches.py and fused_patches.py; fused_low_contrast at times
+    hides a neighbour in the liver's brightness, or presses all soft tissues together.
     average_decay: of the running average of the weights, per step; 0 keeps no average.
     """
 
-    patches: Literal["monai", "fused"]
+    patches: Literal["monai", "fused", "fused_low_contrast"]
     loss: Literal["dice_focal", "dice_ce_neighbours"]
     schedule: PlateauSchedule | TrapezoidSchedule
     spacing_mm: float

@@ -37,8 +37,10 @@ class FusedPatches(Dataset[Sample]):
         random = np.random.default_rng((config.seed, index))
         case = self._cases[random.integers(len(self._cases))]
         patch = draw_patch(case, config.patch, config.spacing_mm, random)
-        hu = change_contrast(patch, case, random)
-        hu = lose_contrast(hu, random)
+        low_contrast = config.patches == "fused_low_contrast"
+        hu = change_contrast(patch, case, random, hide=low_contrast)
+        if low_contrast:
+            hu = lose_contrast(hu, random)
         hu = add_lesions(hu, patch.liver, config.spacing_mm, random)
         hu = scan(hu, random)
         image = to_network_input(hu, config.window_hu, random)

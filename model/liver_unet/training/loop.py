@@ -108,7 +108,7 @@ class _Run:
             return
         for files in self.judge:
             read_case(files)  # refuse it now, not after a thousand steps
-        source = FusedPatches if config.patches == "fused" else MonaiPatches
+        source = MonaiPatches if config.patches == "monai" else FusedPatches
         patches = source(learn, config)
         with tqdm(initial=state.step, total=config.steps, unit="step", mininterval=1) as progress:
             for batch in _batches(patches, config, state.step):

@@ -53,7 +53,7 @@ def stored_as(volume: Volume, axes: Axes, backwards: tuple[int, ...]) -> Volume:
     """The same voxels at the same places in another order."""
     affine = volume.grid.affine[:, [*axes, 3]].copy()
     shape = tuple(volume.hu.shape[axis] for axis in axes)
-    hu = volume.hu.transpose(axes)
+    hu = np.asarray(volume.hu, dtype=np.float32).transpose(axes)
     for axis in backwards:
         affine[:, 3] += (shape[axis] - 1) * affine[:, axis]
         affine[:, axis] *= -1
@@ -109,7 +109,8 @@ def with_slices(volume: Volume, truth: Mask, slice_mm: float) -> tuple[Volume, M
     affine = volume.grid.affine.copy()
     affine[:3, 0] *= factor
     affine[:3, 3] += affine[:3, 0] * (factor - 1) / 2 / factor
-    grid = Grid((slices, *volume.grid.shape[1:]), affine)
+    _, rows, columns = volume.grid.shape
+    grid = Grid((slices, rows, columns), affine)
     hu = resample(torch.from_numpy(volume.hu), volume.grid, grid, fill=-1024.0).numpy()
     mask = resample(torch.from_numpy(truth.astype(np.float32)), volume.grid, grid, fill=0.0)
     return Volume(hu, grid), mask.numpy() > 0.5
@@ -122,9 +123,9 @@ def test_a_cut_liver_is_outlined_as_far_as_it_is_seen(
     volume, truth = patient(PLAIN)
     inside = np.flatnonzero(truth.any(axis=(1, 2)))
     third = len(inside) // 3
-    kept = slice(0, inside[-1] - third) if end == "top" else slice(inside[0] + third, len(truth))
-    box = (slice(*kept.indices(len(truth))[:2]), *(slice(0, n) for n in truth.shape[1:]))
-    liver = segmented(segmenter, Volume(volume.hu[kept], volume.grid.cropped(box)))
+    first, last = (0, inside[-1] - third) if end == "top" else (inside[0] + third, len(truth))
+    kept = slice(int(first), int(last))
+    liver = segmented(segmenter, some_slices(volume, kept))
     assert liver is not None
     found = agreement(liver.mask_on_ct(), truth[kept], liver.ct_grid)
     record_property(end, found)
@@ -137,5 +138,10 @@ def test_a_cut_liver_is_outlined_as_far_as_it_is_seen(
 def test_below_the_liver_no_liver_is_found(segmenter: Segmenter, name: str) -> None:
     volume, truth = patient(name)
     below = int(np.flatnonzero(truth.any(axis=(1, 2)))[0]) - 2
-    box = (slice(0, below), *(slice(0, n) for n in truth.shape[1:]))
-    assert segmented(segmenter, Volume(volume.hu[:below], volume.grid.cropped(box))) is None
+    assert segmented(segmenter, some_slices(volume, slice(0, below))) is None
+
+
+def some_slices(volume: Volume, kept: slice) -> Volume:
+    _, rows, columns = volume.grid.shape
+    grid = volume.grid.cropped((kept, slice(0, rows), slice(0, columns)))
+    return Volume(volume.hu[kept], grid)

@@ -56,6 +56,11 @@ bench: orthanc $(VENV)/installed ## timings side by side, as ratios
 soak: orthanc $(VENV)/installed ## 18 full-size series at once and two kills; half an hour
 	$(PYTHON) -m tests.soak $(SOAK)
 
+.PHONY: against-atlas
+against-atlas: $(VENV)/installed ## network against atlas on unseen patients (OUT=DIR, WEIGHTS=DIR)
+	$(PYTHON) -m tests.network_against_atlas --data "$${LIVER_DATA:-../shared/data}/train" \
+	  --out "$(or $(OUT),against-atlas)" $(if $(WEIGHTS),--weights "$(WEIGHTS)")
+
 .PHONY: orthanc
 orthanc:
 	@$(call apt_install,$(APT_RUN))

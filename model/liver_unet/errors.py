@@ -3,6 +3,7 @@
 ModelError
   WeightsRefused        the weights and their spec do not belong together, or cannot be read
   TrainingRefused       a configuration or training data that a network must not learn from
+  AtlasRefused          an atlas that is not there, or does not fit
 """
 
 from __future__ import annotations
@@ -18,3 +19,7 @@ class WeightsRefused(ModelError):
 
 class TrainingRefused(ModelError):
     """Nothing may be learnt from this, or not in this way."""
+
+
+class AtlasRefused(ModelError):
+    """There is no atlas here, or none that fits."""

@@ -1,4 +1,4 @@
-"""The command line: orthanc-liver segment and activity; train and export for researchers."""
+"""The command line: segment and activity; train, export, evaluate and atlas for researchers."""
 
 from __future__ import annotations
 
@@ -19,14 +19,11 @@ from liver_unet.errors import ModelError, TrainingRefused
 from liver_unet.nifti import read_nifti, write_nifti
 from liver_unet.segmenter import Liver, Segmenter, Stopwatch
 from liver_unet.volume import Volume
-from orthanc_liver import __version__
+from orthanc_liver import __version__, activity_command, evaluation_commands
 from orthanc_liver.dicom.rtstruct import RoiStyle
 from orthanc_liver.errors import LiverError, SeriesRefused
 from orthanc_liver.overlay import overlay_png
 from orthanc_liver.pipeline import report, segment_series
-from orthanc_liver.sirt.activity import compute_activity
-from orthanc_liver.sirt.inputs import QUANTITIES, ActivityRefused, read_inputs, read_report
-from orthanc_liver.sirt.methods import METHODS
 from orthanc_liver.training_data import train
 from orthanc_liver.weights_folder import default_weights
 
@@ -58,14 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     segment.add_argument("--weights", type=Path, default=default_weights())
     segment.add_argument("--minimum-slices", type=int, default=10)
     segment.set_defaults(run=_segment)
-    activity = commands.add_parser("activity", help="the Y-90 activity from the liver's volume")
-    activity.add_argument("--method", required=True, choices=tuple(METHODS))
-    activity.add_argument("--report", type=Path, help="report.json of segment: the liver volume")
-    activity.add_argument("--json", action="store_true", help="everything, unrounded, as JSON")
-    for quantity in QUANTITIES.values():
-        unit = quantity.unit or "NUMBER"
-        activity.add_argument(quantity.option, type=float, metavar=unit, help=quantity.meaning)
-    activity.set_defaults(run=_activity)
+    activity_command.add_to(commands)
     training = commands.add_parser("train", help="train a network on your own cases")
     training.add_argument(
         "--data", type=Path, required=True, help="LiTS, Decathlon, a folder a case, DICOM"
@@ -84,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--bundle", type=Path, required=True, help="the bundle's folder")
     export.add_argument("--weights", type=Path, default=default_weights())
     export.set_defaults(run=lambda options: export_bundle(options.weights, options.bundle))
+    evaluation_commands.add_to(commands)
     return parser
 
 
@@ -92,30 +83,6 @@ def _train(options: argparse.Namespace) -> None:
         raise TrainingRefused(f'--fold {options.fold}: give a number or "all"')
     fold = None if options.fold == "all" else int(options.fold)
     train(options.data, options.out, options.config, fold, options.device, options.start)
-
-
-def _activity(options: argparse.Namespace) -> None:
-    given = {
-        name: number
-        for name, quantity in QUANTITIES.items()
-        if (number := getattr(options, quantity.option[2:].replace("-", "_"))) is not None
-    }
-    inputs = read_inputs(given)
-    warnings: tuple[str, ...] = ()
-    if options.report:
-        if "LiverMl" in inputs:
-            raise ActivityRefused("give --report or --liver-ml, not both: each is a liver volume")
-        inputs["LiverMl"], warnings = read_report(_read_json(options.report), "segmentation")
-    result = compute_activity(options.method, inputs, warnings)
-    shown = json.dumps(result.as_json(), indent=2) + "\n" if options.json else result.as_text()
-    sys.stdout.write(shown)
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError, RecursionError) as error:
-        raise ActivityRefused(f"{path} cannot be read as the report.json of segment") from error
 
 
 def _segment(options: argparse.Namespace) -> None:

@@ -21,12 +21,13 @@ from liver_unet.errors import ModelError
 from liver_unet.fallback import load_segmenter
 from liver_unet.segmenter import Segmenter
 from orthanc_liver import __version__
-from orthanc_liver.dicom.rtstruct import RoiStyle
+from orthanc_liver.dicom.rtstruct import Provenance, RoiStyle
 from orthanc_liver.errors import ContoursDisagree, SeriesRefused
 from orthanc_liver.frames import PipeClosed, read_frame, write_frame
+from orthanc_liver.further_objects import Source, further_objects
 from orthanc_liver.lifeline import end_with_the_other_side
 from orthanc_liver.memory import MemoryLimit
-from orthanc_liver.pipeline import segment_series
+from orthanc_liver.pipeline import Outcome, segment_series
 from orthanc_liver.weights_folder import default_weights
 
 _NICE = 10
@@ -107,7 +108,28 @@ class Engine:
             head = {"type": "object", "id": job["id"], "name": "rtstruct"}
             self._send(head, outcome.rtstruct)
             self._send({"type": "preview", "id": job["id"]}, outcome.preview_png)
+            outcome.report["warnings"] += self._send_further(job, outcome)
         return {"outcome": outcome.outcome, "reason": "", "report": outcome.report}
+
+    def _send_further(self, job: dict[str, Any], outcome: Outcome) -> list[str]:
+        """Send what else is to be stored; return warnings."""
+        kinds = job["settings"]["Store"]
+        if outcome.liver is None or kinds == ["RTSTRUCT"]:
+            return []
+        spec = self._segmenter.spec
+        source = Source(
+            outcome.series,
+            outcome.liver.mask_on_ct(),
+            Provenance(__version__, spec.name, spec.sha256),
+            roi_style(job["settings"]),
+        )
+        try:
+            objects = list(further_objects(source, kinds, datetime.now().astimezone()))
+        except Exception as error:  # noqa: BLE001 no header must cost the patient the RTSTRUCT
+            return [f"SEG and SR could not be written ({type(error).__name__})"]
+        for name, content in objects:
+            self._send({"type": "object", "id": job["id"], "name": name}, content)
+        return []
 
     def _instances(self, count: int) -> Iterator[bytes]:
         for _ in range(count):

@@ -9,7 +9,7 @@ From the engine:
   {"type": "ready", "version": ..., "model": {"name", "sha256"}, "device": ...}
   {"type": "failed", "reason": ...}        instead of "ready": it cannot work at all
   {"type": "progress", "id": ..., "stage": "...", "fraction": 0..1}
-  {"type": "object", "id": ..., "name": "rtstruct"} + bytes
+  {"type": "object", "id": ..., "name": "rtstruct"} + bytes; then, as settings ask, "SEG" and "SR"
   {"type": "preview", "id": ...} + PNG bytes
   {"type": "done", "id": ..., "outcome": "segmented" | "no liver found" | "refused" | "failed",
    "reason": ..., "report": {...}}         the last frame of a job

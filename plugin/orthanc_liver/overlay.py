@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -20,20 +22,39 @@ _STEP_MM = 1.0
 _GAP_PIXELS = 6
 
 
+Rgb = tuple[int, int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class Outline:
+    """What to draw around: values (slice, row, column) on a grid, inside where above 0.5."""
+
+    values: NDArray[np.float32]
+    grid: Grid
+    colour: Rgb
+
+
 def overlay_png(volume: Volume, liver: Liver) -> bytes:
-    """Return a PNG: axial, coronal and sagittal planes through the liver's largest sections.
+    """Return a PNG: three planes through the liver's largest sections."""
+    outline = Outline(liver.probability, liver.grid, _OUTLINE_RGB)
+    return planes_png(volume, [outline], _middle_mm(liver))
+
+
+def planes_png(
+    volume: Volume, outlines: Sequence[Outline], centre_mm: NDArray[np.float64]
+) -> bytes:
+    """Return a PNG: axial, coronal and sagittal planes through a point.
 
     Radiological convention: the patient's right on the picture's left, head up, front up.
     """
     low_mm, high_mm = _extent_mm(volume.grid)
-    centre_mm = _middle_mm(liver)
     step_x, step_y, step_z = np.eye(3) * _STEP_MM
     planes = [
         _plane(low_mm, high_mm, centre_mm, across=2, down=step_y, right=step_x),
         _plane(low_mm, high_mm, centre_mm, across=1, down=-step_z, right=step_x),
         _plane(low_mm, high_mm, centre_mm, across=0, down=-step_z, right=step_y),
     ]
-    pictures = [_picture(volume, liver, plane) for plane in planes]
+    pictures = [_picture(volume, outlines, plane) for plane in planes]
     height = max(p.shape[0] for p in pictures)
     columns = []
     for picture in pictures:
@@ -78,14 +99,14 @@ def _plane(
     return Grid((1, rows, columns), affine)
 
 
-def _picture(volume: Volume, liver: Liver, plane: Grid) -> NDArray[np.uint8]:
+def _picture(volume: Volume, outlines: Sequence[Outline], plane: Grid) -> NDArray[np.uint8]:
     low, high = _WINDOW_HU
     hu = resample(torch.from_numpy(volume.hu), volume.grid, plane, fill=AIR_HU)[0]
     grey = ((hu - low) / (high - low)).clamp(0, 1).mul(255).byte().numpy()
-    inside = resample(torch.from_numpy(liver.probability), liver.grid, plane, fill=0.0)[0] > 0.5
-    outline = _outline(inside.numpy())
     picture = np.repeat(grey[:, :, None], 3, axis=2)
-    picture[outline] = _OUTLINE_RGB
+    for one in outlines:
+        inside = resample(torch.from_numpy(one.values), one.grid, plane, fill=0.0)[0] > 0.5
+        picture[_outline(inside.numpy())] = one.colour
     return picture
 
 

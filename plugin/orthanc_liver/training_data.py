@@ -5,7 +5,6 @@ One CT series and the one RTSTRUCT that refers to it are one case. The model's s
 
 from __future__ import annotations
 
-import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,11 +22,8 @@ from liver_unet.nifti import write_nifti
 from liver_unet.segmenter import chosen_device
 from liver_unet.volume import Grid
 from orthanc_liver.dicom.ct_series import read_ct_series
+from orthanc_liver.dicom.structure_set import OutlineRefused, first_gap, mask_of, roi_polygons
 from orthanc_liver.errors import SeriesRefused
-
-# Other systems round contours to 0.01 mm or so, and thin slices are 0.5 mm apart.
-_OFF_PLANE_MM = 0.2
-_PLANAR = {"CLOSED_PLANAR", "CLOSEDPLANAR_XOR"}
 
 
 def train(
@@ -112,8 +108,10 @@ def _outline(path: Path) -> _Outline:
             path,
             str(structures.SOPInstanceUID),
             _referenced_series(structures, path),
-            _liver_polygons(structures, path),
+            roi_polygons(structures, path, "liver"),
         )
+    except OutlineRefused as refusal:
+        raise TrainingRefused(str(refusal)) from refusal
     except (AttributeError, ValueError, TypeError) as error:
         # pydicom reads a file cut short as far as it goes.
         raise TrainingRefused(f"{path} is damaged or incomplete: {error}") from error
@@ -129,29 +127,6 @@ def _referenced_series(structures: pydicom.Dataset, path: Path) -> str:
     if len(uids) != 1:
         raise TrainingRefused(f"{path} refers to {len(uids)} CT series: it must refer to one")
     return uids.pop()
-
-
-def _liver_polygons(structures: pydicom.Dataset, path: Path) -> list[NDArray[np.float64]]:
-    rois = {int(roi.ROINumber): str(roi.ROIName) for roi in structures.StructureSetROISequence}
-    livers = [number for number, name in rois.items() if re.search("liver", name, re.IGNORECASE)]
-    if len(livers) != 1:
-        among = livers or list(rois)
-        names = ", ".join(repr(rois[number]) for number in among) or "none at all"
-        found = "no ROI is" if not livers else "several ROIs are"
-        raise TrainingRefused(f"{path}: {found} named liver ({names}): exactly one must be")
-    contours = [
-        contour
-        for roi in structures.ROIContourSequence
-        if int(roi.ReferencedROINumber) == livers[0]
-        for contour in roi.get("ContourSequence", [])
-    ]
-    if not contours:
-        raise TrainingRefused(f"{path} outlines an empty liver")
-    for contour in contours:
-        kind = contour.ContourGeometricType
-        if kind not in _PLANAR or len(contour.ContourData) < 9:
-            raise TrainingRefused(f"{path} has a liver contour that is no polygon ({kind})")
-    return [np.array(c.ContourData, dtype=np.float64).reshape(-1, 3) for c in contours]
 
 
 def _check_pairs(series: dict[str, list[Path]], outlines: Sequence[_Outline]) -> None:
@@ -175,7 +150,10 @@ def _convert(outline: _Outline, paths: Sequence[Path], folder: Path) -> None:
     except SeriesRefused as refusal:
         raise TrainingRefused(f"{paths[0].parent}: {refusal}") from refusal
     grid = series.volume.grid
-    liver = _liver_mask(outline, grid)
+    try:
+        liver = _liver_mask(outline, grid)
+    except OutlineRefused as refusal:
+        raise TrainingRefused(str(refusal)) from refusal
     limits = np.iinfo(np.int16)
     hu = np.clip(np.rint(series.volume.hu), limits.min, limits.max).astype(np.int16)
     part = folder.with_suffix(".part")
@@ -186,40 +164,11 @@ def _convert(outline: _Outline, paths: Sequence[Path], folder: Path) -> None:
 
 
 def _liver_mask(outline: _Outline, grid: Grid) -> NDArray[np.bool_]:
-    """Rasterise the liver's contours; on one slice they exclude each other, so holes stay open."""
-    mask = np.zeros(grid.shape, dtype=bool)
-    for points_mm in outline.polygons_mm:
-        index = grid.to_index(points_mm)
-        slice_index = round(float(index[:, 0].mean()))
-        # |gradient of the slice coordinate| is its change per mm across the planes.
-        per_mm = np.linalg.norm(np.linalg.inv(grid.affine)[0, :3])
-        off_mm = float(np.abs(index[:, 0] - slice_index).max() / per_mm)
-        if off_mm > _OFF_PLANE_MM or not 0 <= slice_index < grid.shape[0]:
-            raise TrainingRefused(
-                f"{outline.path} has a liver contour {off_mm:.2f} mm off the CT's slices "
-                f"(nearest is slice {slice_index} of {grid.shape[0]}): outlines and CT do not match"
-            )
-        mask[slice_index] ^= _inside(index[:, 1:], grid.shape[1:])
-    outlined = np.flatnonzero(mask.any(axis=(1, 2)))
-    if not len(outlined):
-        raise TrainingRefused(f"{outline.path} outlines no pixel of its CT")
-    gaps = np.setdiff1d(np.arange(outlined[0], outlined[-1]), outlined)
-    if len(gaps):
+    mask = mask_of(outline.polygons_mm, grid, outline.path)
+    gap = first_gap(mask)
+    if gap is not None:
         raise TrainingRefused(
-            f"{outline.path} leaves out slice {gaps[0]} between outlined ones: a network would "
+            f"{outline.path} leaves out slice {gap} between outlined ones: a network would "
             "learn that there is no liver; interpolate the outlines first"
         )
     return mask
-
-
-def _inside(polygon: NDArray[np.float64], shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    """Return which pixel centres lie inside a polygon of (row, column) points, even-odd."""
-    rows, columns = shape
-    turns = np.zeros((rows, columns + 1), dtype=bool)
-    for start, end in zip(polygon, np.roll(polygon, -1, axis=0), strict=True):
-        (row0, column0), (row1, column1) = sorted([tuple(start), tuple(end)])
-        lines = np.arange(max(0, int(np.ceil(row0))), min(rows, int(np.ceil(row1))))
-        if len(lines):
-            column = column0 + (column1 - column0) * (lines - row0) / (row1 - row0)
-            turns[lines, np.clip(np.ceil(column), 0, columns).astype(int)] ^= True
-    return np.asarray(np.logical_xor.accumulate(turns[:, :columns], axis=1))

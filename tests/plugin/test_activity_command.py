@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from orthanc_liver.cli import REFUSED, main
+from tests.support.case_writer import write_ct_folder, write_rtstruct
+from tests.support.phantom import oriented, small_abdomen
 
 RESIN = ["activity", "--method=resin", "--tumour-ml=150", "--height-m=1.75", "--weight-kg=70"]
 
@@ -60,3 +63,29 @@ def test_what_is_refused_is_told_in_one_sentence(
     assert sentence in told.err
     assert told.err.count("\n") == 1
     assert not told.out
+
+
+def test_the_tumour_from_somebodys_outline(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    phantom = oriented(small_abdomen(), "FFP")
+    slices = write_ct_folder(tmp_path / "ct", phantom, "outlined tumour")
+    tumour = np.zeros_like(phantom.liver)
+    tumour[8:11, 20:32, 30:38] = True
+    write_rtstruct(tmp_path / "rs.dcm", slices, tumour, "GTV 1")
+    given = ["activity", "--method=resin", "--liver-ml=1800", "--height-m=1.75", "--weight-kg=70"]
+    where = ["--ct", str(tmp_path / "ct"), "--rtstruct", str(tmp_path / "rs.dcm")]
+    assert main([*given, *where, "--tumour-roi", "GTV 1", "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    [found] = [one for one in shown["Inputs"] if one["Name"] == "TumourMl"]
+    # marching squares at one half cut half a pixel off each slice's four corners
+    pixels = 3 * (12 * 8 - 0.5)
+    assert found["Value"] == pytest.approx(pixels * phantom.volume.grid.voxel_ml, rel=1e-3)
+    assert "rs.dcm" in found["Origin"]
+    for more, sentence in (
+        ([*where, "--tumour-roi", "GTV"], "no ROI is named"),
+        ([*where, "--tumour-roi", "GTV 1", "--tumour-ml", "5"], "not both"),
+        (["--tumour-roi", "GTV 1"], "needs --rtstruct and --ct"),
+    ):
+        assert main([*given, *more]) == REFUSED
+        assert sentence in capsys.readouterr().err

@@ -173,7 +173,7 @@ def test_a_contour_between_slices_is_refused(study: Path) -> None:
         data[2::3] = [float(z) + 4 for z in data[2::3]]
 
     edit(study, shift)
-    assert refusal(study).startswith(f"{study / 'rs.dcm'} has a liver contour 4.00 mm off")
+    assert refusal(study).startswith(f"{study / 'rs.dcm'} has a contour 4.00 mm off")
 
 
 def test_a_slice_left_out_is_refused(study: Path) -> None:

@@ -45,11 +45,12 @@ print("verdict:" + json.dumps({
 """
 
 
-def dciodvfy_errors(rtstruct: Path) -> list[str]:
+def dciodvfy_errors(file: Path) -> list[str]:
     """Return dciodvfy's error lines."""
-    judged = _run([_program("dciodvfy"), str(rtstruct)])
+    judged = _run([_program("dciodvfy"), str(file)])
     lines = (judged.stdout + judged.stderr).splitlines()
-    assert any("RTStructureSet" in line for line in lines), lines
+    known = ("RTStructureSet", "Segmentation", "ComprehensiveSR")
+    assert any(kind in line for kind in known for line in lines), lines
     return [line for line in lines if line.startswith("Error")]
 
 

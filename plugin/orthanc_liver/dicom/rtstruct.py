@@ -29,9 +29,9 @@ from orthanc_liver.dicom.contours import DECIMALS_MM, Contour
 from orthanc_liver.dicom.ct_series import CtSeries
 from orthanc_liver.errors import SeriesRefused
 
-_SOFTWARE = "orthanc-liver"
-_IMPLEMENTATION_UID = UID("2.25.141434931519494872490792050208018830546")
-_NOTE = "For review by a physician; not a medical device."
+SOFTWARE = "orthanc-liver"
+IMPLEMENTATION_UID = UID("2.25.141434931519494872490792050208018830546")
+NOTE = "For review by a physician; not a medical device."
 _ROI_NUMBER = 1
 # Detached Study Management: long retired, and still what a reference to a study is written with.
 _STUDY_SOP_CLASS = UID("1.2.840.10008.3.1.2.3.1")
@@ -132,12 +132,12 @@ def build_rtstruct(
     contour_data = [_contour_data(contour) for contour in contours]
     fingerprint = _fingerprint(series, contours, contour_data, provenance, style)
     dataset = Dataset()
-    _copy_patient_and_study(dataset, series.header)
+    copy_patient_and_study(dataset, series.header)
     if not all(t.isascii() for t in (style.name, style.series_description, provenance.model_name)):
         dataset.SpecificCharacterSet = "ISO_IR 192"  # the CT's own may not have these letters
-    _add_series(dataset, style, created, _uid(fingerprint, "series"))
+    _add_series(dataset, style, created, uid_from(fingerprint, "series"))
     _add_equipment(dataset, provenance, created)
-    _add_structure_set(dataset, provenance, style, created, _uid(fingerprint, "instance"))
+    _add_structure_set(dataset, provenance, style, created, uid_from(fingerprint, "instance"))
     dataset.ReferencedFrameOfReferenceSequence = [_referenced_frame(series)]
     dataset.StructureSetROISequence = [_roi(series, provenance, style)]
     dataset.ROIContourSequence = [_roi_contour(series, contours, contour_data, style)]
@@ -177,13 +177,14 @@ def _fingerprint(
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def _uid(fingerprint: str, role: str) -> UID:
+def uid_from(fingerprint: str, role: str) -> UID:
+    """The same UID for the same content; role: what of the object it names."""
     digest = hashlib.sha256(f"{role} {fingerprint}".encode()).digest()
     # Version 5 marks a UUID as made from a name, as this one is.
     return UID(f"2.25.{uuid.UUID(bytes=digest[:16], version=5).int}")
 
 
-def _copy_patient_and_study(dataset: Dataset, header: Dataset) -> None:
+def copy_patient_and_study(dataset: Dataset, header: Dataset) -> None:
     """Copy element by element: a value that breaks DICOM's rules passes as the CT has it."""
     study = {tag_for_keyword(keyword) for keyword in _STUDY_KEYWORDS}
     series = {tag_for_keyword(keyword) for keyword in _NOT_OF_THE_STUDY}
@@ -207,22 +208,22 @@ def _add_series(dataset: Dataset, style: RoiStyle, created: datetime, uid: UID) 
     dataset.SeriesInstanceUID = uid
     dataset.SeriesNumber = None
     dataset.SeriesDescription = style.series_description
-    dataset.SeriesDate, dataset.SeriesTime = _date_and_time(created)
+    dataset.SeriesDate, dataset.SeriesTime = date_and_time(created)
     dataset.OperatorsName = ""
 
 
 def _add_equipment(dataset: Dataset, provenance: Provenance, created: datetime) -> None:
-    dataset.Manufacturer = _SOFTWARE
-    dataset.ManufacturerModelName = _SOFTWARE
+    dataset.Manufacturer = SOFTWARE
+    dataset.ManufacturerModelName = SOFTWARE
     dataset.SoftwareVersions = _versions(provenance)
     # Said twice, because whoever edits the contours later puts itself in the equipment's place.
     ours = Dataset()
     ours.PurposeOfReferenceCodeSequence = [_code(codes.DCM.ProcessingEquipment)]
-    ours.Manufacturer = _SOFTWARE
-    ours.ManufacturerModelName = _SOFTWARE
+    ours.Manufacturer = SOFTWARE
+    ours.ManufacturerModelName = SOFTWARE
     ours.SoftwareVersions = _versions(provenance)
     ours.ContributionDateTime = created.strftime("%Y%m%d%H%M%S")
-    ours.ContributionDescription = f"Outlined the liver. {_NOTE}"
+    ours.ContributionDescription = f"Outlined the liver. {NOTE}"
     dataset.ContributingEquipmentSequence = [ours]
 
 
@@ -240,19 +241,20 @@ def _add_structure_set(
 ) -> None:
     dataset.SOPClassUID = RTStructureSetStorage
     dataset.SOPInstanceUID = uid
-    dataset.InstanceCreationDate, dataset.InstanceCreationTime = _date_and_time(created)
+    dataset.InstanceCreationDate, dataset.InstanceCreationTime = date_and_time(created)
     dataset.InstanceNumber = 1
     dataset.StructureSetLabel = f"{style.name[:11].rstrip()} auto"  # at most 16 characters
     dataset.StructureSetName = style.name
     dataset.StructureSetDescription = (
-        f"Outlined by {_SOFTWARE} {provenance.software_version} with the model "
-        f"{provenance.model_name[:256]} (sha256 {provenance.model_sha256}). {_NOTE}"
+        f"Outlined by {SOFTWARE} {provenance.software_version} with the model "
+        f"{provenance.model_name[:256]} (sha256 {provenance.model_sha256}). {NOTE}"
     )
-    dataset.StructureSetDate, dataset.StructureSetTime = _date_and_time(created)
+    dataset.StructureSetDate, dataset.StructureSetTime = date_and_time(created)
     dataset.ApprovalStatus = "UNAPPROVED"
 
 
-def _date_and_time(created: datetime) -> tuple[str, str]:
+def date_and_time(created: datetime) -> tuple[str, str]:
+    """DICOM's DA and TM."""
     return created.strftime("%Y%m%d"), created.strftime("%H%M%S")
 
 
@@ -282,15 +284,15 @@ def _roi(series: CtSeries, provenance: Provenance, style: RoiStyle) -> Dataset:
     algorithm.AlgorithmFamilyCodeSequence = [_code(codes.DCM.ArtificialIntelligence)]
     algorithm.AlgorithmName = _short(provenance.model_name)
     algorithm.AlgorithmVersion = provenance.model_sha256
-    algorithm.AlgorithmSource = _SOFTWARE
+    algorithm.AlgorithmSource = SOFTWARE
     roi = Dataset()
     roi.ROINumber = _ROI_NUMBER
     roi.ReferencedFrameOfReferenceUID = series.header.FrameOfReferenceUID
     roi.ROIName = style.name
-    roi.ROIDescription = _NOTE
+    roi.ROIDescription = NOTE
     roi.ROIGenerationAlgorithm = "AUTOMATIC"
     roi.ROIGenerationDescription = _short(
-        f"{_SOFTWARE} {provenance.software_version}, model {provenance.model_sha256[:12]}"
+        f"{SOFTWARE} {provenance.software_version}, model {provenance.model_sha256[:12]}"
     )
     roi.ROIDerivationAlgorithmIdentificationSequence = [algorithm]
     return roi
@@ -344,6 +346,6 @@ def _file_meta(dataset: Dataset, *, fits_explicit: bool) -> FileMetaDataset:
     meta.MediaStorageSOPClassUID = dataset.SOPClassUID
     meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
     meta.TransferSyntaxUID = ExplicitVRLittleEndian if fits_explicit else ImplicitVRLittleEndian
-    meta.ImplementationClassUID = _IMPLEMENTATION_UID
+    meta.ImplementationClassUID = IMPLEMENTATION_UID
     meta.ImplementationVersionName = "ORTHANC_LIVER"
     return meta

@@ -7,6 +7,7 @@ own (Orthanc stops, the engine cannot start, the series is still arriving) is pe
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -87,6 +88,14 @@ _STAGE_PERCENT = {
 }
 
 
+def instances_of(result: Mapping[str, Any]) -> list[str]:
+    """Orthanc's ids of a result's objects, the RTSTRUCT first; any client may have written it."""
+    further = result.get("Further")
+    others = further if isinstance(further, list) else []
+    ids = [one.get("Instance") for one in [result, *others] if isinstance(one, Mapping)]
+    return [one for one in ids if isinstance(one, str)]
+
+
 class NotAllowed(Exception):
     """The event does not fit the job's state; str(error) says so."""
 
@@ -111,13 +120,13 @@ class Job:
     outcome: Outcome | None = None
     reason: str = ""
     model: dict[str, str] | None = None
-    result: dict[str, str] | None = None
+    result: dict[str, Any] | None = None
     report: dict[str, Any] | None = None
 
     @property
     def result_instances(self) -> list[str]:
         """Orthanc's ids of every object that the job stored; these are what is sent on."""
-        return [self.result["Instance"]] if self.result else []
+        return instances_of(self.result) if self.result else []
 
     def apply(self, event: Event) -> None:
         """Go to the next state; NotAllowed where the table has none."""

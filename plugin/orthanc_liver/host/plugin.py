@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from orthanc_liver import __version__
-from orthanc_liver.host.activity import activity_of_series
+from orthanc_liver.host.activity import activity_of_series, documents_asked, store_activity
 from orthanc_liver.host.admission import why_not
 from orthanc_liver.host.arrivals import Arrivals, end_of_log
 from orthanc_liver.host.backfill import Backfill, studies_wanted
@@ -26,7 +26,6 @@ from orthanc_liver.host.routes import HttpError, Routes
 from orthanc_liver.host.settings import read_settings
 from orthanc_liver.host.superseded import supersede
 from orthanc_liver.host.worker import Worker
-from orthanc_liver.sirt.activity import Activity
 
 OnChange = Callable[[int, int, str], None]
 
@@ -187,9 +186,20 @@ class Plugin:
         self.deliveries.end_rests()
         return self.deliveries.show_by_job().get(job_id, [])
 
-    def activity(self, series_id: str, asked: Mapping[str, Any]) -> Activity:
-        """Somebody asks for a Y-90 activity; needs no engine. Errors: see activity_of_series."""
-        return activity_of_series(self.orthanc, self._ledger, series_id, asked)
+    def activity(self, series_id: str, asked: Mapping[str, Any]) -> dict[str, Any]:
+        """Somebody asks for a Y-90 activity, and at will to store it; needs no engine.
+
+        Errors: see activity_of_series and store_activity.
+        """
+        kinds = documents_asked(asked)
+        activity = activity_of_series(self.orthanc, self._ledger, series_id, asked)
+        answer = activity.as_json()
+        if kinds:
+            self._refuse_unless_running()
+            answer["Stored"] = store_activity(
+                self.orthanc, self._ledger, self.settings, series_id, kinds, activity
+            )
+        return answer
 
     def _would_bring_nothing_new(self, record: Record, series: Series) -> bool:
         if not record.settles(series.source_key, self._worker.model_sha256):

@@ -22,7 +22,6 @@ from orthanc_liver.host.orthanc_api import (
     answer_json,
 )
 from orthanc_liver.host.records import read_preview
-from orthanc_liver.sirt.activity import Activity
 from orthanc_liver.sirt.inputs import ActivityRefused
 
 _MAX_BODY_BYTES = 4096
@@ -47,7 +46,7 @@ class Service(Protocol):
     def ask_backfill(self, asked: Mapping[str, Any]) -> dict[str, Any] | None: ...
     def cancel_backfill(self) -> None: ...
     def deliver_again(self, job_id: str) -> list[dict[str, Any]]: ...
-    def activity(self, series_id: str, asked: Mapping[str, Any]) -> Activity: ...
+    def activity(self, series_id: str, asked: Mapping[str, Any]) -> dict[str, Any]: ...
 
 
 class HttpError(Exception):
@@ -199,7 +198,7 @@ class Routes:
         output.AnswerBuffer(read_preview(self._service.orthanc, request.id), "image/png")
 
     def _activity(self, request: Request, output: RestOutput) -> None:
-        answer_json(output, self._service.activity(request.id, request.fields()).as_json())
+        answer_json(output, self._service.activity(request.id, request.fields()))
 
     def _jobs(self, request: Request, output: RestOutput) -> None:
         """With ?expand the jobs themselves; with ?series=ID or ?study=ID only theirs."""

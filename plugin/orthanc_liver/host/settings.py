@@ -53,6 +53,9 @@ MAIN_TAGS = frozenset(
     }
 )
 
+# What may be stored beside the CT.
+OBJECTS = ("RTSTRUCT", "SEG", "SR")
+
 Check = Callable[[Any], str | None]
 
 
@@ -91,6 +94,16 @@ def _colour(value: Any) -> str | None:
     if isinstance(value, list | tuple) and [is_byte(one) for one in value] == [None] * 3:
         return None
     return "must be three whole numbers from 0 to 255: red, green, blue"
+
+
+def _store(value: Any) -> str | None:
+    if not isinstance(value, list | tuple) or any(one not in OBJECTS for one in value):
+        return f"must be a list of {', '.join(OBJECTS)}"
+    if "RTSTRUCT" not in value:
+        return "must hold RTSTRUCT, of which everything else is made"
+    if "SR" in value and "SEG" not in value:
+        return "must hold SEG where it holds SR, which refers to it"
+    return None
 
 
 def _interpreter(value: Any) -> str | None:
@@ -174,6 +187,11 @@ class Settings:
     series_description: str = _setting(
         "Liver (automatic, for review)", "The series description of the RTSTRUCT.", _text(64)
     )
+    store: tuple[str, ...] = _setting(
+        ("RTSTRUCT",),
+        "What a job stores: RTSTRUCT, and at will SEG (the mask) and SR (the volume; needs SEG).",
+        _store,
+    )
     retries: int = _setting(
         2, "How often a failed job is tried again, in a fresh process.", _whole_number(0, 20)
     )
@@ -216,6 +234,11 @@ class Settings:
             *("--threads", str(self.threads)),
         ]
 
+    @property
+    def writer_command(self) -> list[str]:
+        """What starts the process that writes SEG and SR of a result that is there already."""
+        return [str(interpreter_path(self.interpreter)), "-m", "orthanc_liver.object_writer"]
+
     def for_engine(self) -> dict[str, Any]:
         """The part of the settings that travels with each job."""
         return {
@@ -224,6 +247,7 @@ class Settings:
             "RoiName": self.roi_name,
             "RoiColour": list(self.roi_colour),
             "SeriesDescription": self.series_description,
+            "Store": list(self.store),
         }
 
 

@@ -13,8 +13,8 @@ from orthanc_liver.host.engine_process import EngineGone, EngineProcess, EngineU
 from orthanc_liver.host.job_queue import JobQueue
 from orthanc_liver.host.jobs import Job, NotAllowed, Outcome, State
 from orthanc_liver.host.orthanc_api import Missing, Orthanc, OrthancError, Series, ServerStopping
-from orthanc_liver.host.records import write_preview
 from orthanc_liver.host.settings import Settings
+from orthanc_liver.host.storing import StoredElsewhere, store_beside
 from orthanc_liver.host.times import growing_wait_s
 
 # What follows when a job's result is stored; Missing where the series is gone.
@@ -29,7 +29,7 @@ class JobFailed(Exception):
 class Answer:
     """What the inference process sent for one job."""
 
-    objects: list[bytes] = field(default_factory=list)
+    objects: list[tuple[str, bytes]] = field(default_factory=list)
     preview_png: bytes = b""
     outcome: str = ""
     reason: str = ""
@@ -265,7 +265,7 @@ class Worker:
                 case "progress":
                     job.show_progress(message["stage"], message["fraction"])
                 case "object":
-                    answer.objects.append(payload)
+                    answer.objects.append((message["name"], payload))
                 case "preview":
                     answer.preview_png = payload
                 case "done":
@@ -290,36 +290,17 @@ class Worker:
                 raise JobFailed(answer.reason or "the inference process gave no reason")
 
     def _store(self, job: Job, series: Series, answer: Answer) -> None:
-        if len(answer.objects) != 1:
-            raise JobFailed(f"{len(answer.objects)} objects came instead of one RTSTRUCT")
+        names = [name for name, _ in answer.objects]
+        if names[:1] != ["rtstruct"]:
+            raise JobFailed(f"no RTSTRUCT came first, but: {', '.join(names) or 'nothing'}")
         if not self._queue.claim_storing(job):
             return
-        self._orthanc.series(series.id)  # Missing where it was deleted meanwhile
-        stored = self._orthanc.post("/instances", answer.objects[0])
         try:
-            if stored["ParentStudy"] != series.study:
-                raise JobFailed("the RTSTRUCT does not belong to the study of its CT")
-            self._leave_preview(series, answer.preview_png)
-            self._orthanc.series(series.id)
-        except (JobFailed, Missing):
-            if stored["Status"] == "Success":
-                self._orthanc.delete(f"/instances/{stored['ID']}")
-            raise
-        instance = self._orthanc.get(f"/instances/{stored['ID']}")
-        job.result = {
-            "Instance": stored["ID"],
-            "Series": stored["ParentSeries"],
-            "SopInstanceUid": instance["MainDicomTags"]["SOPInstanceUID"],
-        }
+            rtstruct, *further = store_beside(
+                self._orthanc, series, answer.objects, answer.preview_png
+            )
+        except StoredElsewhere as error:
+            raise JobFailed(str(error)) from error
+        job.result = {**rtstruct, "Further": further}
         self._pass_on(job, series)  # first, so that a crash in between forgets nothing of it
         self._queue.succeed(job, Outcome.SEGMENTED)
-
-    def _leave_preview(self, series: Series, png: bytes) -> None:
-        try:
-            if png:
-                write_preview(self._orthanc, series.id, png)
-        except Missing:
-            raise
-        except OrthancError as error:
-            # The result is stored: for want of a picture it is not worth doing all again.
-            self._orthanc.log_error(f"no preview of series {series.id}: {error}")

@@ -72,6 +72,15 @@ QUANTITIES: dict[str, Quantity] = {
 }
 
 
+# Volumes that an outline may give, by what a request calls the ROI.
+ROIS = {
+    "LiverRoi": "LiverMl",
+    "TumourRoi": "TumourMl",
+    "LobeRoi": "LobeMl",
+    "LobeTumourRoi": "LobeTumourMl",
+}
+
+
 def read_input(name: str, value: Any, origin: str) -> Input:
     """One number, checked by itself."""
     quantity = QUANTITIES[name]

@@ -40,6 +40,7 @@ def test_the_engine_gets_every_instance_and_the_settings(host: Host) -> None:
         "RoiName": "Liver",
         "RoiColour": [221, 130, 101],
         "SeriesDescription": "Liver (automatic, for review)",
+        "Store": ["RTSTRUCT"],
     }
 
 

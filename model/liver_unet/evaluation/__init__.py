@@ -1,0 +1,1 @@
+"""Statistics and figures of an evaluation: numbers in, no images, no DICOM."""

@@ -1,0 +1,120 @@
+"""The list of cases, a CSV file: every line checked before the first case is measured."""
+
+from __future__ import annotations
+
+import csv
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from orthanc_liver.errors import LiverError
+
+REQUIRED = ("case", "ct", "reference")
+OPTIONAL = ("roi", "other", "other_roi", "tumour_ml", "height_m", "weight_kg", "origin")
+_PATIENT = ("tumour_ml", "height_m", "weight_kg")
+
+
+class CaseListRefused(LiverError):
+    """The list cannot be worked through as it stands."""
+
+
+@dataclass(frozen=True)
+class ListedCase:
+    """One line. Paths in the file are relative to the file; roi and other_roi are patterns.
+
+    tumour_ml, height_m and weight_kg come together with origin, which says where they are from.
+    """
+
+    case: str
+    ct: Path
+    reference: Path
+    roi: str = "liver"
+    other: Path | None = None
+    other_roi: str = "liver"
+    tumour_ml: float | None = None
+    height_m: float | None = None
+    weight_kg: float | None = None
+    origin: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """In JSON's own types."""
+        return {k: str(v) if isinstance(v, Path) else v for k, v in asdict(self).items()}
+
+
+def read_case_list(path: Path) -> list[ListedCase]:
+    """Return the cases in the file's order; raises CaseListRefused with the line's number."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            columns = list(reader.fieldnames or [])
+            rows = [(reader.line_num, row) for row in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise CaseListRefused(f"{path} cannot be read as a CSV file: {error}") from error
+    _check_columns(path, columns)
+    cases = [_case(f"{path}, line {number}", row, path.parent) for number, row in rows]
+    if not cases:
+        raise CaseListRefused(f"{path} lists no case")
+    seen: set[str] = set()
+    for one in cases:
+        if one.case in seen:
+            raise CaseListRefused(f"{path} lists the case {one.case} twice: names must differ")
+        seen.add(one.case)
+    return cases
+
+
+def _check_columns(path: Path, columns: list[str]) -> None:
+    missing = [name for name in REQUIRED if name not in columns]
+    unknown = [name for name in columns if name not in REQUIRED + OPTIONAL]
+    if missing or unknown:
+        wrong = "it lacks " + ", ".join(missing) if missing else "unknown: " + ", ".join(unknown)
+        raise CaseListRefused(
+            f"{path}: {wrong}; its first line must name the columns "
+            f"{', '.join(REQUIRED)} and at will {', '.join(OPTIONAL)}"
+        )
+
+
+def _case(where: str, row: dict[str, Any], folder: Path) -> ListedCase:
+    if None in row or None in row.values():
+        raise CaseListRefused(f"{where}: it has not as many fields as the first line")
+    given = {name: text.strip() for name, text in row.items() if text.strip()}
+    for name in REQUIRED:
+        if name not in given:
+            raise CaseListRefused(f"{where}: {name} is empty")
+    if not re.fullmatch(r"\w[\w.-]*", given["case"]):
+        raise CaseListRefused(
+            f"{where}: the case's name must be letters, digits, dot, hyphen and underscore, "
+            "because files are named after it"
+        )
+    read: dict[str, Any] = dict(given)
+    for name in ("ct", "reference", "other"):
+        if name in given:
+            read[name] = folder / given[name]
+    for name in ("roi", "other_roi"):
+        if name in given:
+            _check_pattern(where, name, given[name])
+    return ListedCase(**(read | _patient(where, given)))
+
+
+def _patient(where: str, given: dict[str, str]) -> dict[str, float]:
+    numbers = {name: _number(where, name, given[name]) for name in _PATIENT if name in given}
+    if numbers and "origin" not in given:
+        raise CaseListRefused(
+            f"{where}: {', '.join(numbers)} without origin: say where the numbers are from, "
+            'if only "assumed"'
+        )
+    return numbers
+
+
+def _number(where: str, name: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise CaseListRefused(f"{where}: {name} is not a number") from error
+
+
+def _check_pattern(where: str, name: str, text: str) -> None:
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise CaseListRefused(f"{where}: {name} is no regular expression ({error})") from error

@@ -1,0 +1,37 @@
+"""orthanc-liver evaluate: the case list in, results, figures and report out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from liver_unet.segmenter import Segmenter
+from orthanc_liver.evaluation.case_list import CaseListRefused, read_case_list
+from orthanc_liver.evaluation.report import About, write_report
+from orthanc_liver.evaluation.run import Network, measure_all
+
+NETWORK = "network"
+
+
+def evaluate(
+    case_list: Path, out: Path, network: Network | None, jobs: int, other_name: str
+) -> list[dict[str, Any]]:
+    """Measure every case and write the report into OUT; return the results, failed ones included.
+
+    network: None measures the list's column "other" alone. other_name: what that column holds.
+    Raises LiverError or ModelError where nothing can be measured at all.
+    """
+    cases = read_case_list(case_list)
+    without = [one.case for one in cases if one.other is None]
+    if network is None and without:
+        raise CaseListRefused(
+            f"{case_list}: without the network every case needs other; {without[0]} has none"
+        )
+    spec = Segmenter.load(network.weights, "cpu").spec if network else None
+    out.mkdir(parents=True, exist_ok=True)
+    results = measure_all(cases, out, network, jobs, spec.sha256 if spec else "")
+    methods = {NETWORK: "network"} if network else {}
+    if len(without) < len(cases):
+        methods[other_name] = "other"
+    write_report(cases, results, About(methods, spec), out)
+    return results

@@ -1,0 +1,107 @@
+"""SEG and SR on every kind of grid and header: valid, the same mask, one object for one result."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+
+from orthanc_liver.dicom.ct_series import CtSeries, read_ct_series
+from orthanc_liver.dicom.report import build_report
+from orthanc_liver.dicom.rtstruct import Provenance, RoiStyle, to_bytes
+from orthanc_liver.dicom.segmentation import build_segmentation
+from orthanc_liver.evaluation.contours import read_contour
+from tests.support.ct_writer import to_bytes as ct_to_bytes
+from tests.support.ct_writer import write_ct_series
+from tests.support.judges import dciodvfy_errors
+from tests.support.phantom import Orientation, oriented, small_abdomen
+from tests.support.real_data import real_ct
+
+PROVENANCE = Provenance("1.2.3", "liver-unet compact", "0123456789abcdef" * 4)
+CREATED = datetime(2025, 3, 4, 5, 6, 7)
+
+
+def blob(series: CtSeries) -> np.ndarray:
+    """A lopsided block with a hole."""
+    mask = np.zeros(series.volume.grid.shape, dtype=bool)
+    slices, rows, columns = (n // 5 for n in mask.shape)
+    mask[slices : 3 * slices, rows : 3 * rows, columns : 2 * columns] = True
+    mask[slices + 1 : 2 * slices, rows + 2 : 2 * rows, columns + 2 : columns + 5] = False
+    return mask
+
+
+def valid(dataset: pydicom.Dataset, path: Path) -> Path:
+    path.write_bytes(to_bytes(dataset))
+    assert dciodvfy_errors(path) == []
+    return path
+
+
+def both(series: CtSeries, tmp_path: Path) -> None:
+    mask = blob(series)
+    seg = build_segmentation(series, mask, PROVENANCE, RoiStyle(), CREATED)
+    path = valid(seg, tmp_path / "seg.dcm")
+    np.testing.assert_array_equal(read_contour(path, "liver", series.volume.grid), mask)
+    report = build_report(series, seg, 1234.5, None, PROVENANCE, RoiStyle(), CREATED)
+    valid(report, tmp_path / "sr.dcm")
+    for one in (seg, report):
+        assert one.StudyInstanceUID == series.header.StudyInstanceUID
+        assert one.PatientID == series.header.PatientID
+
+
+@pytest.mark.parametrize("orientation", ["FFS", "reversed", "oblique", "tilted", "sagittal"])
+def test_every_orientation(orientation: Orientation, tmp_path: Path) -> None:
+    phantom = oriented(small_abdomen(), orientation)
+    slices = write_ct_series(phantom.volume)
+    both(read_ct_series([ct_to_bytes(one) for one in slices]), tmp_path)
+
+
+@pytest.mark.parametrize("name", ["cort_liver", "cptac_c3l_00189"])
+def test_real_headers(name: str, tmp_path: Path) -> None:
+    files = sorted(real_ct("dicom", name).glob("*.dcm"))
+    both(read_ct_series([path.read_bytes() for path in files]), tmp_path)
+
+
+def test_a_header_that_breaks_rules(tmp_path: Path) -> None:
+    slices = write_ct_series(small_abdomen().volume)
+    for one in slices:
+        with pydicom.config.disable_value_validation():
+            one.PatientBirthDate = "19991399"
+            one.StudyTime = "noon"
+            one.StudyID = "longer than sixteen characters"
+            one.PatientSex = "unknown"
+            one.SpacingBetweenSlices = -12.5
+        del one.AccessionNumber, one.ReferringPhysicianName
+    both(read_ct_series([ct_to_bytes(one) for one in slices]), tmp_path)
+
+
+def test_the_same_result_is_the_same_object_and_another_is_not() -> None:
+    slices = write_ct_series(small_abdomen().volume)
+    files = [ct_to_bytes(one) for one in slices]
+    series, again = read_ct_series(files), read_ct_series(files[::-1])
+    mask = blob(series)
+    style, later = RoiStyle(), datetime(2026, 1, 1)
+    seg = build_segmentation(series, mask, PROVENANCE, style, CREATED)
+    assert seg.SOPInstanceUID == _seg_uid(again, mask, PROVENANCE, style, later)
+    one_less = mask.copy()
+    one_less[tuple(np.argwhere(mask)[0])] = False
+    other_model = Provenance("1.2.3", "liver-unet compact", "f" * 64)
+    others = [
+        _seg_uid(series, one_less, PROVENANCE, style, CREATED),
+        _seg_uid(series, mask, other_model, style, CREATED),
+        _seg_uid(series, mask, PROVENANCE, RoiStyle(name="Other"), CREATED),
+    ]
+    reports = [
+        build_report(series, seg, liver_ml, None, PROVENANCE, style, created).SOPInstanceUID
+        for liver_ml, created in ((1234.5, CREATED), (1234.5, later), (1234.6, CREATED))
+    ]
+    assert reports[0] == reports[1]
+    assert len({seg.SOPInstanceUID, *others, *reports}) == 6
+
+
+def _seg_uid(
+    series: CtSeries, mask: np.ndarray, provenance: Provenance, style: RoiStyle, created: datetime
+) -> str:
+    return str(build_segmentation(series, mask, provenance, style, created).SOPInstanceUID)

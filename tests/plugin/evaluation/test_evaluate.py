@@ -1,0 +1,182 @@
+"""orthanc-liver evaluate, whole: real files, real processes, the real network."""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK
+
+from liver_unet.nifti import read_nifti, write_nifti
+from orthanc_liver.cli import REFUSED, main
+from orthanc_liver.evaluation.contours import read_contour
+from orthanc_liver.evaluation.measure import read_ct
+from tests.support.case_writer import write_ct_folder, write_nifti_case, write_rtstruct
+from tests.support.orthanc_server import wait_for
+from tests.support.phantom import abdomen
+
+PATIENT = "111,1.75,70,assumed"
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three cases: NIfTI with another tool's mask, DICOM with RTSTRUCT, and one without a CT."""
+    folder = tmp_path_factory.mktemp("study")
+    first = abdomen((40, 110, 140), (7.0, 2.9, 2.8), seed=1)
+    second = abdomen((36, 110, 140), (8.0, 2.9, 2.8), seed=2)
+    write_nifti_case(folder / "one", first)
+    shifted = np.roll(first.liver, 4, axis=2)
+    write_nifti(folder / "one" / "other.nii.gz", shifted.astype(np.uint8), first.volume.grid)
+    slices = write_ct_folder(folder / "two" / "ct", second, "evaluate")
+    write_rtstruct(folder / "two" / "rs.dcm", slices, second.liver, "Liver manual")
+    (folder / "cases.csv").write_text(
+        "case,ct,reference,roi,other,tumour_ml,height_m,weight_kg,origin\n"
+        f"one,one/ct.nii.gz,one/liver.nii.gz,,one/other.nii.gz,{PATIENT}\n"
+        "two,two/ct,two/rs.dcm,manual$,,,,,\n"
+        "gone,three/ct,one/liver.nii.gz,,,,,,\n"
+    )
+    return folder
+
+
+def command(study: Path, out: Path, *more: str) -> list[str]:
+    return ["evaluate", "--cases", str(study / "cases.csv"), "--out", str(out), *more]
+
+
+def rows_of(out: Path) -> dict[str, dict[str, str]]:
+    with (out / "cases.csv").open(newline="") as file:
+        return {row["case"]: row for row in csv.DictReader(file)}
+
+
+@pytest.fixture(scope="module")
+def out(study: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("out")
+    more = ("--device", "cpu", "--jobs", "2", "--other-name", "atlas")
+    assert main(command(study, folder, *more)) == 0
+    return folder
+
+
+def test_one_failure_is_a_row_and_the_rest_is_measured(out: Path) -> None:
+    rows = rows_of(out)
+    assert [row["state"] for row in rows.values()] == ["measured", "measured", "failed"]
+    assert "cannot be read" in rows["gone"]["reason"]
+    assert rows["two"]["atlas_dsc"] == rows["two"]["network_ra_resin"] == ""
+
+
+def test_the_figures_are_those_of_another_program(study: Path, out: Path) -> None:
+    """SimpleITK compares the masks that were left; the RTSTRUCT case by its own contour."""
+    reference = {
+        "one": read_nifti(study / "one" / "liver.nii.gz")[0] > 0,
+        "two": read_contour(study / "two" / "rs.dcm", "", read_ct(study / "two" / "ct").grid),
+    }
+    for name, truth in reference.items():
+        mask, grid = read_nifti(out / "cases" / name / "network.nii.gz")
+        overlap = SimpleITK.LabelOverlapMeasuresImageFilter()
+        overlap.Execute(
+            *(SimpleITK.GetImageFromArray(m.astype(np.uint8)) for m in (mask > 0, truth))
+        )
+        row = rows_of(out)[name]
+        assert float(row["network_dsc"]) == pytest.approx(overlap.GetDiceCoefficient())
+        # their similarity: twice the difference by the sum
+        similarity = overlap.GetVolumeSimilarity()
+        ratio = (2 + similarity) / (2 - similarity)
+        assert float(row["network_rv"]) == pytest.approx(ratio)
+        assert float(row["network_ra_glass"]) == pytest.approx(ratio)
+        assert float(row["reference_ml"]) == pytest.approx(truth.sum() * grid.voxel_ml)
+
+
+def test_the_shifted_contour_has_known_figures(study: Path, out: Path) -> None:
+    row = rows_of(out)["one"]
+    liver = read_nifti(study / "one" / "liver.nii.gz")[0] > 0
+    both = (liver & np.roll(liver, 4, axis=2)).sum()
+    assert float(row["atlas_dsc"]) == pytest.approx(both / liver.sum())
+    assert float(row["atlas_rv"]) == float(row["atlas_ra_resin"]) == 1
+    assert float(row["atlas_difference_resin_mbq"]) == 0
+    # 4 columns of 2.8 mm apart: no surface voxel is farther than that from the other surface
+    assert float(row["atlas_hd95_mm"]) <= 4 * 2.8 + 1e-6
+
+
+def test_resin_activities_by_hand(out: Path) -> None:
+    row = rows_of(out)["one"]
+    reference_ml, network_ml = float(row["reference_ml"]), float(row["network_liver_ml"])
+    true_gbq, found_gbq = (1.8481190138 - 0.2 + 111 / ml for ml in (reference_ml, network_ml))
+    assert float(row["network_ra_resin"]) == pytest.approx(found_gbq / true_gbq, abs=1e-9)
+    assert float(row["network_difference_resin_mbq"]) == pytest.approx(
+        1000 * (found_gbq - true_gbq), abs=1e-6
+    )
+    # 120 Gy * 1.03 kg/L / 50
+    assert float(row["network_difference_glass_mbq"]) == pytest.approx(
+        2.472 * (network_ml - reference_ml)
+    )
+
+
+def test_the_report_stands_alone_and_says_what_it_is(out: Path) -> None:
+    html = (out / "report.html").read_text()
+    assert "For review by a physician; not a medical device." in html
+    assert "exact, n = 1" in html
+    assert "best case" in html
+    assert "worst case" in html
+    assert html.count("data:image/svg+xml") == 6
+    sources = re.findall(r'(?:src|href)="([^"]{5})', html)
+    assert set(sources) == {"data:"}
+    assert {path.name for path in (out / "figures").iterdir()} == {
+        f"{name}.svg" for name in ("dsc", "mda", "rv", "ra_resin", "ra_glass", "bland_altman")
+    }
+    with (out / "table.csv").open(newline="") as file:
+        table = {row["metric"]: row for row in csv.DictReader(file)}
+    assert table["DSC"]["study: network"] == "0.94 ± 0.01 (0.91-0.96)"
+
+
+def test_what_is_measured_stays_until_its_input_changes(
+    study: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    masks = [out / "cases" / name / "network.nii.gz" for name in ("one", "two")]
+    before = [mask.stat().st_mtime_ns for mask in masks]
+    os.utime(study / "two" / "rs.dcm")
+    assert main(command(study, out, "--device", "cpu", "--other-name", "atlas")) == 0
+    after = [mask.stat().st_mtime_ns for mask in masks]
+    assert after[0] == before[0]
+    assert after[1] > before[1]
+    assert capsys.readouterr().err.count("failed: gone:") == 1
+
+
+def test_a_killed_process_costs_nobody_else_a_result(study: Path, tmp_path: Path) -> None:
+    """Killed together with the pool, then again alone: that case has its row, the others theirs."""
+    program = [sys.executable, "-m", "orthanc_liver.cli"]
+    running = subprocess.Popen([*program, *command(study, tmp_path, "--device", "cpu")])
+    killed: set[int] = set()
+    for _ in range(2):
+        pid = wait_for("a process at work", lambda: _worker_of(running.pid, killed), 60.0)
+        os.kill(pid, signal.SIGKILL)
+        killed.add(pid)
+    assert running.wait(timeout=120) == 0
+    rows = rows_of(tmp_path)
+    assert "ended unexpectedly" in rows["one"]["reason"]
+    assert rows["two"]["state"] == "measured"
+
+
+def _worker_of(parent: int, except_for: set[int]) -> int | None:
+    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    for child in map(int, children):
+        try:
+            words = Path(f"/proc/{child}/cmdline").read_bytes()
+        except OSError:
+            continue
+        if b"spawn_main" in words and child not in except_for:
+            return child
+    return None
+
+
+def test_a_wrong_list_is_refused_in_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "cases.csv").write_text("case,ct\n")
+    assert main(command(tmp_path, tmp_path / "out")) == REFUSED
+    assert "lacks reference" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

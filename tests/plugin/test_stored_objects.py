@@ -1,0 +1,150 @@
+"""RTSTRUCT, SEG and SR in one real Orthanc with the real engine: found, valid, of one mind."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+import pytest
+
+from orthanc_liver.evaluation.contours import read_contour
+from orthanc_liver.evaluation.measure import read_ct
+from tests.support.case_writer import write_ct_folder
+from tests.support.judges import dciodvfy_errors
+from tests.support.orthanc_server import OrthancServer, wait_for
+from tests.support.phantom import abdomen, oriented
+
+GIVEN = {"Method": "resin", "TumourMl": 20, "HeightM": 1.75, "WeightKg": 70, "LungShunt": 0.12}
+
+
+class Hospital:
+    """An Orthanc that has segmented one CT, and that CT on disk."""
+
+    def __init__(self, orthanc: OrthancServer, folder: Path) -> None:
+        self.orthanc, self.folder = orthanc, folder
+        # A header as scanners leave it.
+        phantom = oriented(abdomen((44, 90, 120), (6.5, 3.6, 3.3)), "FFS")
+        slices = write_ct_folder(folder / "ct", phantom, "stored objects")
+        for path in (folder / "ct").iterdir():
+            one = pydicom.dcmread(path)
+            del one.StudyID, one.ReferringPhysicianName
+            one.SpacingBetweenSlices = -6.5
+            one.save_as(path)
+            orthanc.call("POST", "/instances", path.read_bytes())
+        [found] = orthanc.lookup(str(slices[0].SeriesInstanceUID))
+        self.series_id, self.study_uid = found["ID"], str(slices[0].StudyInstanceUID)
+
+        def ended() -> dict[str, Any] | None:
+            jobs = orthanc.get("/liver/jobs?expand")
+            return jobs[0] if jobs and jobs[0]["State"] in ("Success", "Failure") else None
+
+        self.job: dict[str, Any] = wait_for("the job", ended, 240.0)
+
+    def over_dicomweb(self, modality: str) -> list[pydicom.Dataset]:
+        """Every instance of a modality in the study, by QIDO-RS and WADO-RS."""
+        query = f"/dicom-web/studies/{self.study_uid}/instances?Modality={modality}"
+        found = self.orthanc.get(query)
+        uids = [str(one["00080018"]["Value"][0]) for one in found]
+        ids = [self.orthanc.lookup(uid)[0]["ID"] for uid in uids]
+        files = [self.orthanc.call("GET", f"/instances/{one}/file").content for one in ids]
+        return [pydicom.dcmread(BytesIO(one)) for one in files]
+
+    def judged(self, dataset: pydicom.Dataset) -> list[str]:
+        """What dciodvfy calls an error."""
+        path = self.folder / f"{dataset.SOPInstanceUID}.dcm"
+        dataset.save_as(path)
+        return dciodvfy_errors(path)
+
+
+@pytest.fixture(scope="module")
+def hospital(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hospital]:
+    folder = tmp_path_factory.mktemp("hospital")
+    ours = {"Store": ["RTSTRUCT", "SEG", "SR"], "Device": "cpu", "MinimumSlices": 20}
+    with OrthancServer(folder / "orthanc", {"StableAge": 1, "LiverSegmentation": ours}) as orthanc:
+        yield Hospital(orthanc, folder)
+
+
+def comments_of(item: pydicom.Dataset) -> list[str]:
+    """Every text in a structured report."""
+    own = [str(item.TextValue)] if "TextValue" in item else []
+    return own + [text for child in item.get("ContentSequence", []) for text in comments_of(child)]
+
+
+def numbers_of(report: pydicom.Dataset) -> dict[str, float]:
+    """Every number in a structured report by the meaning of its name."""
+    found = {}
+
+    def walk(item: pydicom.Dataset) -> None:
+        if item.get("ValueType") == "NUM":
+            name = item.ConceptNameCodeSequence[0].CodeMeaning
+            found[name] = float(item.MeasuredValueSequence[0].NumericValue)
+        for child in item.get("ContentSequence", []):
+            walk(child)
+
+    walk(report)
+    return found
+
+
+def test_all_three_are_stored_by_the_job_and_say_the_same(hospital: Hospital) -> None:
+    assert hospital.job["Content"]["Outcome"] == "segmented", hospital.job
+    further = hospital.job["Content"]["Result"]["Further"]
+    assert [one["Kind"] for one in further] == ["SEG", "SR"]
+    [rtstruct], [seg], [report] = (hospital.over_dicomweb(m) for m in ("RTSTRUCT", "SEG", "SR"))
+    for one in (rtstruct, seg, report):
+        assert hospital.judged(one) == []
+    grid = read_ct(hospital.folder / "ct").grid
+    outlined, segmented = (
+        read_contour(hospital.folder / f"{one.SOPInstanceUID}.dcm", "liver", grid)
+        for one in (rtstruct, seg)
+    )
+    np.testing.assert_array_equal(outlined, segmented)
+    liver_ml = outlined.sum() * grid.voxel_ml
+    assert numbers_of(report) == {"Volume": pytest.approx(liver_ml, rel=1e-6)}
+    evidence = report.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence
+    referenced = {i.ReferencedSOPInstanceUID for s in evidence for i in s.ReferencedSOPSequence}
+    assert seg.SOPInstanceUID in referenced
+    assert len(referenced) == 1 + grid.shape[0]
+    assert "For review by a physician; not a medical device." in comments_of(report)
+    assert seg.ContentDescription == "For review by a physician; not a medical device."
+
+
+def test_an_activity_is_stored_once_and_with_the_same_seg(hospital: Hospital) -> None:
+    route = f"/liver/series/{hospital.series_id}/activity"
+    answers = [hospital.orthanc.post(route, GIVEN | {"Store": ["SR"]}) for _ in range(2)]
+    assert answers[0]["Stored"] == answers[1]["Stored"]
+    seg, report = answers[0]["Stored"]
+    [only_seg] = hospital.over_dicomweb("SEG")  # that of the job, written anew to the same UID
+    assert seg["SopInstanceUid"] == only_seg.SOPInstanceUID
+    [stored] = [
+        one
+        for one in hospital.over_dicomweb("SR")
+        if one.SOPInstanceUID == report["SopInstanceUid"]
+    ]
+    assert len(hospital.over_dicomweb("SR")) == 2
+    assert hospital.judged(stored) == []
+    numbers = numbers_of(stored)
+    assert numbers["activity"] == pytest.approx(answers[0]["ActivityGbq"], rel=1e-9)
+    assert numbers["Body Surface Area"] == pytest.approx(1.8481190138, rel=1e-9)
+    assert numbers["tumour volume in the whole liver"] == 20
+    comments = comments_of(stored)
+    assert "body surface area: BSA = 0.20247 * H^0.725 * W^0.425" in comments
+    assert f"liver volume, tumour included: segmentation, job {hospital.job['ID']}" in comments
+    assert "Warning: the lung shunt, 12 %, is not below 10 %: the activity is reduced to 80 %" in (
+        comments
+    )
+    assert not [one for one in comments if one.startswith("No activity")]
+
+
+def test_another_program_reads_the_report(hospital: Hospital) -> None:
+    """dcmtk's dsrdump walks the tree by its own idea of what a report may hold."""
+    [report, *_] = hospital.over_dicomweb("SR")
+    path = hospital.folder / "report.dcm"
+    report.save_as(path)
+    done = subprocess.run(["dsrdump", str(path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Imaging Measurement Report" in done.stdout

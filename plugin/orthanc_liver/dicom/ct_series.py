@@ -10,6 +10,8 @@ import numpy as np
 import pydicom
 from numpy.typing import NDArray
 from pydicom.config import disable_value_validation
+from pydicom.dataelem import DataElement, RawDataElement
+from pydicom.valuerep import PersonName
 
 from liver_unet.volume import Grid, Volume
 from orthanc_liver.dicom.ct_image import CtImage, read_ct_image
@@ -193,7 +195,12 @@ def _converted(attributes: pydicom.Dataset, notes: list[str]) -> pydicom.Dataset
     header = pydicom.Dataset()
     for tag in attributes.keys():  # noqa: SIM118 - iterating a dataset converts its values
         try:
+            raw = attributes.get_item(tag)
             element = attributes[tag]
+            if isinstance(raw, RawDataElement) and _has_lost_letters(element):
+                # Bytes of another character set than the CT says: the result bears the same ones.
+                kept = (raw.value or b"").rstrip(b"\0 ")
+                element.value = PersonName(kept, element.value.encodings)
             if element.VR == "SQ":
                 for item in element.value:
                     item.remove_private_tags()
@@ -203,6 +210,11 @@ def _converted(attributes: pydicom.Dataset, notes: list[str]) -> pydicom.Dataset
             name = pydicom.datadict.keyword_for_tag(tag) or str(tag)
             notes.append(f"{name} of the first slice cannot be read and was left out.")
     return header
+
+
+def _has_lost_letters(element: DataElement) -> bool:
+    name = element.value
+    return isinstance(name, PersonName) and "\N{REPLACEMENT CHARACTER}" in str(name)
 
 
 def _stacked(images: list[CtImage]) -> NDArray[np.int16] | NDArray[np.float32]:

@@ -180,4 +180,4 @@ def test_ten_thousand_mutated_instances(damage: object) -> None:
 
     law()
     # Neither all damaged beyond reading nor all harmless.
-    assert min(outcomes.values()) > 500, outcomes
+    assert min(outcomes.values()) > 200, outcomes

@@ -6,6 +6,7 @@ SHELL := /bin/bash
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 JUDGES := .venv-judges
+comma := ,
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 APT_RUN := orthanc orthanc-python orthanc-dicomweb
 APT_TEST := dcmtk dicom3tools plastimatch chromium chromium-driver nginx-light
@@ -49,8 +50,8 @@ check: $(VENV)/installed ## style, types, import rules, bandit
 	$(VENV)/bin/bandit --quiet --configfile pyproject.toml --recursive plugin model
 
 .PHONY: bench
-bench: orthanc $(VENV)/installed ## timings side by side, as ratios
-	$(PYTHON) -m tests.bench
+bench: orthanc $(JUDGES)/rt_utils/installed $(VENV)/installed ## timings side by side, as ratios (ONLY=stages,orthanc: those parts)
+	$(PYTHON) -m tests.bench $(subst $(comma), ,$(ONLY))
 
 .PHONY: soak
 soak: orthanc $(VENV)/installed ## 18 full-size series at once and two kills; half an hour

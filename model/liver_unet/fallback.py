@@ -13,17 +13,20 @@ FELL_BACK = "The GPU had too little memory for this series; it was computed on t
 
 
 def load_segmenter(weights: Path, device: str) -> tuple[Segmenter, str]:
-    """Like Segmenter.load, with the device's name; "auto" takes the CPU where the GPU that torch
+    """Like Segmenter.load, warm, with the device's name; "auto" takes the CPU where the GPU that torch
     sees does not work, and the name says so.
 
     Raises WeightsRefused, and RuntimeError where the device that was asked for by name fails.
     """
     try:
         segmenter = Segmenter.load(weights, device)
+        segmenter.warm_up()
     except RuntimeError as error:
         if device != "auto":
             raise
-        return Segmenter.load(weights, "cpu"), f"cpu, as the GPU failed ({type(error).__name__})"
+        segmenter = Segmenter.load(weights, "cpu")
+        segmenter.warm_up()
+        return segmenter, f"cpu, as the GPU failed ({type(error).__name__})"
     return segmenter, str(segmenter.device)
 
 

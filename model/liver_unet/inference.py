@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import nn
 from torch.nn import functional
 
+from liver_unet.volume import Box
+
 Shape = tuple[int, int, int]
+_LEAST_WEIGHT = 1e-3
 
 
 def fastest_precision(device: torch.device) -> torch.dtype:
@@ -21,58 +24,92 @@ def fastest_precision(device: torch.device) -> torch.dtype:
     return torch.float32
 
 
-@torch.inference_mode()
+class Windows:
+    """Windows of one (slice, row, column) image, blended with a Gaussian as they are computed.
+
+    boxes: those that cover the image. They overlap by half (Li et al. 2025), or without overlap
+    as little as the shape allows. An image smaller than the patch is continued with air.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        image: torch.Tensor,
+        patch: Shape,
+        *,
+        precision: torch.dtype = torch.float32,
+        overlap: bool = True,
+    ) -> None:
+        z, y, x = image.shape
+        self.shape: Shape = (z, y, x)
+        padding = [max(0, p - n) for p, n in zip(patch, self.shape, strict=True)]
+        if any(padding):
+            image = functional.pad(image, (0, padding[2], 0, padding[1], 0, padding[0]))
+        stride = [length // 2 if overlap else length for length in patch]
+        self.boxes = list(_boxes(tuple(image.shape), patch, stride))
+        self._network = network
+        self._precision = precision
+        self._image = image
+        self._blend = _gaussian(patch).to(image.device)
+        self._total = torch.zeros_like(image)
+        self._weights = torch.zeros_like(image)
+
+    @torch.inference_mode()
+    def compute(self, box: Box) -> None:
+        """Take one window in. Where nothing but air is there is no liver, and nothing to do."""
+        window = self._image[box]
+        self._weights[box] += self._blend
+        if bool((window > 0).any()):
+            liver = _liver(self._network, window, self._precision)
+            self._total[box].addcmul_(self._blend, liver)
+
+    @torch.inference_mode()
+    def probability(self, box: Box | None = None) -> torch.Tensor:
+        """Return P(liver) in a box of the image, or in all of it; 0 where no window has been."""
+        part = box or tuple(slice(0, n) for n in self.shape)
+        return self._total[part] / self._weights[part].clamp_min(_LEAST_WEIGHT)
+
+
 def liver_probability(
     network: nn.Module,
     image: torch.Tensor,
     patch: Shape,
     *,
     precision: torch.dtype = torch.float32,
+    overlap: bool = True,
     progress: Callable[[float], None] = lambda fraction: None,
 ) -> torch.Tensor:
-    """Slide the patch over a (slice, row, column) image; return P(liver) of the same shape.
-
-    Windows overlap by half and are blended with a Gaussian (Li et al. 2025). Windows that hold
-    nothing but air are skipped: there is no liver in them.
-    """
-    shape = tuple(image.shape)
-    padding = [max(0, p - n) for p, n in zip(patch, shape, strict=True)]
-    padded = functional.pad(image, (0, padding[2], 0, padding[1], 0, padding[0]))
-    total = torch.zeros_like(padded)
-    weights = torch.zeros_like(padded)
-    blend = _gaussian(patch).to(image.device)
-    boxes = list(_windows(tuple(padded.shape), patch))
-    for done, box in enumerate(boxes):
-        window = padded[box]
-        weights[box] += blend
-        if bool((window > 0).any()):
-            total[box] += blend * _liver(network, window, precision)
-        progress((done + 1) / len(boxes))
-    return (total / weights)[: shape[0], : shape[1], : shape[2]]
+    """Slide the patch over all of a (slice, row, column) image; return P(liver) of its shape."""
+    windows = Windows(network, image, patch, precision=precision, overlap=overlap)
+    for done, box in enumerate(windows.boxes, start=1):
+        windows.compute(box)
+        progress(done / len(windows.boxes))
+    return windows.probability()
 
 
 def _liver(network: nn.Module, window: torch.Tensor, precision: torch.dtype) -> torch.Tensor:
     batch = window[None, None].contiguous(memory_format=torch.channels_last_3d)
     with torch.autocast(batch.device.type, precision, enabled=precision != torch.float32):
-        logits = network(batch)
-    return torch.softmax(logits.float(), dim=1)[0, 1]
+        logits = network(batch)[0].float().contiguous()
+    # The softmax of class 1 alone, a third of the time of all classes'.
+    return (logits - logits[1]).exp_().sum(dim=0).reciprocal_()
 
 
-def _windows(shape: tuple[int, ...], patch: Shape) -> Iterator[tuple[slice, slice, slice]]:
-    """Boxes half a patch apart that cover the shape; the last one ends at its end."""
+def _boxes(shape: tuple[int, ...], patch: Shape, stride: Sequence[int]) -> Iterator[Box]:
+    """Boxes a stride apart that cover the shape; the last one ends at its end."""
     starts = []
-    for size, length in zip(shape, patch, strict=True):
-        along = list(range(0, size - length, length // 2))
+    for size, length, step in zip(shape, patch, stride, strict=True):
+        along = list(range(0, size - length, step))
         starts.append([*along, size - length])
     for z, y, x in itertools.product(*starts):
         yield slice(z, z + patch[0]), slice(y, y + patch[1]), slice(x, x + patch[2])
 
 
 def _gaussian(patch: Shape) -> torch.Tensor:
-    """Weight 1 at the window's centre, sigma an eighth of its length, never below 1/1000."""
+    """Weight 1 at the window's centre, sigma an eighth of its length, never below the least."""
     profiles = []
     for length in patch:
         offset = torch.arange(length) - (length - 1) / 2
         profiles.append(torch.exp(-0.5 * (offset / (length / 8)) ** 2))
     z, y, x = profiles
-    return (z[:, None, None] * y[:, None] * x).clamp_min(1e-3)
+    return (z[:, None, None] * y[:, None] * x).clamp_min(_LEAST_WEIGHT)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 
 import torch
 from monai.networks.nets.unet import UNet
 from torch import nn
+from torch.nn import functional
 
 
 def build_network(channels: Sequence[int], classes: int) -> nn.Module:
@@ -46,3 +48,39 @@ def to_device(network: nn.Module, device: torch.device) -> nn.Module:
     """Place the network with channels last, the layout in which 3D convolutions run fastest."""
     network.to(device=device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     return network
+
+
+def for_inference(network: nn.Module, precision: torch.dtype) -> nn.Module:
+    """Return a copy that gives the same answers in this precision sooner; one window at a time.
+
+    Its numbers are cast once and not at every window, and nothing leaves the channels-last layout.
+    """
+    copied = copy.deepcopy(network).to(precision).eval()
+    _replace_slow_parts(copied)
+    return copied
+
+
+class _NormOfOne(nn.Module):
+    """Instance normalisation of a batch of one: there it is batch normalisation, which torch
+    computes in the layout it finds, where its instance normalisation copies twice."""
+
+    def __init__(self, norm: nn.InstanceNorm3d) -> None:
+        super().__init__()
+        self.weight, self.bias, self.eps = norm.weight, norm.bias, norm.eps
+
+    def forward(self, batch: torch.Tensor) -> torch.Tensor:
+        if len(batch) != 1:
+            raise ValueError("this copy of the network takes one window at a time")
+        return functional.batch_norm(
+            batch, None, None, self.weight, self.bias, training=True, eps=self.eps
+        )
+
+
+def _replace_slow_parts(network: nn.Module) -> None:
+    for name, part in network.named_children():
+        if isinstance(part, nn.InstanceNorm3d):
+            setattr(network, name, _NormOfOne(part))
+        elif isinstance(part, nn.LeakyReLU):
+            part.inplace = True
+        else:
+            _replace_slow_parts(part)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -11,7 +12,11 @@ from torch.nn import functional
 
 from liver_unet.volume import Grid
 
-_SLAB_VOXELS = 4_000_000
+_SLAB_VOXELS = 1_000_000
+# Beyond the outer edges of the voxels by more than this, in torch's coordinates, lies outside.
+_EDGE = 1e-4
+# How far lines may stray from an axis over the whole target and still run along it.
+_STRAY_VOXELS = 1e-3
 
 
 def canonical_grid(source: Grid, spacing_mm: float) -> Grid:
@@ -52,25 +57,92 @@ def resample_slabs(
 ) -> Iterator[tuple[slice, torch.Tensor]]:
     """Like resample, slab by slab of target slices, so that a large target is never held whole."""
     box = _reach(source, target)
-    data, source = array[box].float(), source.cropped(box)
+    data, source = array[box], source.cropped(box)
     if not nearest:
         data, source = block_averaged(data, source, float(target.spacing_mm.min()))
-    data = data[None, None]
+    lines = None if nearest else _parallel_lines(source, target)
     per_slab = max(1, _SLAB_VOXELS // (target.shape[1] * target.shape[2]))
     for start in range(0, target.shape[0], per_slab):
-        stop = min(start + per_slab, target.shape[0])
-        _, rows, columns = target.shape
-        slab = target.cropped((slice(start, stop), slice(0, rows), slice(0, columns)))
-        points = sampling_points(source, slab).to(data.device)
-        values = functional.grid_sample(
-            data,
-            points,
-            mode="nearest" if nearest else "bilinear",
-            padding_mode="border",
-            align_corners=False,
-        )[0, 0]
-        values[(points[0].abs() > 1 + 1e-4).any(dim=-1)] = fill
-        yield slice(start, stop), values
+        part = slice(start, min(start + per_slab, target.shape[0]))
+        if lines is not None:
+            yield part, _along_lines(data, lines, part, fill)
+        else:
+            slab = target.cropped((part, slice(0, target.shape[1]), slice(0, target.shape[2])))
+            yield part, _at_points(data, source, slab, fill, nearest)
+
+
+def _at_points(
+    data: torch.Tensor, source: Grid, target: Grid, fill: float, nearest: bool
+) -> torch.Tensor:
+    points = sampling_points(source, target).to(data.device)
+    values = functional.grid_sample(
+        data.float()[None, None],
+        points,
+        mode="nearest" if nearest else "bilinear",
+        padding_mode="border",
+        align_corners=False,
+    )[0, 0]
+    values[(points[0].abs() > 1 + _EDGE).any(dim=-1)] = fill
+    return values
+
+
+@dataclass(frozen=True)
+class _Lines:
+    """Of each target axis: the source axis that it runs along, and where on it its voxels lie."""
+
+    axes: tuple[int, int, int]
+    positions: tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+
+
+def _parallel_lines(source: Grid, target: Grid) -> _Lines | None:
+    """None where the axes do not run along each other, as with an oblique or tilted scan.
+
+    Most scans are upright, and three interpolations along lines take a tenth of the time of one
+    in space.
+    """
+    matrix = np.linalg.inv(source.affine) @ target.affine
+    axes = np.abs(matrix[:3, :3]).argmax(axis=0)
+    strays = matrix[:3, :3].copy()
+    strays[axes, range(3)] = 0
+    if sorted(axes) != [0, 1, 2] or (np.abs(strays) @ target.shape).max() > _STRAY_VOXELS:
+        return None
+    first, second, third = (
+        torch.from_numpy(matrix[axis, 3] + matrix[axis, along] * np.arange(count))
+        for along, (axis, count) in enumerate(zip(axes, target.shape, strict=True))
+    )
+    return _Lines((int(axes[0]), int(axes[1]), int(axes[2])), (first, second, third))
+
+
+def _along_lines(data: torch.Tensor, lines: _Lines, part: slice, fill: float) -> torch.Tensor:
+    values = data.permute(lines.axes)
+    outside = []
+    for axis, whole in enumerate(lines.positions):
+        position = (whole[part] if axis == 0 else whole).to(data.device)
+        length = values.shape[axis]
+        inside = position.clamp(0, length - 1)
+        below = inside.long().clamp(max=max(length - 2, 0))
+        above = (below + 1).clamp(max=length - 1)
+        weight = (inside - below).float()
+        values = torch.lerp(
+            _picked(values, axis, below).float(),
+            _picked(values, axis, above).float(),
+            _lying_along(axis, weight),
+        )
+        normalised = (2 * position + 1) / length - 1
+        outside.append((normalised.abs() > 1 + _EDGE).nonzero()[:, 0])
+    for axis, index in enumerate(outside):
+        values.index_fill_(axis, index, fill)
+    return values
+
+
+def _picked(array: torch.Tensor, axis: int, index: torch.Tensor) -> torch.Tensor:
+    """index_select takes ten times as long along the last axis."""
+    shape = [len(index) if i == axis else n for i, n in enumerate(array.shape)]
+    return array.gather(axis, _lying_along(axis, index).expand(shape))
+
+
+def _lying_along(axis: int, values: torch.Tensor) -> torch.Tensor:
+    return values.reshape([-1 if i == axis else 1 for i in range(3)])
 
 
 def sampling_points(source: Grid, target: Grid) -> torch.Tensor:
@@ -111,15 +183,19 @@ def block_averaged(
     factor = np.maximum(1, np.floor(spacing_mm / source.spacing_mm + 0.05)).astype(int)
     factor = np.minimum(factor, source.shape)
     if (factor == 1).all():
-        return array.float(), source
-    pooled = functional.avg_pool3d(
-        array.float()[None, None],
-        [int(f) for f in factor],
-        ceil_mode=True,
-        count_include_pad=False,
-    )[0, 0]
+        return array, source
+    z, y, x = (-(-n // int(f)) for n, f in zip(source.shape, factor, strict=True))
+    averaged = torch.empty((z, y, x), dtype=torch.float32, device=array.device)
+    per_slab = max(1, _SLAB_VOXELS // int(factor[0] * source.shape[1] * source.shape[2]))
+    for start in range(0, z, per_slab):  # the whole array is never held in float32
+        stop = start + per_slab
+        averaged[start:stop] = functional.avg_pool3d(
+            array[start * factor[0] : stop * factor[0]].float()[None, None],
+            [int(f) for f in factor],
+            ceil_mode=True,
+            count_include_pad=False,
+        )[0, 0]
     affine = source.affine.copy()
     affine[:3, 3] = source.to_mm((factor - 1) / 2)
     affine[:3, :3] = affine[:3, :3] * factor
-    z, y, x = (int(n) for n in pooled.shape)
-    return pooled, Grid((z, y, x), affine)
+    return averaged, Grid((z, y, x), affine)

@@ -13,16 +13,19 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from liver_unet.inference import fastest_precision, liver_probability
-from liver_unet.network import build_network, to_device
+from liver_unet.inference import Windows, fastest_precision, liver_probability
+from liver_unet.localise import careful_look, quick_look
+from liver_unet.network import build_network, for_inference, to_device
 from liver_unet.postprocess import SMALLEST_LIVER_ML, liver_warnings, one_liver
 from liver_unet.preprocess import to_model_input
 from liver_unet.resample import resample
-from liver_unet.volume import Grid, Volume
+from liver_unet.volume import Box, Grid, Volume
 from liver_unet.weights import ModelSpec, load_model
 
 Progress = Callable[[str, float], None]
-Box = tuple[slice, slice, slice]
+
+# The quick look sees most of a liver; what it sees less than this of is none.
+_LEAST_SEEN_ML = SMALLEST_LIVER_ML / 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,15 +87,22 @@ class Segmenter:
     def load(cls, weights: Path, device: str = "auto") -> Segmenter:
         """device: "auto" (a GPU when there is one), "cpu" or "cuda"."""
         chosen = chosen_device(device)
+        precision = fastest_precision(chosen)
         network, spec = load_model(weights, chosen)
-        return cls(network, spec, chosen, fastest_precision(chosen))
+        return cls(for_inference(network, precision), spec, chosen, precision)
+
+    def warm_up(self) -> None:
+        """Run one window, so that the first patient does not wait for what that prepares."""
+        self._quick_look(torch.ones(self.spec.patch, device=self.device), lambda fraction: None)
 
     def on_cpu(self) -> Segmenter:
         """The same model on the CPU; the GPU's copy stays where it is."""
         cpu = torch.device("cpu")
+        precision = fastest_precision(cpu)
         network = build_network(self.spec.channels, self.spec.classes)
         network.load_state_dict(self.network.state_dict())
-        return Segmenter(to_device(network, cpu).eval(), self.spec, cpu, fastest_precision(cpu))
+        network = for_inference(to_device(network, cpu), precision)
+        return Segmenter(network, self.spec, cpu, precision)
 
     def segment(self, volume: Volume, progress: Progress, clock: Stopwatch) -> Liver | None:
         """Return the liver, or None where the scan shows none."""
@@ -100,21 +110,28 @@ class Segmenter:
         with clock.stage("resample"):
             progress("resample", 0.0)
             image, grid = to_model_input(volume, spec.spacing_mm, spec.window_hu)
-        with clock.stage("infer"):
-            probability = liver_probability(
-                self.network,
-                image.to(self.device),
+            image = image.to(self.device)
+        with clock.stage("localise"):
+            seen = quick_look(
+                lambda part: self._quick_look(part, lambda f: progress("localise", f)),
+                image,
                 spec.patch,
-                precision=self.precision,
-                progress=lambda fraction: progress("infer", fraction),
-            ).cpu()
+                _LEAST_SEEN_ML / grid.voxel_ml,
+            )
+        if seen is None:
+            return None
+        with clock.stage("infer"):
+            windows = Windows(self.network, image, spec.patch, precision=self.precision)
+            near = careful_look(windows, seen, lambda f: progress("infer", f))
+        if near is None:
+            return None
         with clock.stage("back to the CT grid"):
             progress("back to the CT grid", 0.0)
-            box = _box_on_ct(probability.numpy(), grid, volume.grid)
-            if box is None:
-                return None
-            cropped = volume.grid.cropped(box)
-            on_ct = resample(probability, grid, cropped, fill=0.0).numpy()
+            probability, looked_at, found = near
+            box = _box_on_ct(found, grid, volume.grid)
+            on_ct = resample(
+                probability.cpu(), grid.cropped(looked_at), volume.grid.cropped(box), fill=0.0
+            ).numpy()
         with clock.stage("clean"):
             progress("clean", 0.0)
             cleaned = one_liver(on_ct)
@@ -124,6 +141,16 @@ class Segmenter:
             warnings = liver_warnings(mask, box, volume.grid)
         return Liver(cleaned, box, volume.grid, tuple(warnings))
 
+    def _quick_look(self, image: torch.Tensor, progress: Callable[[float], None]) -> torch.Tensor:
+        return liver_probability(
+            self.network,
+            image,
+            self.spec.patch,
+            precision=self.precision,
+            overlap=False,
+            progress=progress,
+        )
+
 
 def chosen_device(name: str) -> torch.device:
     """Where to compute; "auto" is a GPU when there is one."""
@@ -132,16 +159,9 @@ def chosen_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def _box_on_ct(probability: NDArray[np.float32], grid: Grid, ct_grid: Grid) -> Box | None:
-    """The CT's box that holds the largest object, one model voxel wider on every side."""
-    largest = one_liver(probability) > 0.5
-    if not largest.any():
-        return None
-    low, high = [], []
-    for axis in range(3):
-        along = np.flatnonzero(largest.any(axis=tuple(i for i in range(3) if i != axis)))
-        low.append(along[0] - 1.5)
-        high.append(along[-1] + 1.5)
+def _box_on_ct(liver: Box, grid: Grid, ct_grid: Grid) -> Box:
+    """The CT's box that holds the liver's, one model voxel wider on every side."""
+    low, high = [part.start - 1.5 for part in liver], [part.stop + 0.5 for part in liver]
     corners = np.array(np.meshgrid(*zip(low, high, strict=True), indexing="ij")).reshape(3, -1).T
     index = ct_grid.to_index(grid.to_mm(corners))
     first = np.maximum(np.floor(index.min(axis=0)).astype(int), 0)

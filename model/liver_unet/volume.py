@@ -11,6 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+# A part of a (slice, row, column) array: slices with a start and a stop and no step.
+Box = tuple[slice, slice, slice]
+
 
 @dataclass(frozen=True, eq=False)
 class Grid:
@@ -49,8 +52,8 @@ class Grid:
         """Take (..., 3) points in mm to fractional indices."""
         return np.asarray((point_mm - self.affine[:3, 3]) @ np.linalg.inv(self.affine[:3, :3]).T)
 
-    def cropped(self, box: tuple[slice, slice, slice]) -> Grid:
-        """Return the grid of array[box]; the slices need a start and a stop and no step."""
+    def cropped(self, box: Box) -> Grid:
+        """Return the grid of array[box]."""
         start = np.array([s.start for s in box], dtype=np.float64)
         affine = self.affine.copy()
         affine[:3, 3] = self.to_mm(start)

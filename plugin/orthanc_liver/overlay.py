@@ -61,7 +61,7 @@ def planes_png(
         below = height - picture.shape[0]
         columns.append(np.pad(picture, ((0, below), (0, _GAP_PIXELS), (0, 0))))
     png = io.BytesIO()
-    Image.fromarray(np.concatenate(columns, axis=1)).save(png, "PNG", optimize=True)
+    Image.fromarray(np.concatenate(columns, axis=1)).save(png, "PNG")
     return png.getvalue()
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from liver_unet.fallback import load_segmenter, segment_or_fall_back
-from liver_unet.network import build_network
+from liver_unet.network import build_network, for_inference
 from liver_unet.segmenter import Liver, Segmenter, Stopwatch
 from liver_unet.weights import ModelSpec
 from orthanc_liver.weights_folder import default_weights
@@ -39,9 +39,10 @@ def test_the_copy_on_the_cpu_computes_the_same() -> None:
     copy = full.on_cpu()
     assert copy.device.type == "cpu"
     assert copy.network is not full.network
-    image = torch.linspace(0, 1, 16 * 32 * 32).reshape(1, 1, 16, 32, 32)
+    image = torch.linspace(0, 1, 16 * 32 * 32).reshape(1, 1, 16, 32, 32).to(copy.precision)
+    expected = for_inference(full.network, copy.precision)
     with torch.inference_mode():
-        torch.testing.assert_close(copy.network(image), full.network(image))
+        torch.testing.assert_close(copy.network(image), expected(image))
 
 
 def test_without_room_on_the_gpu_the_cpu_takes_over() -> None:

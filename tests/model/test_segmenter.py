@@ -66,8 +66,13 @@ def test_the_liver_is_found_where_it_is_in_every_orientation(
     assert liver.volume_ml == pytest.approx(found.sum() * turned.volume.grid.voxel_ml)
 
 
-def test_nothing_like_a_liver_is_no_liver(phantom: Phantom) -> None:
-    assert segmented(phantom.volume, segmenter(2000, 2100)) is None
+def test_nothing_like_a_liver_is_no_liver_after_one_quick_look(phantom: Phantom) -> None:
+    stages: list[str] = []
+    none = segmenter(2000, 2100).segment(
+        phantom.volume, lambda stage, fraction: stages.append(stage), Stopwatch()
+    )
+    assert none is None
+    assert list(dict.fromkeys(stages)) == ["resample", "localise"]
 
 
 def test_an_object_too_small_to_be_a_liver_is_none(phantom: Phantom) -> None:

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-_DATA = Path(os.environ.get("LIVER_DATA") or Path(__file__).resolve().parents[3] / "shared/data")
+DATA = Path(os.environ.get("LIVER_DATA") or Path(__file__).resolve().parents[3] / "shared/data")
 
 
 def real_ct(kind: str, name: str) -> Path:
     """The folder of one CT below "train" or "dicom"; the test skips where it is missing."""
-    folder = _DATA / kind / name
+    folder = DATA / kind / name
     if not folder.is_dir():
         pytest.skip(f"{folder} is not there; LIVER_DATA names where the real CT are")
     return folder

@@ -258,13 +258,21 @@ def _hounsfield(
     stored: NDArray[np.integer], slope: float, intercept: float, padding: NDArray[np.bool_]
 ) -> NDArray[np.int16] | NDArray[np.float32]:
     if slope.is_integer() and intercept.is_integer():
-        hu = stored.astype(np.int64) * int(slope) + int(intercept)
-        hu[padding] = AIR_HU
-        if _INT16.min <= hu.min() and hu.max() <= _INT16.max:
-            return hu.astype(np.int16)
+        measured = stored[~padding] if padding.any() else stored
+        ends = [int(end) * int(slope) + int(intercept) for end in _ends(measured)]
+        if _INT16.min <= min(ends) and max(ends) <= _INT16.max:
+            # Arithmetic modulo 2^16 is exact where the result is known to fit.
+            factor, offset = np.array([slope, intercept], dtype=np.int64).astype(np.int16)
+            hu = stored.astype(np.int16) * factor + offset
+            hu[padding] = AIR_HU
+            return hu
     exact = stored.astype(np.float64) * slope + intercept
     exact[padding] = AIR_HU
     return exact.astype(np.float32)
+
+
+def _ends(values: NDArray[np.integer]) -> tuple[int, int]:
+    return (int(values.min()), int(values.max())) if values.size else (0, 0)
 
 
 def _is_lossy(dataset: pydicom.Dataset) -> bool:

@@ -78,12 +78,13 @@ _ERROR_CODES = {
 
 # How far a job is when the engine begins and ends each of its stages, in percent.
 _STAGE_PERCENT = {
-    "read": (0, 10),
-    "resample": (10, 15),
-    "infer": (15, 85),
-    "back to the CT grid": (85, 92),
-    "clean": (92, 94),
-    "contour": (94, 97),
+    "read": (0, 20),
+    "resample": (20, 25),
+    "localise": (25, 50),
+    "infer": (50, 85),
+    "back to the CT grid": (85, 87),
+    "clean": (87, 92),
+    "contour": (92, 97),
     "write": (97, 99),
 }
 

@@ -56,7 +56,7 @@ def test_a_job_survives_being_written_down() -> None:
 def test_progress_counts_over_all_stages_and_never_goes_back() -> None:
     job = Job("series", "study", "key")
     seen = []
-    for stage, fraction in [("read", 0), ("resample", 0), ("infer", 0.0), ("infer", 0.5)]:
+    for stage, fraction in [("read", 0), ("localise", 0.5), ("infer", 0.0), ("infer", 0.5)]:
         job.show_progress(stage, fraction)
         seen.append(job.progress_percent)
     for stage, fraction in [("infer", 7.0), ("clean", 0.0), ("a new stage", 0.5), ("read", 0)]:

@@ -1,0 +1,126 @@
+"""Where in a scan the liver is: a quick look at all of the body, then a careful one near it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import cc3d
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional
+
+from liver_unet.inference import Shape, Windows
+from liver_unet.volume import Box
+
+Mask = NDArray[np.bool_]
+
+# How much smaller the quick look sees the body: as small as the training has shown patients.
+_SMALLER = 1.3
+# The body is found on every fourth voxel along each axis.
+_STEP = 4
+# A window is computed where its middle, this much of it along each axis, meets the liver. The
+# middles cover the image, so each voxel of the liver lies in one; what a window says further out
+# weighs little beside its neighbours'.
+_MIDDLE = 0.5
+
+
+def quick_look(
+    look: Callable[[torch.Tensor], torch.Tensor],
+    image: torch.Tensor,
+    patch: Shape,
+    least_voxels: float,
+) -> Mask | None:
+    """Return, on the image, the largest object that windows side by side over the body show.
+
+    look: P(liver) of an image by such windows. None where the object has fewer than least_voxels.
+    The body is shown smaller, and windows draw a liver poorly where they meet: this says where to
+    look, not where the liver ends.
+    """
+    body = _body(image, patch)
+    if body is None:
+        return None
+    size = tuple(part.stop - part.start for part in body)
+    smaller = [max(1, round(n / _SMALLER)) for n in size]
+    shown = functional.interpolate(image[body][None, None], smaller, mode="trilinear")[0, 0]
+    seen = _largest_object(look(shown) > 0.5)
+    if np.count_nonzero(seen) < max(1.0, least_voxels * math.prod(smaller) / math.prod(size)):
+        return None
+    nearest = [np.arange(n) * m // n for n, m in zip(size, smaller, strict=True)]
+    found = np.zeros(tuple(image.shape), dtype=bool)
+    found[body] = seen[np.ix_(*nearest)]
+    return found
+
+
+def careful_look(
+    windows: Windows, seen: Mask, progress: Callable[[float], None]
+) -> tuple[torch.Tensor, Box, Box] | None:
+    """Compute the windows near the liver alone; what was seen says with which to begin.
+
+    It goes on until every window whose middle meets the liver has been computed, so the liver is
+    never cut. Return P(liver) in a box of the image, that box, and the liver's own; None where
+    nothing is liver after all.
+    """
+    liver = seen
+    waiting = list(windows.boxes)
+    computed: list[Box] = []
+    while due := [box for box in waiting if liver[_middle(box, windows.shape)].any()]:
+        for left, box in zip(reversed(range(len(due))), due, strict=True):
+            windows.compute(box)
+            waiting.remove(box)
+            computed.append(box)
+            progress(len(computed) / (len(computed) + left))
+        region = _around(computed, windows.shape)
+        probability = windows.probability(region)
+        liver = np.zeros(windows.shape, dtype=bool)
+        liver[region] = _largest_object(probability > 0.5)
+    return (probability, region, _box_of(liver)) if liver.any() else None
+
+
+def _body(image: torch.Tensor, patch: Shape) -> Box | None:
+    """Return the box of the largest object that is not air; None where all is.
+
+    At least a patch along each axis, as far as the image reaches. A table stays outside: what
+    lies between it and the body is as good as air.
+    """
+    body = _largest_object(image[::_STEP, ::_STEP, ::_STEP] > 0)
+    if not body.any():
+        return None
+    parts = []
+    for part, least, size in zip(_box_of(body), patch, image.shape, strict=True):
+        first, stop = max(0, (part.start - 1) * _STEP), min(size, (part.stop + 1) * _STEP)
+        length = max(least, stop - first)
+        first = max(0, min(first - (length - (stop - first)) // 2, size - length))
+        parts.append(slice(first, min(size, first + length)))
+    return parts[0], parts[1], parts[2]
+
+
+def _middle(box: Box, shape: Shape) -> Box:
+    """Return the middle of a window; where the image ends, all up to there."""
+    parts = []
+    for part, size in zip(box, shape, strict=True):
+        rim = int((part.stop - part.start) * (1 - _MIDDLE) / 2)
+        first = part.start + rim if part.start > 0 else 0
+        parts.append(slice(first, part.stop - rim if part.stop < size else size))
+    return parts[0], parts[1], parts[2]
+
+
+def _around(boxes: list[Box], shape: Shape) -> Box:
+    parts = []
+    for along, size in zip(zip(*boxes, strict=True), shape, strict=True):
+        parts.append(slice(min(p.start for p in along), min(size, max(p.stop for p in along))))
+    return parts[0], parts[1], parts[2]
+
+
+def _largest_object(mask: torch.Tensor) -> Mask:
+    found = mask.cpu().numpy().view(np.uint8)
+    return np.asarray(cc3d.largest_k(found, k=1, connectivity=26)).astype(bool)
+
+
+def _box_of(mask: Mask) -> Box:
+    parts = []
+    for axis in range(3):
+        along = np.flatnonzero(mask.any(axis=tuple(i for i in range(3) if i != axis)))
+        parts.append(slice(int(along[0]), int(along[-1]) + 1))
+    return parts[0], parts[1], parts[2]

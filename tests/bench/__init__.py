@@ -1,0 +1,1 @@
+"""Timings side by side, as medians and ratios: `make bench`."""

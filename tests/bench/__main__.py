@@ -1,0 +1,183 @@
+"""make bench: all parts, or with ONLY=stages,reference those named.
+
+Each part prints a table. Medians and ratios: absolute times are this machine's of this hour.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+import pydicom
+
+from tests.bench import through_orthanc
+from tests.bench.child import Measured, measure
+from tests.bench.series import kinds, prepared
+
+_RUNS = 3
+_NETWORK = ("localise", "infer")
+
+
+def stages(folder: Path) -> None:
+    """Ours, stage by stage."""
+    columns = {
+        f"{kind} {slices}": measure("tests.bench.ours", str(prepared(folder, kind, slices)), "3")
+        for kind in kinds()
+        for slices in (120, 250, 600)
+    }
+    names = next(iter(columns.values())).stages
+    _table(
+        ["seconds", *columns],
+        [
+            *([name, *(f"{m.median_s(name):.2f}" for m in columns.values())] for name in names),
+            ["all", *(f"{m.median_s():.2f}" for m in columns.values())],
+            ["all but the network", *(f"{_but_the_network_s(m):.2f}" for m in columns.values())],
+            ["peak GiB", *(f"{m.peak_gib:.2f}" for m in columns.values())],
+        ],
+    )
+
+
+def reference(folder: Path) -> None:
+    """Ours and MONAI with rt-utils, fp32 and bf16: the same series, weights, spacing, threads."""
+    for kind, slices in (("real", 250), ("phantom", 120)):
+        if kind in kinds():
+            _against_the_reference(prepared(folder, kind, slices))
+
+
+def _against_the_reference(series: Path) -> None:
+    ours = measure("tests.bench.ours", str(series), str(_RUNS))
+    mask = np.load(series / "ours.npy")
+    rows = [[f"ours, {series.name}", f"{ours.median_s():.1f}", "1.0", "", f"{ours.peak_gib:.2f}"]]
+    theirs: dict[str, Measured] = {}
+    for precision in ("fp32", "bf16"):
+        theirs[precision] = found = measure("tests.bench.reference", str(series), precision)
+        dsc = _dsc(mask, np.load(series / "reference.npy"))
+        seconds = f"{found.median_s():.1f}"
+        ratio = f"{found.median_s() / ours.median_s():.1f}"
+        rows.append(
+            [f"reference {precision}", seconds, ratio, f"{dsc:.4f}", f"{found.peak_gib:.2f}"]
+        )
+    _table(["", "seconds", "times ours", "DSC with ours", "peak GiB"], rows)
+    _table(
+        ["reference, seconds", *theirs],
+        [[s, *(f"{m.median_s(s):.2f}" for m in theirs.values())] for s in theirs["fp32"].stages],
+    )
+
+
+def tools(folder: Path) -> None:
+    """Single stages against the well-known tool for each."""
+    series = prepared(folder, kinds()[0], 250)
+    if not (series / "reference.npy").exists():
+        measure("tests.bench.ours", str(series), "1")
+        (series / "ours.npy").rename(series / "reference.npy")
+    found = {
+        name: measure("tests.bench.tools", name, str(series), str(_RUNS))
+        for name in (
+            *("read_ours", "read_simpleitk", "read_highdicom", "contours_ours"),
+            *("holes_ours", "holes_scipy", "largest_ours", "largest_scipy"),
+        )
+    }
+    rows = []
+    for name, one in found.items():
+        ours = found[f"{name.split('_')[0]}_ours"].median_s()
+        ratio = f"{one.median_s() / ours:.1f}"
+        rows.append(
+            [name.replace("_", ", "), f"{one.median_s():.2f}", ratio, f"{one.peak_gib:.2f}"]
+        )
+    _table([series.name, "seconds", "times ours", "peak GiB"], rows)
+
+
+def growth(folder: Path) -> None:
+    """Time and memory with the number of slices."""
+    rows = []
+    for slices in (120, 250, 500, 1000):
+        found = measure("tests.bench.ours", str(prepared(folder, kinds()[0], slices)), "1")
+        each_ms = f"{1000 * found.median_s() / slices:.1f}"
+        rows.append([str(slices), f"{found.median_s():.2f}", each_ms, f"{found.peak_gib:.2f}"])
+    _table(["slices", "seconds", "ms a slice", "peak GiB"], rows)
+
+
+def orthanc(folder: Path) -> None:
+    """From the first C-STORE to the last RTSTRUCT in Orthanc, StableAge 1 s."""
+    series = prepared(folder, kinds()[0], 250)
+    instances = [pydicom.dcmread(path) for path in sorted((series / "dicom").iterdir())]
+    rows = []
+    for cases in (1, 18):
+        elapsed_s, gaps_s = through_orthanc.seconds_for(cases, instances)
+        gap = f"{max(gaps_s):.3f}" if gaps_s else ""
+        rows.append([str(cases), f"{elapsed_s:.1f}", f"{elapsed_s / cases:.1f}", gap])
+    _table(["cases", "seconds", "seconds a case", "longest gap between jobs, s"], rows)
+    orthanc_s, engine_s = through_orthanc.idle_cpu_s()
+    _table(
+        ["idle for 10 s", "CPU s"], [["Orthanc", f"{orthanc_s:.2f}"], ["engine", f"{engine_s:.2f}"]]
+    )
+
+
+def latency(folder: Path) -> None:
+    """GET /system while idle and during a job."""
+    series = prepared(folder, "phantom", 120)
+    instances = [pydicom.dcmread(path) for path in sorted((series / "dicom").iterdir())]
+    found = through_orthanc.latencies_ms(instances)
+    rows = [
+        [name, f"{statistics.median(ms):.2f}", f"{through_orthanc.p99(ms):.2f}", str(len(ms))]
+        for name, ms in found.items()
+    ]
+    _table(["GET /system", "median ms", "p99 ms", "answers"], rows)
+    idle_ms, busy_ms = (through_orthanc.p99(ms) for ms in found.values())
+    print(f"p99 during a job / idle: {busy_ms / idle_ms:.2f}")
+
+
+PARTS: dict[str, Callable[[Path], None]] = {
+    part.__name__: part for part in (stages, reference, tools, growth, orthanc, latency)
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="make bench")
+    parser.add_argument("parts", nargs="*", help=f"some of {', '.join(PARTS)}; all where none")
+    chosen = parser.parse_args().parts or list(PARTS)
+    if unknown := set(chosen) - PARTS.keys():
+        sys.exit(f"make bench: there is no part {min(unknown)!r}; there are {', '.join(PARTS)}")
+    print(f"{_processor()}, {len(os.sched_getaffinity(0))} cores")
+    with tempfile.TemporaryDirectory(prefix="orthanc-liver-bench-") as folder:
+        for name in chosen:
+            began = time.perf_counter()
+            print(f"\n{name}: {PARTS[name].__doc__}", flush=True)
+            PARTS[name](Path(folder))
+            print(f"({name} took {time.perf_counter() - began:.0f} s)", flush=True)
+
+
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+def _but_the_network_s(found: Measured) -> float:
+    return found.median_s(*(name for name in found.stages if name not in _NETWORK))
+
+
+def _dsc(one: np.ndarray, other: np.ndarray) -> float:
+    return 2 * np.count_nonzero(one & other) / (np.count_nonzero(one) + np.count_nonzero(other))
+
+
+def _table(head: list[str], rows: Iterable[list[str]]) -> None:
+    lines = [head, *rows]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
+    print()
+    for line in lines:
+        first, *rest = (cell.rjust(width) for cell, width in zip(line, widths, strict=True))
+        print("  ".join([line[0].ljust(len(first)), *rest]), flush=True)
+
+
+if __name__ == "__main__":
+    main()

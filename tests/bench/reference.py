@@ -1,0 +1,103 @@
+"""What a user would build today: MONAI around the same weights, then rt-utils.
+
+Windows are blended as probabilities, as ours are; MONAI would blend logits unless told otherwise.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from monai.data.meta_tensor import MetaTensor
+from monai.inferers.utils import sliding_window_inference
+from monai.transforms.compose import Compose
+from monai.transforms.intensity.dictionary import ScaleIntensityRanged
+from monai.transforms.io.dictionary import LoadImaged
+from monai.transforms.post.dictionary import (
+    AsDiscreted,
+    FillHolesd,
+    Invertd,
+    KeepLargestConnectedComponentd,
+)
+from monai.transforms.spatial.dictionary import Orientationd, Spacingd
+from torch import nn
+
+from liver_unet.segmenter import Stopwatch
+from liver_unet.weights import ModelSpec, load_model
+from orthanc_liver.weights_folder import default_weights
+from tests.bench.child import CHECKOUT, tell
+
+_VENVS = Path(os.environ.get("JUDGES_VENV") or CHECKOUT / ".venv-judges")
+_RT_UTILS = _VENVS / "rt_utils" / "bin" / "python"
+
+
+@torch.inference_mode()
+def main(folder: Path, precision: str) -> None:
+    network, spec = load_model(default_weights(), torch.device("cpu"))
+    probability = nn.Sequential(network, nn.Softmax(dim=1))
+    before = _before(spec)
+    clock = Stopwatch()
+    item = {"image": str(folder / "ct.nii")}
+    for transform in before.transforms:
+        with clock.stage(type(transform).__name__.removesuffix("d")):
+            item = transform(item)
+    with (
+        clock.stage("sliding window"),
+        torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"),
+    ):
+        prediction = sliding_window_inference(
+            item["image"][None], spec.patch, 1, probability, overlap=0.5, mode="gaussian"
+        )
+    assert isinstance(prediction, MetaTensor)
+    item["pred"] = prediction[0].float()
+    for transform in _after(before, spec.classes):
+        with clock.stage(type(transform).__name__.removesuffix("d")):
+            item = transform(item)
+    # MONAI's arrays are (column, row, slice) as NIfTI's are.
+    mask = np.asarray(item["pred"][0]).transpose(2, 1, 0) > 0
+    np.save(folder / "reference.npy", mask)
+    written = _rt_utils(folder)
+    rt_utils_s = {f"rt-utils {stage}": s for stage, s in written["seconds"].items()}
+    tell([clock.seconds | rt_utils_s], rt_utils_peak_gib=written["peak_gib"])
+
+
+def _before(spec: ModelSpec) -> Compose:
+    """The network's axes run to the head, the back and the left: S, P, L."""
+    low, high = spec.window_hu
+    return Compose(
+        [
+            LoadImaged("image", image_only=True, ensure_channel_first=True),
+            Orientationd("image", axcodes="SPL"),
+            Spacingd("image", pixdim=(spec.spacing_mm,) * 3, mode="bilinear"),
+            ScaleIntensityRanged("image", low, high, 0.0, 1.0, clip=True),
+        ]
+    )
+
+
+def _after(before: Compose, classes: int) -> list[Invertd]:
+    return [
+        Invertd("pred", before, orig_keys="image", nearest_interp=False, to_tensor=True),
+        AsDiscreted("pred", argmax=True),
+        KeepLargestConnectedComponentd("pred", applied_labels=1),
+        FillHolesd("pred", applied_labels=1),
+    ]
+
+
+def _rt_utils(folder: Path) -> dict[str, object]:
+    script = Path(__file__).with_name("rt_utils_script.py")
+    command = [str(_RT_UTILS), str(script), str(folder)]
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if ran.returncode:
+        raise RuntimeError(ran.stderr[-2000:])
+    told: dict[str, object] = json.loads(ran.stdout.splitlines()[-1])
+    return told
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2])

@@ -1,0 +1,151 @@
+"""A real Orthanc with the plugin: cases at once, gaps between jobs, idleness, latency."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pydicom
+import requests
+from pydicom.uid import generate_uid
+
+from tests.support.orthanc_server import OrthancServer, send_by_c_store, wait_for
+
+_STABLE_AGE_S = 1
+_TIMEOUT_S = 900.0
+_ASK_EVERY_S = 0.02
+_IDLE_S = 10.0
+
+
+@contextmanager
+def ready_orthanc() -> Iterator[OrthancServer]:
+    """An Orthanc with nothing in it, whose model is loaded."""
+    with (
+        tempfile.TemporaryDirectory(prefix="orthanc-liver-bench-") as folder,
+        OrthancServer(Path(folder), {"StableAge": _STABLE_AGE_S}) as server,
+    ):
+        wait_for("the model", lambda: server.get("/liver/status")["Engine"] == "ready", 120)
+        yield server
+
+
+def seconds_for(cases: int, instances: Sequence[pydicom.FileDataset]) -> tuple[float, list[float]]:
+    """From the first C-STORE to the last RTSTRUCT in Orthanc, and the gaps between the jobs.
+
+    Each case is another patient's: the same pixels under other UIDs.
+    """
+    with ready_orthanc() as server:
+        began = time.perf_counter()
+        for _ in range(cases):
+            send_by_c_store(_of_another_patient(instances), server.dicom_port)
+        jobs = wait_for("the jobs", lambda: _all_ended(server, cases), _TIMEOUT_S)
+        elapsed_s = time.perf_counter() - began
+        stored = server.post("/tools/find", {"Level": "Series", "Query": {"Modality": "RTSTRUCT"}})
+        if len(stored) != cases:
+            sys.exit(f"{len(stored)} RTSTRUCT came of {cases} series")
+    return elapsed_s, _gaps_s(jobs)
+
+
+def idle_cpu_s(seconds: float = _IDLE_S) -> tuple[float, float]:
+    """CPU seconds of Orthanc and of the inference process while there is nothing to do."""
+    with ready_orthanc() as server:
+        assert server.process is not None
+        orthanc = server.process.pid
+        (engine,) = _children(orthanc)
+        time.sleep(2.0)  # what the start left to do
+        before = [_cpu_s(pid) for pid in (orthanc, engine)]
+        time.sleep(seconds)
+        after = [_cpu_s(pid) for pid in (orthanc, engine)]
+    return after[0] - before[0], after[1] - before[1]
+
+
+def latencies_ms(instances: Sequence[pydicom.FileDataset]) -> dict[str, list[float]]:
+    """How long GET /system takes while nothing runs and while a job does."""
+    with ready_orthanc() as server:
+        until_s = time.monotonic() + _IDLE_S
+        idle = _asked(server, lambda: time.monotonic() > until_s)
+        server.send(instances)
+        wait_for("the job", lambda: server.get("/liver/jobs"), 60)
+        busy = _asked(server, lambda: bool(_all_ended(server, 1)))
+    return {"idle": idle, "during a job": busy}
+
+
+def p99(values: Sequence[float]) -> float:
+    """The 99th percentile."""
+    return statistics.quantiles(values, n=100)[98]
+
+
+def _all_ended(server: OrthancServer, count: int) -> list[dict[str, Any]]:
+    jobs = server.get("/liver/jobs?expand")
+    if len(jobs) < count or any(job["State"] not in ("Success", "Failure") for job in jobs):
+        return []
+    for job in jobs:
+        if job["Content"]["Outcome"] != "segmented":
+            sys.exit(f"a job ended as {job['Content']['Outcome']}: {job['Content']['Reason']}")
+    return list(jobs)
+
+
+def _gaps_s(jobs: Sequence[dict[str, Any]]) -> list[float]:
+    """Between the end of one job and the start of the next that was waiting for it."""
+    in_order = sorted(jobs, key=lambda job: str(job["StartTime"]))
+    times = [
+        [
+            datetime.fromisoformat(job[key])
+            for key in ("CreationTime", "StartTime", "CompletionTime")
+        ]
+        for job in in_order
+    ]
+    return [
+        (started - ended).total_seconds()
+        for (_, _, ended), (created, started, _) in itertools.pairwise(times)
+        if created < ended
+    ]
+
+
+def _of_another_patient(instances: Sequence[pydicom.FileDataset]) -> list[pydicom.FileDataset]:
+    """The same datasets renamed in place: a copy of each pixel would take the time of a job."""
+    study, series, frame = (generate_uid() for _ in range(3))
+    for dataset in instances:
+        dataset.PatientID = dataset.PatientName = series[-12:]
+        dataset.StudyInstanceUID, dataset.SeriesInstanceUID = study, series
+        dataset.FrameOfReferenceUID = frame
+        dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+    return list(instances)
+
+
+def _asked(server: OrthancServer, enough: Callable[[], bool]) -> list[float]:
+    session = requests.Session()
+    latencies: list[float] = []
+    done = threading.Event()
+    threading.Thread(target=lambda: _set_when(done, enough), daemon=True).start()
+    while len(latencies) < 100 or not done.is_set():
+        began = time.perf_counter()
+        session.get(f"{server.url}/system", timeout=30).raise_for_status()
+        latencies.append(1000 * (time.perf_counter() - began))
+        time.sleep(_ASK_EVERY_S)
+    return latencies
+
+
+def _set_when(done: threading.Event, enough: Callable[[], bool]) -> None:
+    while not enough():
+        time.sleep(0.5)
+    done.set()
+
+
+def _children(pid: int) -> list[int]:
+    return [int(n) for n in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def _cpu_s(pid: int) -> float:
+    """User and system time of a process, from Linux' /proc."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -92,7 +92,8 @@ def _liver(network: nn.Module, window: torch.Tensor, precision: torch.dtype) -> 
     with torch.autocast(batch.device.type, precision, enabled=precision != torch.float32):
         logits = network(batch)[0].float().contiguous()
     # The softmax of class 1 alone, a third of the time of all classes'.
-    return (logits - logits[1]).exp_().sum(dim=0).reciprocal_()
+    liver: torch.Tensor = (logits - logits[1]).exp_().sum(dim=0).reciprocal_()
+    return liver
 
 
 def _boxes(shape: tuple[int, ...], patch: Shape, stride: Sequence[int]) -> Iterator[Box]:

@@ -9,7 +9,9 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Hashable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,6 +27,7 @@ from monai.transforms.post.dictionary import (
     KeepLargestConnectedComponentd,
 )
 from monai.transforms.spatial.dictionary import Orientationd, Spacingd
+from monai.transforms.transform import MapTransform
 from torch import nn
 
 from liver_unet.segmenter import Stopwatch
@@ -42,7 +45,7 @@ def main(folder: Path, precision: str) -> None:
     probability = nn.Sequential(network, nn.Softmax(dim=1))
     before = _before(spec)
     clock = Stopwatch()
-    item = {"image": str(folder / "ct.nii")}
+    item: dict[Hashable, Any] = {"image": str(folder / "ct.nii")}
     for transform in before.transforms:
         with clock.stage(type(transform).__name__.removesuffix("d")):
             item = transform(item)
@@ -55,7 +58,7 @@ def main(folder: Path, precision: str) -> None:
         )
     assert isinstance(prediction, MetaTensor)
     item["pred"] = prediction[0].float()
-    for transform in _after(before, spec.classes):
+    for transform in _after(before):
         with clock.stage(type(transform).__name__.removesuffix("d")):
             item = transform(item)
     # MONAI's arrays are (column, row, slice) as NIfTI's are.
@@ -79,7 +82,7 @@ def _before(spec: ModelSpec) -> Compose:
     )
 
 
-def _after(before: Compose, classes: int) -> list[Invertd]:
+def _after(before: Compose) -> list[MapTransform]:
     return [
         Invertd("pred", before, orig_keys="image", nearest_interp=False, to_tensor=True),
         AsDiscreted("pred", argmax=True),
@@ -88,14 +91,14 @@ def _after(before: Compose, classes: int) -> list[Invertd]:
     ]
 
 
-def _rt_utils(folder: Path) -> dict[str, object]:
+def _rt_utils(folder: Path) -> dict[str, Any]:
     script = Path(__file__).with_name("rt_utils_script.py")
     command = [str(_RT_UTILS), str(script), str(folder)]
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
     ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if ran.returncode:
         raise RuntimeError(ran.stderr[-2000:])
-    told: dict[str, object] = json.loads(ran.stdout.splitlines()[-1])
+    told: dict[str, Any] = json.loads(ran.stdout.splitlines()[-1])
     return told
 
 

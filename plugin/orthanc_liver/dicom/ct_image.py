@@ -263,7 +263,7 @@ def _hounsfield(
         if _INT16.min <= min(ends) and max(ends) <= _INT16.max:
             # Arithmetic modulo 2^16 is exact where the result is known to fit.
             factor, offset = np.array([slope, intercept], dtype=np.int64).astype(np.int16)
-            hu = stored.astype(np.int16) * factor + offset
+            hu: NDArray[np.int16] = stored.astype(np.int16) * factor + offset
             hu[padding] = AIR_HU
             return hu
     exact = stored.astype(np.float64) * slope + intercept

@@ -62,7 +62,7 @@ def main(folder: Path, precision: str) -> None:
         with clock.stage(type(transform).__name__.removesuffix("d")):
             item = transform(item)
     # MONAI's arrays are (column, row, slice) as NIfTI's are.
-    mask = np.asarray(item["pred"][0]).transpose(2, 1, 0) > 0
+    mask = np.asarray(item["pred"][0]).transpose(2, 1, 0) == 1
     np.save(folder / "reference.npy", mask)
     written = _rt_utils(folder)
     rt_utils_s = {f"rt-utils {stage}": s for stage, s in written["seconds"].items()}

@@ -13,8 +13,8 @@ FELL_BACK = "The GPU had too little memory for this series; it was computed on t
 
 
 def load_segmenter(weights: Path, device: str) -> tuple[Segmenter, str]:
-    """Like Segmenter.load, warm, with the device's name; "auto" takes the CPU where the GPU that torch
-    sees does not work, and the name says so.
+    """Like Segmenter.load, and warm; with the device's name. "auto" takes the CPU where the GPU
+    that torch sees does not work, and the name says so.
 
     Raises WeightsRefused, and RuntimeError where the device that was asked for by name fails.
     """

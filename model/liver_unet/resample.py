@@ -188,10 +188,10 @@ def block_averaged(
     averaged = torch.empty((z, y, x), dtype=torch.float32, device=array.device)
     per_slab = max(1, _SLAB_VOXELS // int(factor[0] * source.shape[1] * source.shape[2]))
     for start in range(0, z, per_slab):  # the whole array is never held in float32
-        stop = start + per_slab
-        averaged[start:stop] = functional.avg_pool3d(
-            array[start * factor[0] : stop * factor[0]].float()[None, None],
-            [int(f) for f in factor],
+        slab = array[start * factor[0] : (start + per_slab) * factor[0]].float()
+        averaged[start : start + per_slab] = functional.avg_pool3d(
+            slab[None, None],
+            (min(int(factor[0]), len(slab)), int(factor[1]), int(factor[2])),
             ceil_mode=True,
             count_include_pad=False,
         )[0, 0]

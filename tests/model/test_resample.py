@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import SimpleITK
@@ -108,6 +111,48 @@ def test_block_average_stays_in_place_on_a_sheared_grid() -> None:
     np.testing.assert_allclose(grid.spacing_mm, source.spacing_mm * [1, 2, 3])
     expected = (points_mm(grid) - source.affine[:3, 3]) @ [3.0, -5.0, 2.0] + 100
     np.testing.assert_allclose(averaged.numpy(), expected, atol=2e-3)
+
+
+@pytest.mark.parametrize("slices", [1, 9, 10, 11, 12])
+def test_blocks_are_averaged_slab_by_slab(slices: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the last slab holds less than a block."""
+    source = oblique((slices, 7, 9), (0.4, 0.7, 1.1))
+    whole, grid = block_averaged(torch.from_numpy(ramp(source)), source, 2.0)
+    monkeypatch.setattr("liver_unet.resample._SLAB_VOXELS", 1)
+    slabs, same_grid = block_averaged(torch.from_numpy(ramp(source)), source, 2.0)
+    assert grid.shape == same_grid.shape == (-(-slices // 4), 4, 9)
+    torch.testing.assert_close(slabs, whole, atol=0, rtol=0)
+
+
+def test_the_source_is_never_held_whole_in_float32() -> None:
+    """240 MiB of CT must not take twice that again; measured in a process of its own."""
+    script = """
+import resource, numpy as np, torch
+from liver_unet.resample import canonical_grid, resample
+from liver_unet.volume import Grid
+grid = Grid((480, 512, 512), np.diag([0.8, 0.8, 1.5, 1.0])[[2, 1, 0, 3]])
+ct = torch.from_numpy(np.ones(grid.shape, dtype=np.int16))
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+resample(ct, grid, canonical_grid(grid, 4.0), fill=0.0)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert int(ran.stdout) < 160
+
+
+def test_upright_and_nearly_upright_grids_give_the_same() -> None:
+    """The one is interpolated along lines, the other in space."""
+    c, s = np.cos(1e-4), np.sin(1e-4)
+    turn = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]])
+    upright = np.diag([1.3, -1.1, 2.5, 1.0])[[1, 2, 0, 3]]  # slices back to front, rows to the head
+    turned = upright.copy()
+    turned[:3, :3] = turn @ upright[:3, :3]
+    shape = (14, 22, 19)
+    data = torch.from_numpy(np.random.default_rng(3).normal(0, 100, shape).astype(np.float32))
+    target = canonical_grid(Grid(shape, upright), 0.9)
+    one = resample(data, Grid(shape, upright), target, fill=FILL)
+    other = resample(data, Grid(shape, turned), target, fill=FILL)
+    assert float((one - other).abs().quantile(0.95)) < 1.0
 
 
 def test_fine_noise_is_averaged_before_it_is_sampled() -> None:

@@ -9,7 +9,8 @@ JUDGES := .venv-judges
 comma := ,
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 APT_RUN := orthanc orthanc-python orthanc-dicomweb
-APT_TEST := dcmtk dicom3tools plastimatch chromium chromium-driver nginx-light
+APT_TEST := dcmtk dicom3tools plastimatch
+APT_BROWSER := chromium chromium-driver nginx-light
 export PYTHONPATH := $(CURDIR)
 export JUDGES_VENV := $(CURDIR)/$(JUDGES)
 
@@ -29,11 +30,11 @@ run: orthanc $(VENV)/installed ## leave Orthanc running with the plugin, for use
 install: orthanc $(VENV)/installed ## what a server needs: Orthanc's packages and the environment
 
 .PHONY: test
-test: orthanc judges $(VENV)/installed ## all tests that fit into a few minutes
+test: orthanc judges browser $(VENV)/installed ## all tests that fit into a few minutes
 	$(PYTHON) -m pytest -m "not long" $(PYTEST)
 
 .PHONY: test-long
-test-long: orthanc judges $(VENV)/installed ## the tests that take minutes each
+test-long: orthanc judges browser $(VENV)/installed ## the tests that take minutes each
 	$(PYTHON) -m pytest -m long $(PYTEST)
 
 .PHONY: test-orthanc13
@@ -69,6 +70,10 @@ orthanc:
 .PHONY: judges
 judges: $(JUDGES)/dcmrtstruct2nii/installed $(JUDGES)/pydicomrt/installed
 	@$(call apt_install,$(APT_TEST))
+
+.PHONY: browser
+browser:
+	@$(call apt_install,$(APT_BROWSER)) || echo "make: tests go on without a browser"
 
 # $(1): Debian packages
 define apt_install

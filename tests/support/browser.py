@@ -14,6 +14,7 @@ from selenium.webdriver.remote.webelement import WebElement
 from tests.support.orthanc_server import CHECKOUT, wait_for
 
 SCREENSHOTS = CHECKOUT / "build" / "screenshots"
+_CHROMIUM, _DRIVER = "/usr/bin/chromium", "/usr/bin/chromedriver"
 DESKTOP, PHONE = (1280, 900), (390, 844)
 
 _FLAGS = [
@@ -83,14 +84,19 @@ class Browser:
         self.driver.save_screenshot(str(SCREENSHOTS / f"{name}.png"))
 
 
+def browser_is_installed() -> bool:
+    """Whether Debian's packages are there; Ubuntu has none of these names."""
+    return Path(_CHROMIUM).exists() and Path(_DRIVER).exists()
+
+
 @contextmanager
 def browser(profile: Path) -> Iterator[Browser]:
     """A browser with an empty profile in a folder."""
     options = webdriver.ChromeOptions()
-    options.binary_location = "/usr/bin/chromium"
+    options.binary_location = _CHROMIUM
     for flag in [*_FLAGS, f"--user-data-dir={profile}"]:
         options.add_argument(flag)
-    driver = webdriver.Chrome(options=options, service=Service("/usr/bin/chromedriver"))
+    driver = webdriver.Chrome(options=options, service=Service(_DRIVER))
     try:
         yield Browser(driver)
     finally:

@@ -10,10 +10,13 @@ from selenium.webdriver.common.keys import Keys
 
 from tests.plugin.host.conftest import Host
 from tests.plugin.host.series import small_ct
-from tests.support.browser import DESKTOP, PHONE, Browser, browser
+from tests.support.browser import DESKTOP, PHONE, Browser, browser, browser_is_installed
 from tests.support.nginx import nginx_as_documented
 from tests.support.orthanc_server import merged, wait_for
 
+pytestmark = pytest.mark.skipif(
+    not browser_is_installed(), reason="needs Debian's chromium and chromium-driver"
+)
 EVIL = "<img src=x onerror=document.title='ran'>"
 SIGNED_IN = {"AuthenticationEnabled": True, "RegisteredUsers": {"doctor": "secret"}}
 

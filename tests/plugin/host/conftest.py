@@ -14,7 +14,6 @@ from tests.plugin.host.series import small_ct
 from tests.support.ct_writer import to_bytes
 from tests.support.orthanc_server import OrthancServer, wait_for
 from tests.support.scripted_engine import ScriptedEngine
-from tests.support.threshold_engine import ThresholdEngine
 
 ENDED = ("Success", "Failure")
 
@@ -119,6 +118,9 @@ class RealEngineHost(Host):
     """A Host whose inference process is the product's around another network."""
 
     def __init__(self, folder: Path, **overrides: Any) -> None:
+        # Only here: the tests of other_orthanc.sh go without torch.
+        from tests.support.threshold_engine import ThresholdEngine  # noqa: PLC0415
+
         super().__init__(folder, MinimumSlices=10, **overrides)
         self.real_engine = ThresholdEngine(folder / "real engine")
         ours = self.orthanc.overrides["LiverSegmentation"]

@@ -174,6 +174,8 @@ def test_the_page_on_a_phone(host: Host, window: Browser) -> None:
     window.see(f"[data-series='{series_id}'] .state", "Success")
     wide = "return [document.documentElement.scrollWidth, window.innerWidth]"
     assert window.driver.execute_script(wide) == [PHONE[0], PHONE[0]]
+    [picture] = window.visible(f"[data-series='{series_id}'] .preview")
+    assert picture.rect["width"] > 0.8 * PHONE[0]  # below the text, not squeezed beside it
     heights = [one.rect["height"] for one in window.visible("button")]
     assert min(heights) >= 44
     window.screenshot("page-phone")

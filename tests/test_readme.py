@@ -14,6 +14,15 @@ from orthanc_liver.host.settings import SECTION, settings_table
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 README = (CHECKOUT / "README.md").read_text()
+INSTALL = (CHECKOUT / "docs" / "INSTALL.md").read_text()
+ROUTES = re.findall(r"^\| `(GET|POST) /liver/(\S+)` \|", README, re.MULTILINE)
+
+
+def example(route: str) -> str:
+    """A route of the README with an identifier in its place."""
+    resource = "-".join(["0123abcd"] * 5)
+    job = "01234567-0123-0123-0123-0123456789ab"
+    return route.replace("{id}", job if route.startswith(("jobs/", "deliveries/")) else resource)
 
 
 def test_the_settings_table_is_the_codes() -> None:
@@ -29,19 +38,20 @@ def test_the_shipped_configuration_spells_the_defaults_out() -> None:
     assert shipped["RemoteAccessAllowed"] is False
 
 
-@pytest.mark.parametrize(
-    ("method", "route"), re.findall(r"^\| `(GET|POST) /liver/(\S+)` \|", README, re.MULTILINE)
-)
+@pytest.mark.parametrize(("method", "route"), ROUTES)
 def test_every_route_of_the_readme_is_there(method: str, route: str) -> None:
-    resource = "-".join(["0123abcd"] * 5)
-    job = "01234567-0123-0123-0123-0123456789ab"
-    path = route.replace("{id}", job if route.startswith(("jobs/", "deliveries/")) else resource)
+    path = example(route)
     output = Mock()
     Routes(Mock()).answer(output, f"/liver/{path}", groups=(path,), method="PATCH")
     output.SendMethodNotAllowed.assert_called_once_with(method)
 
 
 def test_every_route_is_in_the_readme() -> None:
-    assert len(re.findall(r"^\| `(?:GET|POST) /liver/", README, re.MULTILINE)) == len(
-        Routes(Mock())._table
-    )
+    assert len(ROUTES) == len(Routes(Mock())._table)
+
+
+@pytest.mark.parametrize(("method", "route"), ROUTES)
+def test_the_authorization_plugin_is_told_of_every_route_once(method: str, route: str) -> None:
+    told = re.findall(r'^ +\["(get|post)", "(.+?)", "(all\|.+?)"\]', INSTALL, re.MULTILINE)
+    fits = [verb for verb, pattern, _ in told if re.search(pattern, f"/liver/{example(route)}")]
+    assert fits == [method.lower()]

@@ -67,7 +67,10 @@ def test_simpleitk_measures_the_same() -> None:
         edge = sitk.LabelContour(other, fullyConnected=False)
         distance = sitk.SignedMaurerDistanceMap(edge, squaredDistance=False, useImageSpacing=True)
         directed.append(np.abs(sitk.GetArrayFromImage(distance))[surface])
-    assert ours.mda_mm == pytest.approx(np.concatenate(directed).mean(), rel=1e-3)
+    both = np.concatenate(directed)
+    assert ours.mda_mm == pytest.approx(both.mean(), rel=1e-3)
+    assert ours.hd95_mm == pytest.approx(max(np.percentile(d, 95) for d in directed), rel=1e-3)
+    assert ours.surface_dice == pytest.approx((both <= 2.0).mean(), rel=1e-3)
 
 
 def test_a_sheared_grid_is_refused() -> None:

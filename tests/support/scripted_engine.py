@@ -20,7 +20,12 @@ from typing import Any, BinaryIO, Literal
 
 import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, RTStructureSetStorage
+from pydicom.uid import (
+    ComprehensiveSRStorage,
+    ExplicitVRLittleEndian,
+    RTStructureSetStorage,
+    SegmentationStorage,
+)
 
 from orthanc_liver.frames import PipeClosed, read_frame, write_frame
 from orthanc_liver.lifeline import end_with_the_other_side
@@ -36,6 +41,13 @@ Ending = Literal[
     "rubbish",
     "wrong study",
 ]
+
+
+_SOP_CLASSES = {
+    "RTSTRUCT": RTStructureSetStorage,
+    "SEG": SegmentationStorage,
+    "SR": ComprehensiveSRStorage,
+}
 
 
 @dataclass(frozen=True)
@@ -134,9 +146,13 @@ def _work(folder: Path, job: dict[str, Any], incoming: BinaryIO, outgoing: Binar
             os.write(1, b"this is no frame" * 10)
             time.sleep(3600)
         case "segmented" | "wrong study":
-            study = "1.2.3" if script.ending == "wrong study" else None
-            head = {"type": "object", "id": job["id"], "name": "rtstruct"}
-            write_frame(outgoing, head, rtstruct(instances, script.model_sha256, study))
+            kinds = job["settings"].get("Store", ["RTSTRUCT"])
+            for kind in kinds:
+                is_wrong = script.ending == "wrong study" and kind == kinds[-1]
+                name = "rtstruct" if kind == "RTSTRUCT" else kind
+                head = {"type": "object", "id": job["id"], "name": name}
+                content = result(kind, instances, script.model_sha256, is_wrong=is_wrong)
+                write_frame(outgoing, head, content)
             write_frame(outgoing, {"type": "preview", "id": job["id"]}, tiny_png())
     ending = "segmented" if script.ending == "wrong study" else script.ending
     reason = "the scripted engine was told so" if ending in ("refused", "failed") else ""
@@ -146,24 +162,27 @@ def _work(folder: Path, job: dict[str, Any], incoming: BinaryIO, outgoing: Binar
     _note(folder / "answers.txt", {"pid": os.getpid()})
 
 
-def rtstruct(instances: list[bytes], model_sha256: str, study: str | None) -> bytes:
-    """A structure set without contours; its UID depends on the instances and the model alone."""
+def result(kind: str, instances: list[bytes], model_sha256: str, *, is_wrong: bool) -> bytes:
+    """An object without content; its UID depends on the instances and the model alone.
+
+    is_wrong: it belongs to another study.
+    """
     source = [pydicom.dcmread(BytesIO(one), stop_before_pixels=True) for one in instances]
     uids = sorted(str(one.SOPInstanceUID) for one in source)
-    digest = hashlib.sha256("\n".join([*uids, model_sha256]).encode()).digest()
+    digest = hashlib.sha256("\n".join([kind, *uids, model_sha256]).encode()).digest()
     uid = f"2.25.{int.from_bytes(digest[:15], 'big')}"
-    result = Dataset()
-    result.file_meta = FileMetaDataset()
-    result.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    result.SOPClassUID = RTStructureSetStorage
-    result.SOPInstanceUID = uid
-    result.SeriesInstanceUID = f"{uid}.1"
-    result.StudyInstanceUID = study or source[0].StudyInstanceUID
-    result.PatientID = source[0].PatientID
-    result.PatientName = source[0].PatientName
-    result.Modality = "RTSTRUCT"
+    written = Dataset()
+    written.file_meta = FileMetaDataset()
+    written.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    written.SOPClassUID = _SOP_CLASSES[kind]
+    written.SOPInstanceUID = uid
+    written.SeriesInstanceUID = f"{uid}.1"
+    written.StudyInstanceUID = "1.2.3" if is_wrong else source[0].StudyInstanceUID
+    written.PatientID = source[0].PatientID
+    written.PatientName = source[0].PatientName
+    written.Modality = kind
     buffer = BytesIO()
-    result.save_as(buffer, enforce_file_format=True)
+    written.save_as(buffer, enforce_file_format=True)
     return buffer.getvalue()
 
 

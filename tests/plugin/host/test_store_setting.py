@@ -1,0 +1,61 @@
+"""What the setting Store names is stored together, kept together and replaced together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.plugin.host.conftest import Host
+from tests.plugin.host.series import small_ct
+
+KINDS = ["RTSTRUCT", "SEG", "SR"]
+
+
+@pytest.fixture(scope="module")
+def storing_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
+    one = Host(tmp_path_factory.mktemp("storing"), Store=KINDS, KeepSuperseded=False, Retries=0)
+    with one.orthanc:
+        one.ready()
+        yield one
+
+
+def beside(host: Host, series_id: str) -> dict[str, list[str]]:
+    """The instances in the study of a series, by modality, without the CT."""
+    study = host.orthanc.get(f"/series/{series_id}")["ParentStudy"]
+    found: dict[str, list[str]] = {}
+    for one in host.orthanc.get(f"/studies/{study}/series"):
+        if one["ID"] != series_id:
+            found.setdefault(one["MainDicomTags"]["Modality"], []).extend(one["Instances"])
+    return found
+
+
+def test_a_late_slice_replaces_all_three(storing_host: Host) -> None:
+    host = storing_host
+    ct = small_ct("three objects", slices=7)
+    series_id = host.store(ct[:6])
+    first = host.ended_job_of(series_id)["Content"]["Result"]
+    before = beside(host, series_id)
+    assert sorted(before) == KINDS
+    assert before["RTSTRUCT"] == [first["Instance"]]
+    assert [before[one["Kind"]] for one in first["Further"]] == [
+        [one["Instance"]] for one in first["Further"]
+    ]
+    host.store(ct[6:])
+    last = host.ended_job_of(series_id, 2)["Content"]["Result"]
+    assert last["Supersedes"] == first["SopInstanceUid"]
+    after = beside(host, series_id)
+    assert sorted(after) == KINDS
+    assert all(len(ids) == 1 and ids != before[kind] for kind, ids in after.items())
+
+
+def test_where_one_does_not_fit_none_stays(storing_host: Host) -> None:
+    host = storing_host
+    host.engine.behave("wrong study")
+    series_id = host.upload("the report of another study")
+    job = host.ended_job_of(series_id)
+    host.engine.behave()
+    assert job["Content"]["Outcome"] == "failed"
+    assert "the SR does not belong to the study of its CT" in job["Content"]["Reason"]
+    assert beside(host, series_id) == {}
+    assert host.orthanc.lookup("1.2.3") == []

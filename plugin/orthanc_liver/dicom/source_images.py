@@ -25,6 +25,8 @@ def source_images(series: CtSeries) -> list[Dataset]:
     common = Dataset()
     copy_patient_and_study(common, series.header)
     _clean(common)
+    # Its values are text by now; highdicom knows few character sets but writes any in this one.
+    common.SpecificCharacterSet = "ISO_IR 192"
     grid = series.volume.grid
     row_step, column_step = (grid.affine[:3, axis] / grid.spacing_mm[axis] for axis in (1, 2))
     normal = np.cross(column_step, row_step)
@@ -50,6 +52,8 @@ def _clean(dataset: Dataset) -> None:
     for element in dataset:
         if element.VR not in _CLEANED:
             continue
+        if element.VR == "PN":
+            element.value = str(element.value)  # it would keep the bytes of the CT's character set
         values = element.value if element.VM > 1 else [element.value]
         try:
             for value in values:

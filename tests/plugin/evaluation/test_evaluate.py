@@ -66,6 +66,7 @@ def test_one_failure_is_a_row_and_the_rest_is_measured(out: Path) -> None:
     rows = rows_of(out)
     assert [row["state"] for row in rows.values()] == ["measured", "measured", "failed"]
     assert "cannot be read" in rows["gone"]["reason"]
+    assert "fault" not in rows["gone"]["reason"]
     assert rows["two"]["atlas_dsc"] == rows["two"]["network_ra_resin"] == ""
 
 

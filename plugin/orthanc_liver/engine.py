@@ -7,8 +7,6 @@ its standard input, which happens also when Orthanc is killed.
 from __future__ import annotations
 
 import argparse
-import contextlib
-import os
 import sys
 from collections.abc import Iterator
 from datetime import datetime
@@ -21,17 +19,14 @@ from liver_unet.errors import ModelError
 from liver_unet.fallback import load_segmenter
 from liver_unet.segmenter import Segmenter
 from orthanc_liver import __version__
-from orthanc_liver.dicom.rtstruct import Provenance, RoiStyle
+from orthanc_liver.child_process import begin
+from orthanc_liver.dicom.rtstruct import Provenance
 from orthanc_liver.errors import ContoursDisagree, SeriesRefused
 from orthanc_liver.frames import PipeClosed, read_frame, write_frame
-from orthanc_liver.further_objects import Source, further_objects
-from orthanc_liver.lifeline import end_with_the_other_side
+from orthanc_liver.further_objects import Source, further_objects, roi_style
 from orthanc_liver.memory import MemoryLimit
 from orthanc_liver.pipeline import Outcome, segment_series
 from orthanc_liver.weights_folder import default_weights
-
-_NICE = 10
-_FIRST_TO_GO = "800"  # of 1000
 
 
 class Engine:
@@ -142,29 +137,6 @@ class Engine:
         write_frame(self._outgoing, message, payload)
 
 
-def roi_style(settings: dict[str, Any]) -> RoiStyle:
-    """The look of the result, from the settings that travel with a job."""
-    return RoiStyle(
-        name=settings["RoiName"],
-        colour=tuple(settings["RoiColour"]),
-        series_description=settings["SeriesDescription"],
-    )
-
-
-def give_way() -> None:
-    """Let Orthanc, and everything else on this machine, go first.
-
-    Linux shares the processor out between sessions before it looks at how nice a process is, and
-    this process has a session of its own: that must be nice too.
-    """
-    os.nice(_NICE)
-    # Where memory runs out, the kernel shall end this process and not Orthanc.
-    with contextlib.suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text(_FIRST_TO_GO)
-    with contextlib.suppress(OSError):  # no such file where the kernel has no autogroups
-        Path("/proc/self/autogroup").write_text(str(_NICE))
-
-
 def main() -> None:
     """Entry of `python -m orthanc_liver.engine`."""
     parser = argparse.ArgumentParser()
@@ -172,11 +144,7 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--threads", type=int, default=0)
     arguments = parser.parse_args()
-    give_way()
-    end_with_the_other_side(sys.stdin.fileno())
-    # Libraries print; the pipe is for frames alone.
-    outgoing = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
+    outgoing = begin()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     try:

@@ -50,3 +50,12 @@ def further_objects(
                 series, seg, liver_ml, source.activity, source.provenance, source.style, created
             )
             yield "SR", to_bytes(report)
+
+
+def roi_style(settings: dict[str, Any]) -> RoiStyle:
+    """The look of the result, from the settings that travel with a job."""
+    return RoiStyle(
+        name=settings["RoiName"],
+        colour=tuple(settings["RoiColour"]),
+        series_description=settings["SeriesDescription"],
+    )

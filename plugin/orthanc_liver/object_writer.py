@@ -10,7 +10,6 @@ It lives for one request, needs no network and no GPU, and speaks frames (frames
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
 from datetime import datetime
@@ -20,13 +19,14 @@ from typing import Any, BinaryIO
 
 import pydicom
 
+from orthanc_liver.child_process import begin
 from orthanc_liver.dicom.ct_series import read_ct_series
-from orthanc_liver.dicom.rtstruct import Provenance, RoiStyle
+from orthanc_liver.dicom.rtstruct import Provenance
 from orthanc_liver.dicom.structure_set import mask_of, roi_polygons
 from orthanc_liver.errors import LiverError
 from orthanc_liver.frames import read_frame, write_frame
-from orthanc_liver.further_objects import Source, further_objects
-from orthanc_liver.lifeline import end_with_the_other_side
+from orthanc_liver.further_objects import Source, further_objects, roi_style
+from orthanc_liver.memory import MemoryLimit
 
 # What a message calls the RTSTRUCT, whose name and place are Orthanc's business.
 _RESULT = Path("the RTSTRUCT of the segmentation")
@@ -34,10 +34,7 @@ _RESULT = Path("the RTSTRUCT of the segmentation")
 
 def main() -> None:
     """Entry of `python -m orthanc_liver.object_writer`."""
-    end_with_the_other_side(sys.stdin.fileno())
-    # Libraries print; the pipe is for frames alone.
-    outgoing = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
+    outgoing = begin()
     message, rtstruct = read_frame(sys.stdin.buffer)
     instances = _instances(sys.stdin.buffer, message["instances"])
     reason = ""
@@ -54,19 +51,15 @@ def main() -> None:
 
 def _source(message: dict[str, Any], rtstruct: bytes, instances: Iterator[bytes]) -> Source:
     settings = message["settings"]
-    series = read_ct_series(instances, min_slices=settings["MinimumSlices"])
+    limit = MemoryLimit(settings["MaximumMemoryMib"], message["instances"])
+    series = read_ct_series(instances, min_slices=settings["MinimumSlices"], limit=limit)
     # Our contours, rasterised, are the mask that they were traced from.
     polygons = roi_polygons(pydicom.dcmread(BytesIO(rtstruct)), _RESULT, "")
-    style = RoiStyle(
-        name=settings["RoiName"],
-        colour=tuple(settings["RoiColour"]),
-        series_description=settings["SeriesDescription"],
-    )
     return Source(
         series,
         mask_of(polygons, series.volume.grid, _RESULT),
         Provenance(**message["provenance"]),
-        style,
+        roi_style(settings),
         message["activity"],
     )
 

@@ -111,7 +111,7 @@ def _seg_uid(
     ("character_set", "name", "patient_id"),
     [
         ("ISO_IR 100", "Müller^Zoë", "MÜ-1"),
-        ("ISO_IR 144", "Люкceмбypг", "Л-1"),
+        ("ISO_IR 144", "Жданов^Юлия", "Ж-1"),
         ("ISO_IR 192", "山田^太郎", "山-1"),
         (["", "ISO 2022 IR 87"], "Yamada^Tarou=山田^太郎", "Y-1"),
     ],
@@ -126,6 +126,6 @@ def test_names_in_any_letters(
     series = read_ct_series([ct_to_bytes(one) for one in slices])
     seg = build_segmentation(series, blob(series), PROVENANCE, RoiStyle(), CREATED)
     report = build_report(series, seg, 1234.5, None, PROVENANCE, RoiStyle(), CREATED)
-    for number, one in enumerate((seg, report)):
-        read = pydicom.dcmread(valid(one, tmp_path / f"{number}.dcm"))
+    for number, written in enumerate((seg, report)):
+        read = pydicom.dcmread(valid(written, tmp_path / f"{number}.dcm"))
         assert (str(read.PatientName), read.PatientID) == (name, patient_id)

@@ -12,7 +12,14 @@ from liver_unet.volume import Grid
 # Below this there is nothing to plan on: a stray cluster, or a sliver at the edge of the scan. Less
 # than a fifth of the smallest liver in the published study (1120 mL).
 SMALLEST_LIVER_ML = 200.0
+# The fattiest livers come near to -30 HU, the fat around them is at -100.
+DARKEST_LIVER_HU = -50.0
 USUAL_LIVER_ML = (500.0, 5000.0)
+
+
+def is_too_dark(hu: NDArray[np.int16] | NDArray[np.float32]) -> bool:
+    """Whether the voxels of an object, in HU, are fat or air and not a liver, however fatty."""
+    return bool(np.median(hu) < DARKEST_LIVER_HU)
 
 
 def one_liver(probability: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -16,7 +16,7 @@ from torch import nn
 from liver_unet.inference import Windows, fastest_precision, liver_probability
 from liver_unet.localise import careful_look, quick_look
 from liver_unet.network import build_network, for_inference, to_device
-from liver_unet.postprocess import SMALLEST_LIVER_ML, liver_warnings, one_liver
+from liver_unet.postprocess import SMALLEST_LIVER_ML, is_too_dark, liver_warnings, one_liver
 from liver_unet.preprocess import to_model_input
 from liver_unet.resample import resample
 from liver_unet.volume import Box, Grid, Volume
@@ -137,6 +137,8 @@ class Segmenter:
             cleaned = one_liver(on_ct)
             mask = cleaned > 0.5
             if np.count_nonzero(mask) * volume.grid.voxel_ml < SMALLEST_LIVER_ML:
+                return None
+            if is_too_dark(volume.hu[box][mask]):
                 return None
             warnings = liver_warnings(mask, box, volume.grid)
         return Liver(cleaned, box, volume.grid, tuple(warnings))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from liver_unet.postprocess import liver_warnings, one_liver
+from liver_unet.postprocess import is_too_dark, liver_warnings, one_liver
 from liver_unet.volume import Grid
 
 # Feet-first slices, rows to the left, columns to the back: nothing is where identity would put it.
@@ -70,3 +70,9 @@ def test_an_unusual_volume_is_told() -> None:
     box = (slice(5, 15), slice(5, 15), slice(5, 15))
     (warning,) = liver_warnings(np.ones((10, 10, 10), dtype=bool), box, WHOLE)
     assert warning.startswith("the liver measures 12 mL")
+
+
+@pytest.mark.parametrize(("hu", "dark"), [(110, False), (37, False), (-25, False), (-98, True)])
+def test_the_fattiest_liver_is_one_and_fat_is_not(hu: int, dark: bool) -> None:
+    noise = np.random.default_rng(1).normal(0, 25, 5000)
+    assert is_too_dark((hu + noise).astype(np.int16)) is dark

@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from liver_unet.volume import Grid
 
-# Below this there is nothing to plan on: a stray cluster, or a sliver at the edge of the scan. Less
-# than a fifth of the smallest liver in the published study (1120 mL).
-SMALLEST_LIVER_ML = 200.0
+# Below this there is nothing to plan on: a stray cluster, or a sliver at the edge of the scan. Seen
+# where no liver was: 108 mL of bladder, 204 mL of a drawn neck. The smallest liver of the published
+# study had 1120 mL.
+SMALLEST_LIVER_ML = 300.0
 # The fattiest livers come near to -30 HU, the fat around them is at -100.
 DARKEST_LIVER_HU = -50.0
 USUAL_LIVER_ML = (500.0, 5000.0)

@@ -19,6 +19,7 @@ from liver_unet.network import build_network, for_inference, to_device
 from liver_unet.postprocess import SMALLEST_LIVER_ML, is_too_dark, liver_warnings, one_liver
 from liver_unet.preprocess import to_model_input
 from liver_unet.resample import resample
+from liver_unet.skull import without_brain
 from liver_unet.volume import Box, Grid, Volume
 from liver_unet.weights import ModelSpec, load_model
 
@@ -110,7 +111,7 @@ class Segmenter:
         with clock.stage("resample"):
             progress("resample", 0.0)
             image, grid = to_model_input(volume, spec.spacing_mm, spec.window_hu)
-            image = image.to(self.device)
+            image = without_brain(image, spec.spacing_mm).to(self.device)
         with clock.stage("localise"):
             seen = quick_look(
                 lambda part: self._quick_look(part, lambda f: progress("localise", f)),

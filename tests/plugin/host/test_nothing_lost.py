@@ -160,6 +160,17 @@ def test_every_series_ends_segmented_once(
     assert len(host.jobs_of(waiting)) == 1
 
 
+def test_kill_9_of_orthanc_while_the_engine_neither_reads_nor_writes(host: Host) -> None:
+    """It would not notice by itself that nobody is there any more."""
+    host.engine.behave("hang", times=1)
+    series_id = host.upload("silent engine", slices=SLICES)
+    with answered_throughout(host):
+        _is_at(70)(host, series_id)
+        host.engine_at_work()
+        _kill_9_of_orthanc(host, "")
+        check_nothing_lost_nothing_twice(host, {series_id: "segmented"})
+
+
 @pytest.mark.parametrize("moment", each_at(MOMENTS, "half way"))
 def test_a_cancel(
     host: Host, moment: Callable[[Host, str], None], request: pytest.FixtureRequest

@@ -13,13 +13,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pydicom
 
 from tests.bench import through_orthanc
-from tests.bench.child import Measured, measure
+from tests.bench.child import Measured, measure, measure_rt_utils
 from tests.bench.series import kinds, prepared
 
 _RUNS = 3
@@ -85,6 +86,10 @@ def tools(folder: Path) -> None:
             *("holes_ours", "holes_scipy", "largest_ours", "largest_scipy"),
         )
     }
+    rt_utils = measure_rt_utils(series)
+    found["contours_rt-utils"] = replace(
+        rt_utils, seconds=[{"contour": rt_utils.median_s("contour")}]
+    )
     rows = []
     for name, one in found.items():
         ours = found[f"{name.split('_')[0]}_ours"].median_s()

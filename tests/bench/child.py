@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 CHECKOUT = Path(__file__).resolve().parents[2]
+_VENVS = Path(os.environ.get("JUDGES_VENV") or CHECKOUT / ".venv-judges")
 _TIMEOUT_S = 900
 
 
@@ -36,10 +36,31 @@ class Measured:
         return list(self.seconds[0])
 
 
-def measure(module: str, *arguments: str, python: str = sys.executable) -> Measured:
+def measure(module: str, *arguments: str) -> Measured:
     """Run `python -m module arguments` and take what it tells; RuntimeError where it fails."""
+    return _told_by([sys.executable, "-m", module, *arguments])
+
+
+def measure_rt_utils(folder: Path) -> Measured:
+    """Run rt-utils, in its own environment, on reference.npy beside dicom/ in the folder."""
+    script = Path(__file__).with_name("rt_utils_script.py")
+    return _told_by([str(_VENVS / "rt_utils" / "bin" / "python"), str(script), str(folder)])
+
+
+def tell(seconds: list[dict[str, float]], **extra: Any) -> None:
+    """The child's side of `measure`."""
+    sys.stdout.write(json.dumps({"seconds": seconds, "peak_gib": peak_gib(), **extra}) + "\n")
+
+
+def peak_gib() -> float:
+    """The most memory this process had; getrusage would count its parent's before it."""
+    (line,) = (n for n in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in n)
+    return int(line.split()[1]) / 2**20
+
+
+def _told_by(command: list[str]) -> Measured:
     ran = subprocess.run(
-        [python, "-m", module, *arguments],
+        command,
         cwd=CHECKOUT,
         env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
         capture_output=True,
@@ -48,12 +69,6 @@ def measure(module: str, *arguments: str, python: str = sys.executable) -> Measu
         check=False,
     )
     if ran.returncode:
-        raise RuntimeError(f"{module} {' '.join(arguments)} failed:\n{ran.stderr[-2000:]}")
+        raise RuntimeError(f"{' '.join(command)} failed:\n{ran.stderr[-2000:]}")
     told = json.loads(ran.stdout.splitlines()[-1])
     return Measured(told.pop("seconds"), told.pop("peak_gib"), told)
-
-
-def tell(seconds: list[dict[str, float]], **extra: Any) -> None:
-    """The child's side of `measure`."""
-    peak_gib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    sys.stdout.write("\n" + json.dumps({"seconds": seconds, "peak_gib": peak_gib, **extra}) + "\n")

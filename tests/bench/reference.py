@@ -5,9 +5,6 @@ Windows are blended as probabilities, as ours are; MONAI would blend logits unle
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
 import sys
 from collections.abc import Hashable
 from pathlib import Path
@@ -33,10 +30,7 @@ from torch import nn
 from liver_unet.segmenter import Stopwatch
 from liver_unet.weights import ModelSpec, load_model
 from orthanc_liver.weights_folder import default_weights
-from tests.bench.child import CHECKOUT, tell
-
-_VENVS = Path(os.environ.get("JUDGES_VENV") or CHECKOUT / ".venv-judges")
-_RT_UTILS = _VENVS / "rt_utils" / "bin" / "python"
+from tests.bench.child import measure_rt_utils, tell
 
 
 @torch.inference_mode()
@@ -64,9 +58,9 @@ def main(folder: Path, precision: str) -> None:
     # MONAI's arrays are (column, row, slice) as NIfTI's are.
     mask = np.asarray(item["pred"][0]).transpose(2, 1, 0) == 1
     np.save(folder / "reference.npy", mask)
-    written = _rt_utils(folder)
-    rt_utils_s = {f"rt-utils {stage}": s for stage, s in written["seconds"].items()}
-    tell([clock.seconds | rt_utils_s], rt_utils_peak_gib=written["peak_gib"])
+    written = measure_rt_utils(folder)
+    rt_utils_s = {f"rt-utils {stage}": s for stage, s in written.seconds[0].items()}
+    tell([clock.seconds | rt_utils_s])
 
 
 def _before(spec: ModelSpec) -> Compose:
@@ -89,17 +83,6 @@ def _after(before: Compose) -> list[MapTransform]:
         KeepLargestConnectedComponentd("pred", applied_labels=1),
         FillHolesd("pred", applied_labels=1),
     ]
-
-
-def _rt_utils(folder: Path) -> dict[str, Any]:
-    script = Path(__file__).with_name("rt_utils_script.py")
-    command = [str(_RT_UTILS), str(script), str(folder)]
-    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
-    ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    if ran.returncode:
-        raise RuntimeError(ran.stderr[-2000:])
-    told: dict[str, Any] = json.loads(ran.stdout.splitlines()[-1])
-    return told
 
 
 if __name__ == "__main__":

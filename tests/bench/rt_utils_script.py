@@ -1,9 +1,7 @@
-"""rt-utils on a mask, timed; runs in rt-utils' own environment and needs nothing of ours."""
+"""rt-utils on a mask, timed; runs in rt-utils' own environment."""
 
 from __future__ import annotations
 
-import json
-import resource
 import sys
 import time
 from pathlib import Path
@@ -11,6 +9,8 @@ from typing import Any
 
 import numpy as np
 from rt_utils import RTStructBuilder
+
+from tests.bench.child import tell
 
 
 def main(folder: Path) -> None:
@@ -24,8 +24,7 @@ def main(folder: Path) -> None:
     rtstruct.save(str(folder / "reference.dcm"))
     marks.append(time.perf_counter())
     seconds = dict(zip(("read", "contour", "write"), np.diff(marks).tolist(), strict=True))
-    peak_gib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    sys.stdout.write("\n" + json.dumps({"seconds": seconds, "peak_gib": peak_gib}) + "\n")
+    tell([seconds])
 
 
 if __name__ == "__main__":

@@ -142,7 +142,9 @@ def _set_when(done: threading.Event, enough: Callable[[], bool]) -> None:
 
 
 def _children(pid: int) -> list[int]:
-    return [int(n) for n in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    """Linux lists a child under the thread that started it."""
+    threads = Path(f"/proc/{pid}/task").iterdir()
+    return [int(n) for thread in threads for n in (thread / "children").read_text().split()]
 
 
 def _cpu_s(pid: int) -> float:

@@ -42,13 +42,16 @@ def read_highdicom(folder: Path) -> Work:
 
 
 def contours_ours(folder: Path) -> Work:
-    """Traced, and rasterised again for the check."""
-    mask, series = _mask(folder), read_ct_series(p.read_bytes() for p in _instances(folder))
+    """Traced in the liver's box as in a job, and rasterised again for the check."""
+    whole, series = _mask(folder), read_ct_series(p.read_bytes() for p in _instances(folder))
+    (z0, y0, x0), (z1, y1, x1) = (f(np.argwhere(whole), axis=0) for f in (np.min, np.max))
+    box = (slice(z0, z1 + 1), slice(y0, y1 + 1), slice(x0, x1 + 1))
+    mask, grid = whole[box], series.volume.grid.cropped(box)
     probability = mask.astype(np.float32)
 
     def work() -> None:
-        contours = trace_contours(probability, series.volume.grid)
-        check_contours(contours, mask, series.volume.grid)
+        contours = trace_contours(probability, grid, z0)
+        check_contours(contours, mask, grid, z0)
 
     return work
 

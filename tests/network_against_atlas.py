@@ -65,13 +65,13 @@ def _tumour(path: Path) -> tuple[float, str]:
 
 
 def _markdown(folder: Path) -> str:
-    """table.csv, then cases.csv as far as DSC and MDA go."""
+    """table.csv, then results.csv as far as DSC and MDA go."""
     lines = []
     with (folder / "table.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.reader(file))
     lines += [" | ".join(["", *row, ""]).strip() for row in rows]
     lines.insert(1, "|---" * len(rows[0]) + "|")
-    with (folder / "cases.csv").open(newline="", encoding="utf-8") as file:
+    with (folder / "results.csv").open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
             shown = [f"{key} {float(row[key]):.3f}" for key in row if _is_shown(key) and row[key]]
             lines.append(f"{row['case']}: {row['reason'] or ', '.join(shown)}")

@@ -7,7 +7,7 @@ from typing import Any
 
 from liver_unet.segmenter import Segmenter
 from orthanc_liver.evaluation.case_list import CaseListRefused, read_case_list
-from orthanc_liver.evaluation.report import About, write_report
+from orthanc_liver.evaluation.report import FILES, About, write_report
 from orthanc_liver.evaluation.run import Network, measure_all
 
 NETWORK = "network"
@@ -21,6 +21,8 @@ def evaluate(
     network: None measures the list's column "other" alone. other_name: what that column holds.
     Raises LiverError or ModelError where nothing can be measured at all.
     """
+    if case_list.resolve() in [(out / name).resolve() for name in FILES]:
+        raise CaseListRefused(f"{case_list} would be overwritten: name another folder for --out")
     cases = read_case_list(case_list)
     without = [one.case for one in cases if one.other is None]
     if network is None and without:

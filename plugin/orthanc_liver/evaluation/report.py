@@ -1,4 +1,4 @@
-"""What is written of an evaluation: cases.csv, table.csv, figures and one HTML file with all."""
+"""What is written of an evaluation: results.csv, table.csv, figures and one HTML file with all."""
 
 from __future__ import annotations
 
@@ -19,6 +19,9 @@ from orthanc_liver.evaluation.case_list import ListedCase
 from orthanc_liver.evaluation.measure import GLASS_DOSE_GY, Measured
 
 Methods = dict[str, str]
+
+
+FILES = ("results.csv", "table.csv", "report.html")
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,7 @@ def write_report(
     """Write everything into OUT; results: as measure_all returns them. Returns the table."""
     measured = [one for one in results if "reason" not in one]
     rows = table(measured, about.methods)
-    _write_cases(cases, results, about.methods, out / "cases.csv")
+    _write_cases(cases, results, about.methods, out / "results.csv")
     _write_table(rows, about.methods, out / "table.csv")
     pictures = _figures(measured, about.methods) if measured else {}
     (out / "figures").mkdir(exist_ok=True)

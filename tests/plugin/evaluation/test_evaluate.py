@@ -50,7 +50,7 @@ def command(study: Path, out: Path, *more: str) -> list[str]:
 
 
 def rows_of(out: Path) -> dict[str, dict[str, str]]:
-    with (out / "cases.csv").open(newline="") as file:
+    with (out / "results.csv").open(newline="") as file:
         return {row["case"]: row for row in csv.DictReader(file)}
 
 
@@ -149,8 +149,14 @@ def test_what_is_measured_stays_until_its_input_changes(
 
 def test_a_killed_process_costs_nobody_else_a_result(study: Path, tmp_path: Path) -> None:
     """Killed together with the pool, then again alone: that case has its row, the others theirs."""
+    one, two = study / "one", study / "two"
+    (tmp_path / "cases.csv").write_text(
+        "case,ct,reference,other\n"
+        f"one,{one / 'ct.nii.gz'},{one / 'liver.nii.gz'},{one / 'other.nii.gz'}\n"
+        f"two,{two / 'ct'},{two / 'rs.dcm'},{two / 'rs.dcm'}\n"
+    )
     program = [sys.executable, "-m", "orthanc_liver.cli"]
-    running = subprocess.Popen([*program, *command(study, tmp_path, "--device", "cpu")])
+    running = subprocess.Popen([*program, *command(tmp_path, tmp_path, "--without-network")])
     killed: set[int] = set()
     for _ in range(2):
         pid = wait_for("a process at work", lambda: _worker_of(running.pid, killed), 60.0)
@@ -160,6 +166,8 @@ def test_a_killed_process_costs_nobody_else_a_result(study: Path, tmp_path: Path
     rows = rows_of(tmp_path)
     assert "ended unexpectedly" in rows["one"]["reason"]
     assert rows["two"]["state"] == "measured"
+    assert float(rows["two"]["other_dsc"]) == 1
+    assert "network" not in (tmp_path / "results.csv").read_text()
 
 
 def _worker_of(parent: int, except_for: set[int]) -> int | None:
@@ -172,6 +180,14 @@ def _worker_of(parent: int, except_for: set[int]) -> int | None:
         if b"spawn_main" in words and child not in except_for:
             return child
     return None
+
+
+def test_the_list_is_not_written_over(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    listed = study / "results.csv"
+    listed.write_text("case,ct,reference\none,one/ct.nii.gz,one/liver.nii.gz\n")
+    assert main(["evaluate", "--cases", str(listed), "--out", str(study)]) == REFUSED
+    assert "would be overwritten" in capsys.readouterr().err
+    assert listed.read_text().startswith("case,ct,reference")
 
 
 def test_a_wrong_list_is_refused_in_one_sentence(

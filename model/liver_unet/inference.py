@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import nn
@@ -13,6 +16,7 @@ from liver_unet.volume import Box
 
 Shape = tuple[int, int, int]
 _LEAST_WEIGHT = 1e-3
+_MOST_WINDOWS_AT_ONCE = 4
 
 
 def fastest_precision(device: torch.device) -> torch.dtype:
@@ -54,14 +58,21 @@ class Windows:
         self._total = torch.zeros_like(image)
         self._weights = torch.zeros_like(image)
 
+    def compute(self, boxes: Sequence[Box]) -> Iterator[Box]:
+        """Take windows in, in this order; yields each when it is."""
+        with _side_by_side(self._image.device, self._precision) as mapped:
+            for box, liver in zip(boxes, mapped(self._liver, boxes), strict=True):
+                with torch.inference_mode():
+                    self._weights[box] += self._blend
+                    if liver is not None:
+                        self._total[box].addcmul_(self._blend, liver)
+                yield box
+
     @torch.inference_mode()
-    def compute(self, box: Box) -> None:
-        """Take one window in. Where nothing but air is there is no liver, and nothing to do."""
+    def _liver(self, box: Box) -> torch.Tensor | None:
+        """None where nothing but air is: there is no liver in it, and nothing to do."""
         window = self._image[box]
-        self._weights[box] += self._blend
-        if bool((window > 0).any()):
-            liver = _liver(self._network, window, self._precision)
-            self._total[box].addcmul_(self._blend, liver)
+        return _liver(self._network, window, self._precision) if bool((window > 0).any()) else None
 
     @torch.inference_mode()
     def probability(self, box: Box | None = None) -> torch.Tensor:
@@ -81,10 +92,27 @@ def liver_probability(
 ) -> torch.Tensor:
     """Slide the patch over all of a (slice, row, column) image; return P(liver) of its shape."""
     windows = Windows(network, image, patch, precision=precision, overlap=overlap)
-    for done, box in enumerate(windows.boxes, start=1):
-        windows.compute(box)
+    for done, _ in enumerate(windows.compute(windows.boxes), start=1):
         progress(done / len(windows.boxes))
     return windows.probability()
+
+
+@contextmanager
+def _side_by_side(device: torch.device, precision: torch.dtype) -> Iterator[Callable[..., Any]]:
+    """Yield a map that shares the CPU's threads out between windows instead of within one.
+
+    Threads that meet at every layer lose most of their time as soon as another program takes one
+    of their cores. In float32 they stay together: torch has no fast convolution for one thread.
+    """
+    threads = torch.get_num_threads()
+    workers = min(threads, _MOST_WINDOWS_AT_ONCE)
+    if device.type != "cpu" or precision == torch.float32 or workers == 1:
+        yield map
+        return
+    with ThreadPoolExecutor(
+        workers, initializer=lambda: torch.set_num_threads(threads // workers)
+    ) as pool:
+        yield pool.map
 
 
 def _liver(network: nn.Module, window: torch.Tensor, precision: torch.dtype) -> torch.Tensor:

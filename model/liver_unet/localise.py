@@ -66,8 +66,7 @@ def careful_look(
     waiting = list(windows.boxes)
     computed: list[Box] = []
     while due := [box for box in waiting if liver[_middle(box, windows.shape)].any()]:
-        for left, box in zip(reversed(range(len(due))), due, strict=True):
-            windows.compute(box)
+        for left, box in zip(reversed(range(len(due))), windows.compute(due), strict=True):
             waiting.remove(box)
             computed.append(box)
             progress(len(computed) / (len(computed) + left))

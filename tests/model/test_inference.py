@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 import torch
 from monai.inferers.utils import sliding_window_inference
@@ -68,3 +70,39 @@ def test_progress_ends_at_one(network: nn.Module) -> None:
     liver_probability(network, image(40, 50, 100), PATCH, progress=seen.append)
     assert seen == sorted(seen)
     assert seen[-1] == 1
+
+
+class NotingThreads(nn.Module):
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network, self.threads = network, set[int]()
+
+    def forward(self, batch: torch.Tensor) -> torch.Tensor:
+        self.threads.add(threading.get_ident())
+        return torch.as_tensor(self.network(batch))
+
+
+def test_windows_side_by_side_give_what_windows_one_by_one_give(network: nn.Module) -> None:
+    """To the bit, and this thread goes on with the threads that it had."""
+    volume, before = image(40, 50, 100), torch.get_num_threads()
+    found = []
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            noting = NotingThreads(network)
+            found.append(liver_probability(noting, volume, PATCH, precision=torch.bfloat16))
+            assert len(noting.threads) == threads
+            assert (threading.get_ident() in noting.threads) == (threads == 1)
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(*found)
+
+
+def test_what_fails_in_a_window_fails_the_whole(network: nn.Module) -> None:
+    class Failing(nn.Module):
+        def forward(self, batch: torch.Tensor) -> torch.Tensor:
+            raise RuntimeError("no memory")
+
+    with pytest.raises(RuntimeError, match="no memory"):
+        liver_probability(Failing(), image(40, 50, 100), PATCH, precision=torch.bfloat16)

@@ -53,16 +53,17 @@ class Browser:
     def see(self, css: str, text: str = "", timeout_s: float = 20.0) -> WebElement:
         """The first visible element that matches and holds the text, as soon as there is one."""
 
-        def look() -> WebElement | None:
-            return next((one for one in self.visible(css) if text in one.text), None)
+        found = wait_for(f"{css} with {text!r}", lambda: self.visible(css, text), timeout_s)
+        return found[0]
 
-        return wait_for(f"{css} with {text!r}", look, timeout_s)
-
-    def visible(self, css: str) -> list[WebElement]:
-        """Every visible element that matches at this moment."""
+    def visible(self, css: str, text: str = "") -> list[WebElement]:
+        """Every visible element that matches and holds the text, all at one moment: a page may
+        take an element away between two questions about it."""
         found: list[WebElement] = self.driver.execute_script(
-            "return [...document.querySelectorAll(arguments[0])].filter(e => e.checkVisibility())",
+            "return [...document.querySelectorAll(arguments[0])]"
+            ".filter(e => e.checkVisibility() && e.innerText.includes(arguments[1]))",
             css,
+            text,
         )
         return found
 

@@ -144,7 +144,7 @@ def test_upright_and_nearly_upright_grids_give_the_same() -> None:
     """The one is interpolated along lines, the other in space."""
     c, s = np.cos(1e-4), np.sin(1e-4)
     turn = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]])
-    upright = np.diag([1.3, -1.1, 2.5, 1.0])[[1, 2, 0, 3]]  # slices back to front, rows to the head
+    upright = np.diag([1.3, -1.1, 2.5, 1.0])[[1, 2, 0, 3]]  # rows to the right, columns to the back
     turned = upright.copy()
     turned[:3, :3] = turn @ upright[:3, :3]
     shape = (14, 22, 19)

@@ -23,7 +23,7 @@ DEFAULT_MIB = Settings().maximum_memory_mib
 
 
 def grid(shape: tuple[int, int, int], spacing_mm: tuple[float, float, float]) -> Grid:
-    return Grid(shape, np.diag([*spacing_mm[::-1], 1.0])[[2, 1, 0, 3]])
+    return Grid(shape, np.diag([*spacing_mm, 1.0])[[2, 1, 0, 3]])
 
 
 @pytest.mark.parametrize("slices", [20, 250, 1000])

@@ -55,7 +55,7 @@ bench: orthanc $(JUDGES)/rt_utils/installed $(VENV)/installed ## timings side by
 	$(PYTHON) -m tests.bench $(subst $(comma), ,$(ONLY))
 
 .PHONY: soak
-soak: orthanc $(VENV)/installed ## 18 full-size series at once and two kills; half an hour
+soak: orthanc $(VENV)/installed ## 18 full-size series at once and two kills; some minutes
 	$(PYTHON) -m tests.soak $(SOAK)
 
 .PHONY: against-atlas

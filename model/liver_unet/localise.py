@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-import cc3d
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
 from liver_unet.inference import Shape, Windows
-from liver_unet.volume import Box
+from liver_unet.postprocess import largest_object
+from liver_unet.volume import Box, box_of
 
 Mask = NDArray[np.bool_]
 
@@ -44,7 +44,7 @@ def quick_look(
     size = tuple(part.stop - part.start for part in body)
     smaller = [max(1, round(n / _SMALLER)) for n in size]
     shown = functional.interpolate(image[body][None, None], smaller, mode="trilinear")[0, 0]
-    seen = _largest_object(look(shown) > 0.5)
+    seen = largest_object((look(shown) > 0.5).cpu().numpy())
     if np.count_nonzero(seen) < max(1.0, least_voxels * math.prod(smaller) / math.prod(size)):
         return None
     nearest = [np.arange(n) * m // n for n, m in zip(size, smaller, strict=True)]
@@ -73,8 +73,8 @@ def careful_look(
         region = _around(computed, windows.shape)
         probability = windows.probability(region)
         liver = np.zeros(windows.shape, dtype=bool)
-        liver[region] = _largest_object(probability > 0.5)
-    return (probability, region, _box_of(liver)) if liver.any() else None
+        liver[region] = largest_object((probability > 0.5).cpu().numpy())
+    return (probability, region, box_of(liver)) if liver.any() else None
 
 
 def _body(image: torch.Tensor, patch: Shape) -> Box | None:
@@ -83,11 +83,11 @@ def _body(image: torch.Tensor, patch: Shape) -> Box | None:
     At least a patch along each axis, as far as the image reaches. A table stays outside: what
     lies between it and the body is as good as air.
     """
-    body = _largest_object(image[::_STEP, ::_STEP, ::_STEP] > 0)
+    body = largest_object((image[::_STEP, ::_STEP, ::_STEP] > 0).cpu().numpy())
     if not body.any():
         return None
     parts = []
-    for part, least, size in zip(_box_of(body), patch, image.shape, strict=True):
+    for part, least, size in zip(box_of(body), patch, image.shape, strict=True):
         first, stop = max(0, (part.start - 1) * _STEP), min(size, (part.stop + 1) * _STEP)
         length = max(least, stop - first)
         first = max(0, min(first - (length - (stop - first)) // 2, size - length))
@@ -109,17 +109,4 @@ def _around(boxes: list[Box], shape: Shape) -> Box:
     parts = []
     for along, size in zip(zip(*boxes, strict=True), shape, strict=True):
         parts.append(slice(min(p.start for p in along), min(size, max(p.stop for p in along))))
-    return parts[0], parts[1], parts[2]
-
-
-def _largest_object(mask: torch.Tensor) -> Mask:
-    found = mask.cpu().numpy().view(np.uint8)
-    return np.asarray(cc3d.largest_k(found, k=1, connectivity=26)).astype(bool)
-
-
-def _box_of(mask: Mask) -> Box:
-    parts = []
-    for axis in range(3):
-        along = np.flatnonzero(mask.any(axis=tuple(i for i in range(3) if i != axis)))
-        parts.append(slice(int(along[0]), int(along[-1]) + 1))
     return parts[0], parts[1], parts[2]

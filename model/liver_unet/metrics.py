@@ -12,7 +12,7 @@ from monai.metrics.surface_dice import compute_surface_dice
 from monai.metrics.surface_distance import compute_average_surface_distance
 from numpy.typing import NDArray
 
-from liver_unet.volume import Grid
+from liver_unet.volume import Grid, box_of
 
 _TOLERANCE_MM = 2.0
 
@@ -44,9 +44,8 @@ def agreement(mask: NDArray[np.bool_], reference: NDArray[np.bool_], grid: Grid)
         raise ValueError("surface distances need a grid whose axes are at right angles")
     if not mask.any() or not reference.any():
         raise ValueError("an empty mask has no surface to measure from")
-    both = float(np.count_nonzero(mask & reference))
-    found, true = float(np.count_nonzero(mask)), float(np.count_nonzero(reference))
-    box = _box_of(mask | reference)
+    # The surface distances need a rim of voxels that are in neither.
+    box = box_of(mask | reference, margin=2)
     one, other = (torch.from_numpy(m[box].astype(np.float32)) for m in (mask, reference))
     # MONAI compares batches of channels and would leave out the first one as background.
     pair: dict[str, Any] = {
@@ -56,18 +55,15 @@ def agreement(mask: NDArray[np.bool_], reference: NDArray[np.bool_], grid: Grid)
         "spacing": [float(s) for s in grid.spacing_mm],
     }
     return Agreement(
-        dsc=2 * both / (found + true),
-        volume_ratio=found / true,
+        dsc=dice(mask, reference),
+        volume_ratio=np.count_nonzero(mask) / np.count_nonzero(reference),
         mda_mm=float(compute_average_surface_distance(**pair, symmetric=True)),
         hd95_mm=float(compute_hausdorff_distance(**pair, percentile=95)),
         surface_dice=float(compute_surface_dice(**pair, class_thresholds=[_TOLERANCE_MM])),
     )
 
 
-def _box_of(mask: NDArray[np.bool_]) -> tuple[slice, ...]:
-    """The box around a mask, two voxels wider where the array goes on."""
-    box = []
-    for axis in range(3):
-        along = np.flatnonzero(mask.any(axis=tuple(i for i in range(3) if i != axis)))
-        box.append(slice(max(int(along[0]) - 2, 0), int(along[-1]) + 3))
-    return tuple(box)
+def dice(mask: NDArray[np.bool_], reference: NDArray[np.bool_]) -> float:
+    """DSC alone, of masks of any shape; at least one must not be empty."""
+    both = np.count_nonzero(mask & reference)
+    return 2 * both / (np.count_nonzero(mask) + np.count_nonzero(reference))

@@ -23,11 +23,16 @@ def is_too_dark(hu: NDArray[np.int16] | NDArray[np.float32]) -> bool:
     return bool(np.median(hu) < DARKEST_LIVER_HU)
 
 
+def largest_object(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return the largest object of a mask; voxels that share a corner belong together."""
+    labels = cc3d.largest_k(mask.view(np.uint8), k=1, connectivity=26)
+    return np.asarray(labels).astype(bool)
+
+
 def one_liver(probability: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the probability with all but the largest object set to 0 and its holes to 1."""
     found = probability > 0.5
-    labels = cc3d.largest_k(found.view(np.uint8), k=1, connectivity=26)
-    largest = labels.astype(bool)
+    largest = largest_object(found)
     filled = fill_voids.fill(largest)
     cleaned = np.where(found & ~largest, np.float32(0), probability)
     cleaned[filled & ~largest] = 1

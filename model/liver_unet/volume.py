@@ -15,6 +15,17 @@ from numpy.typing import NDArray
 Box = tuple[slice, slice, slice]
 
 
+def box_of(mask: NDArray[np.bool_], margin: int = 0) -> Box:
+    """Return the smallest box that holds a mask that is not empty, wider by margin voxels
+    where the array goes on."""
+    parts = []
+    for axis, size in enumerate(mask.shape):
+        along = np.flatnonzero(mask.any(axis=tuple(i for i in range(3) if i != axis)))
+        first, last = int(along[0]), int(along[-1])
+        parts.append(slice(max(first - margin, 0), min(last + margin + 1, size)))
+    return parts[0], parts[1], parts[2]
+
+
 @dataclass(frozen=True, eq=False)
 class Grid:
     """Voxel centres in patient space; the affine may be oblique, mirrored or sheared.

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 
+from liver_unet.metrics import dice
 from tests.bench import through_orthanc
 from tests.bench.child import Measured, measure, measure_rt_utils
 from tests.bench.series import kinds, prepared
@@ -60,7 +61,7 @@ def _against_the_reference(series: Path) -> None:
     theirs: dict[str, Measured] = {}
     for precision in ("fp32", "bf16"):
         theirs[precision] = found = measure("tests.bench.reference", str(series), precision)
-        dsc = _dsc(mask, np.load(series / "reference.npy"))
+        dsc = dice(mask, np.load(series / "reference.npy"))
         seconds = f"{found.median_s():.1f}"
         ratio = f"{found.median_s() / ours.median_s():.1f}"
         rows.append(
@@ -169,10 +170,6 @@ def _processor() -> str:
 
 def _but_the_network_s(found: Measured) -> float:
     return found.median_s(*(name for name in found.stages if name not in _NETWORK))
-
-
-def _dsc(one: np.ndarray, other: np.ndarray) -> float:
-    return 2 * np.count_nonzero(one & other) / (np.count_nonzero(one) + np.count_nonzero(other))
 
 
 def _table(head: list[str], rows: Iterable[list[str]]) -> None:

@@ -15,6 +15,7 @@ import pydicom
 import pytest
 from numpy.typing import NDArray
 
+from liver_unet.metrics import dice
 from liver_unet.volume import Grid
 from orthanc_liver.dicom.contour_check import check_contours
 from orthanc_liver.dicom.contours import trace_contours
@@ -82,9 +83,9 @@ def _blob(grid: Grid) -> NDArray[np.float32]:
 
 
 def _agree(judged: NDArray[np.bool_], ours: NDArray[np.bool_]) -> None:
-    dice = 2 * np.count_nonzero(judged & ours) / (judged.sum() + ours.sum())
     volume_ratio = judged.sum() / ours.sum()
-    assert dice >= 0.995, f"Dice {dice:.4f}, volume ratio {volume_ratio:.4f}"
+    dsc = dice(judged, ours)
+    assert dsc >= 0.995, f"DSC {dsc:.4f}, volume ratio {volume_ratio:.4f}"
     assert abs(volume_ratio - 1) <= 0.005
 
 

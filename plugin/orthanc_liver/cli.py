@@ -62,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     training.add_argument("--out", type=Path, required=True, help="folder for weights and curves")
     training.add_argument(
-        "--config", default="published", help='"published", "compact", "refine" or a TOML file'
+        "--config", default="published", help='"published", "compact", "fine" or a TOML file'
     )
     training.add_argument(
         "--fold", default="0", help='which patients validate: a number, or "all" to learn from all'

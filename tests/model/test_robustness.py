@@ -14,8 +14,7 @@ from liver_unet.nifti import read_nifti
 from liver_unet.resample import resample
 from liver_unet.segmenter import Liver, Segmenter, Stopwatch
 from liver_unet.volume import Grid, Volume
-from orthanc_liver.weights_folder import default_weights
-from tests.support.real_data import real_ct
+from tests.support.real_data import FOLD_0_WEIGHTS, real_ct
 
 pytestmark = pytest.mark.long
 
@@ -30,7 +29,7 @@ SLICE, ROW, COLUMN = 0, 1, 2
 
 @pytest.fixture(scope="module")
 def segmenter() -> Segmenter:
-    return Segmenter.load(default_weights(), "cpu")
+    return Segmenter.load(FOLD_0_WEIGHTS, "cpu")
 
 
 def patient(name: str) -> tuple[Volume, Mask]:

@@ -30,13 +30,13 @@ def grid(shape: tuple[int, int, int], spacing_mm: tuple[float, float, float]) ->
 def test_what_scanners_send_fits(slices: int) -> None:
     limit = MemoryLimit(DEFAULT_MIB, slices)
     limit.check_images(512, 512)
-    limit.check_field(grid((slices, 512, 512), (1.0, 0.9, 0.95)), 2.0)
+    limit.check_field(grid((slices, 512, 512), (1.0, 0.9, 0.95)), 1.5)
 
 
 def test_a_field_that_would_not_fit_is_refused_with_its_sizes() -> None:
     huge = grid((100, 64, 64), (40.0, 45.0, 50.0))
     with pytest.raises(SeriesRefused) as refusal:
-        MemoryLimit(DEFAULT_MIB, 100).check_field(huge, 2.0)
+        MemoryLimit(DEFAULT_MIB, 100).check_field(huge, 1.5)
     sentence = str(refusal.value)
     assert "span 3150 x 2835 x 3960 mm" in sentence
     assert f"MaximumMemoryMib allows {DEFAULT_MIB}" in sentence

@@ -113,13 +113,8 @@ def _bend(source: Grid, shape: tuple[int, int, int], random: Random) -> torch.Te
     return bend.permute(0, 2, 3, 4, 1)
 
 
-def change_contrast(
-    patch: Patch, case: AveragedCase, random: Random, *, hide: bool = False
-) -> torch.Tensor:
-    """Return the patch's HU with every known organ moved towards another contrast phase.
-
-    hide: at times a neighbour gets the liver's own brightness.
-    """
+def change_contrast(patch: Patch, case: AveragedCase, random: Random) -> torch.Tensor:
+    """Return the patch's HU with every known organ moved towards another contrast phase."""
     offset_hu = np.zeros(max(case.organ_names) + 1)
     phase = PHASES_HU[str(random.choice(list(PHASES_HU)))]
     towards = random.uniform(0.3, 1.0) if random.random() < 0.5 else 0.0
@@ -131,8 +126,6 @@ def change_contrast(
         if name == "liver" and random.random() < 0.2:
             shift -= random.uniform(10, 70)  # fatty liver
         offset_hu[number] = np.clip(shift, -120, 200)
-    if hide:
-        hide_organs(offset_hu, case, random)
     liver_shift = offset_hu[case.liver_number]
     field = torch.from_numpy(offset_hu).float()[patch.organs]
     # The liver's own mask is the better one, and holds its tumours.
@@ -149,14 +142,6 @@ def change_contrast(
     return hu
 
 
-def hide_organs(offset_hu: NDArray[np.float64], case: AveragedCase, random: Random) -> None:
-    """Give a neighbour the liver's own brightness at times: only its shape then tells it apart."""
-    liver_hu = case.organ_mean_hu[case.liver_number] + offset_hu[case.liver_number]
-    for number in case.neighbour_numbers:
-        if random.random() < 0.1:
-            offset_hu[number] = liver_hu + random.normal(0, 6) - case.organ_mean_hu[number]
-
-
 def _with_less_contrast_agent(hu: torch.Tensor, random: Random) -> torch.Tensor:
     """Press what is brighter than unenhanced tissue towards it: heart, vessels and organs alike.
 
@@ -166,16 +151,6 @@ def _with_less_contrast_agent(hu: torch.Tensor, random: Random) -> torch.Tensor:
     kept = random.uniform(0.05, 0.6)
     above = (hu - native_hu).clamp(0, enhanced_hu - native_hu)
     return hu - (1 - kept) * above
-
-
-def lose_contrast(hu: torch.Tensor, random: Random) -> torch.Tensor:
-    """Press soft tissues towards one value at times, as badly timed or heavy patients' scans do."""
-    if random.random() >= 0.25:
-        return hu
-    low_hu, high_hu = -20.0, 180.0
-    towards_hu = random.uniform(30, 120)
-    lost = random.uniform(0.1, 0.65)
-    return hu - lost * (hu.clamp(low_hu, high_hu) - towards_hu)
 
 
 def add_lesions(

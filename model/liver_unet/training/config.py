@@ -40,12 +40,12 @@ class TrainingConfig:
 
     folds: the patients are dealt into so many groups, each validated on once. fold_0 names the
     patients of the first group where the data holds them; see folds.py.
-    patches: who makes them, see monai_patches.py and fused_patches.py; fused_low_contrast at times
-    hides a neighbour in the liver's brightness, or presses all soft tissues together.
+    patches: who makes them, see monai_patches.py and fused_patches.py.
     average_decay: of the running average of the weights, per step; 0 keeps no average.
+    start_share: how much of the weights that the training began from goes into those it leaves.
     """
 
-    patches: Literal["monai", "fused", "fused_low_contrast"]
+    patches: Literal["monai", "fused"]
     loss: Literal["dice_focal", "dice_ce_neighbours"]
     schedule: PlateauSchedule | TrapezoidSchedule
     spacing_mm: float
@@ -58,6 +58,7 @@ class TrainingConfig:
     weight_decay: float
     steps: int
     average_decay: float
+    start_share: float
     validate_every: int
     checkpoint_every: int
     seed: int
@@ -85,6 +86,8 @@ class TrainingConfig:
         for name in ("batch", "steps", "validate_every", "checkpoint_every"):
             if getattr(self, name) < 1:
                 raise TrainingRefused(f"{name} = {getattr(self, name)}: must be at least 1")
+        if not 0 <= self.start_share <= 1:
+            raise TrainingRefused(f"start_share = {self.start_share}: must be from 0 to 1")
         if self.spacing_mm <= 0 or self.classes < 2 or self.folds < 2:
             raise TrainingRefused("spacing_mm must be positive, classes and folds at least 2")
 

@@ -12,7 +12,6 @@ from liver_unet.training.augmentation import (
     add_lesions,
     change_contrast,
     draw_patch,
-    lose_contrast,
     scan,
     to_network_input,
 )
@@ -37,10 +36,7 @@ class FusedPatches(Dataset[Sample]):
         random = np.random.default_rng((config.seed, index))
         case = self._cases[random.integers(len(self._cases))]
         patch = draw_patch(case, config.patch, config.spacing_mm, random)
-        low_contrast = config.patches == "fused_low_contrast"
-        hu = change_contrast(patch, case, random, hide=low_contrast)
-        if low_contrast:
-            hu = lose_contrast(hu, random)
+        hu = change_contrast(patch, case, random)
         hu = add_lesions(hu, patch.liver, config.spacing_mm, random)
         hu = scan(hu, random)
         image = to_network_input(hu, config.window_hu, random)

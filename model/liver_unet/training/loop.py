@@ -44,6 +44,10 @@ def train(
     """
     if fold is None and isinstance(config.schedule, PlateauSchedule):
         raise TrainingRefused("a plateau schedule needs validation: choose a fold")
+    if start is None and config.start_share > 0:
+        raise TrainingRefused(
+            f"start_share = {config.start_share}: name the weights to begin from (--start)"
+        )
     files = find_cases(data)
     names = [case.name for case in files]
     learn, judge = split(names, config.folds, config.fold_0, fold)
@@ -66,8 +70,7 @@ def _begin_from(start: Path, state: TrainingState, config: TrainingConfig) -> st
             f"the configuration asks for {list(config.channels)} and {config.classes}: "
             "they must be equal to begin from it"
         )
-    state.network.load_state_dict(network.state_dict())
-    state.average.load_state_dict(network.state_dict())
+    state.begin_from(network.state_dict())
     return spec.sha256
 
 
@@ -133,17 +136,18 @@ class _Run:
 
     def _validate(self, learnt_from: int) -> None:
         state = self.state
-        scores = [validate(state.average, read_case(f), self.config) for f in self.judge]
+        network = state.kept()
+        scores = [validate(network, read_case(f), self.config) for f in self.judge]
         for score in scores:
             self.validation.append(state.step, score.name, score.dsc, score.volume_ratio)
         spec = _spec(self.config, learnt_from, scores, state.step)
-        save_weights(state.average, spec, self.out / "last")
+        save_weights(network, spec, self.out / "last")
         if scores:
             mean_dsc = float(np.mean([score.dsc for score in scores]))
             state.schedule.after_validation(mean_dsc)
             if mean_dsc > state.best_dsc:
                 state.best_dsc = mean_dsc
-                save_weights(state.average, spec, self.out / "best")
+                save_weights(network, spec, self.out / "best")
             montage([[score.picture] for score in scores]).save(self.out / "validation.png")
         draw_curves(self.loss, self.validation, self.out / "curves.png")
 

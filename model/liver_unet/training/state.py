@@ -28,6 +28,7 @@ class TrainingState:
             self.network.parameters(), config.learning_rate, weight_decay=config.weight_decay
         )
         self.schedule = build_schedule(config, self.optimizer)
+        self._start: dict[str, torch.Tensor] | None = None
         self._loss = LOSSES[config.loss]()
         self._config = config
         self._device = device
@@ -35,6 +36,21 @@ class TrainingState:
     @property
     def learning_rate(self) -> float:
         return float(self.optimizer.param_groups[0]["lr"])
+
+    def begin_from(self, weights: dict[str, torch.Tensor]) -> None:
+        """Take these weights over; where the step is not 0, load() comes after."""
+        self.network.load_state_dict(weights)
+        self.average.load_state_dict(weights)
+        self._start = copy.deepcopy(self.average.state_dict())
+
+    @torch.no_grad()
+    def kept(self) -> nn.Module:
+        """The network worth keeping: the average, drawn back towards what it began from."""
+        kept = copy.deepcopy(self.average)
+        if self._start is not None:
+            for name, mean in kept.named_parameters():
+                mean.lerp_(self._start[name], self._config.start_share)
+        return kept
 
     def save(self, path: Path) -> None:
         """Never leave half a checkpoint: a kill while writing keeps the former one."""

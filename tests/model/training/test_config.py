@@ -28,7 +28,7 @@ def test_the_published_recipe_is_the_published_one() -> None:
 
 def test_every_shipped_recipe_loads() -> None:
     names = sorted(path.stem for path in SHIPPED.glob("*.toml"))
-    assert names == ["compact", "published", "refine"]
+    assert names == ["compact", "fine", "published"]
     for name in names:
         load_config(name)
 

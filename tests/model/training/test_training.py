@@ -168,16 +168,35 @@ def test_all_patients_can_be_learnt_from(data: Path, tmp_path: Path) -> None:
 
 def test_a_training_can_begin_from_weights(data: Path, uninterrupted: Path, tmp_path: Path) -> None:
     """A step too small to change fp16 weights leaves what it began from."""
-    still = small_config("refine", steps=1, learning_rate=1e-12)
+    still = small_config("fine", steps=1, learning_rate=1e-12)
     train(still, data, tmp_path, CPU, start=uninterrupted / "last")
     weights = Path("last") / "liver.safetensors"
     assert (tmp_path / weights).read_bytes() == (uninterrupted / weights).read_bytes()
+    with pytest.raises(TrainingRefused, match=r"start_share = 0\.5: name the weights"):
+        train(still, data, tmp_path / "other", CPU)
+
+
+def test_what_it_began_from_has_a_share_in_the_weights(
+    data: Path, uninterrupted: Path, tmp_path: Path
+) -> None:
+    found = []
+    for share in (0.0, 0.5, 1.0):
+        config = small_config("fine", steps=2, learning_rate=1e-2, start_share=share)
+        out = tmp_path / str(share)
+        train(config, data, out, CPU, start=uninterrupted / "last")
+        network, _ = load_model(out / "last", CPU)
+        found.append(torch.cat([p.flatten() for p in network.parameters()]))
+    none, half, all_of_it = found
+    start, _ = load_model(uninterrupted / "last", CPU)
+    assert torch.equal(all_of_it, torch.cat([p.flatten() for p in start.parameters()]))
+    assert not torch.equal(none, all_of_it)
+    torch.testing.assert_close(half, (none + all_of_it) / 2, rtol=0, atol=2e-3)
 
 
 def test_a_training_begun_from_other_weights_is_not_continued(
     data: Path, uninterrupted: Path, tmp_path: Path
 ) -> None:
-    config = small_config("refine", steps=1)
+    config = small_config("fine", steps=1, start_share=0.0)
     train(config, data, tmp_path, CPU, start=uninterrupted / "last")
     train(config, data, tmp_path, CPU, start=uninterrupted / "last")
     with pytest.raises(TrainingRefused, match=r"training.json records another training"):
@@ -187,7 +206,7 @@ def test_a_training_begun_from_other_weights_is_not_continued(
 def test_weights_of_another_network_are_no_beginning(
     data: Path, uninterrupted: Path, tmp_path: Path
 ) -> None:
-    wider = small_config("refine", channels=(8, 8, 16))
+    wider = small_config("fine", channels=(8, 8, 16))
     with pytest.raises(TrainingRefused, match=r"last holds \[4, 8, 16\] channels and 3 classes"):
         train(wider, data, tmp_path, CPU, start=uninterrupted / "last")
 

@@ -56,7 +56,7 @@ def agreement(mask: NDArray[np.bool_], reference: NDArray[np.bool_], grid: Grid)
     }
     return Agreement(
         dsc=dice(mask, reference),
-        volume_ratio=np.count_nonzero(mask) / np.count_nonzero(reference),
+        volume_ratio=float(np.count_nonzero(mask) / np.count_nonzero(reference)),
         mda_mm=float(compute_average_surface_distance(**pair, symmetric=True)),
         hd95_mm=float(compute_hausdorff_distance(**pair, percentile=95)),
         surface_dice=float(compute_surface_dice(**pair, class_thresholds=[_TOLERANCE_MM])),
@@ -66,4 +66,4 @@ def agreement(mask: NDArray[np.bool_], reference: NDArray[np.bool_], grid: Grid)
 def dice(mask: NDArray[np.bool_], reference: NDArray[np.bool_]) -> float:
     """DSC alone, of masks of any shape; at least one must not be empty."""
     both = np.count_nonzero(mask & reference)
-    return 2 * both / (np.count_nonzero(mask) + np.count_nonzero(reference))
+    return float(2 * both / (np.count_nonzero(mask) + np.count_nonzero(reference)))

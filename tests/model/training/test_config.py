@@ -63,5 +63,5 @@ def test_a_wrong_setting_is_refused_by_name(tmp_path: Path, old: str, new: str, 
 
 
 def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
-    with pytest.raises(TrainingRefused, match="one of these names: compact, published"):
+    with pytest.raises(TrainingRefused, match="one of these names: compact, fine, published"):
         load_config("publishd")

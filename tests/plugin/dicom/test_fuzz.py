@@ -19,6 +19,7 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGLSLossless,
+    JPEGLSTransferSyntaxes,
     RLELossless,
 )
 
@@ -121,6 +122,9 @@ def damaged_values(data: st.DataObject, file: bytes) -> bytes:
 def independent(file: bytes) -> tuple[NDArray[np.float64], FileDataset]:
     """HU and attributes as pydicom itself reads them, by none of our code."""
     dataset = pydicom.dcmread(BytesIO(file))
+    # libjpeg takes a JPEG-LS RESET of 0 for 0, where the standard means its default, 64.
+    jpeg_ls = dataset.file_meta.TransferSyntaxUID in JPEGLSTransferSyntaxes
+    dataset.pixel_array_options(decoding_plugin="pyjpegls" if jpeg_ls else "")
     stored = dataset.pixel_array.astype(np.float64)
     return stored * float(dataset.RescaleSlope) + float(dataset.RescaleIntercept), dataset
 

@@ -16,8 +16,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,16 +23,14 @@ from typing import Any
 import numpy as np
 import pydicom
 import requests
-from pydicom.uid import generate_uid
 
-from tests.support.ct_writer import write_ct_series
-from tests.support.orthanc_server import OrthancServer, send_by_c_store, wait_for
+from tests.support.ct_writer import as_another_patient, write_ct_series
+from tests.support.orthanc_server import OrthancServer, send_side_by_side, wait_for
 from tests.support.phantom import abdomen
 
 _IN_PLANE = 512
 _FIELD_MM = (300.0, 384.0, 384.0)
 _ASK_EVERY_S = 0.05
-_SENDERS = 6
 
 
 def main() -> None:
@@ -68,19 +64,11 @@ class Patient:
         self._slices = slices
 
     def series(self, number: int) -> Iterator[pydicom.FileDataset]:
-        """One series of a study of its own; the datasets are made as they are sent."""
-        study, series, frame = (generate_uid() for _ in range(3))
+        """One series of a study of its own; the datasets are made when it is sent."""
         step_mm = _FIELD_MM[0] / self._slices
-        for index in range(self._slices):
-            drawn = index * len(self._template) // self._slices
-            one = deepcopy(self._template[drawn])
-            one.PatientID, one.StudyInstanceUID, one.SeriesInstanceUID = (
-                f"SOAK-{number}",
-                study,
-                series,
-            )
-            one.FrameOfReferenceUID = frame
-            one.SOPInstanceUID = one.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+        drawn = [index * len(self._template) // self._slices for index in range(self._slices)]
+        copies = as_another_patient((self._template[n] for n in drawn), f"SOAK-{number}")
+        for index, one in enumerate(copies):
             one.InstanceNumber = index + 1
             one.Rows = one.Columns = _IN_PLANE
             one.PixelSpacing = [_FIELD_MM[1] / _IN_PLANE, _FIELD_MM[2] / _IN_PLANE]
@@ -89,7 +77,7 @@ class Patient:
                 round(-_FIELD_MM[0] / 2 + index * step_mm, 4),
             ]
             one.SliceThickness = round(step_mm, 4)
-            one.PixelData = self._pixels[drawn]
+            one.PixelData = self._pixels[drawn[index]]
             yield one
 
 
@@ -164,8 +152,8 @@ class Soak:
         self._ready()
         watcher = Watcher(self._server)
         began_s = time.monotonic()
-        with ThreadPoolExecutor(_SENDERS) as senders:
-            list(senders.map(self._send, range(self._series)))
+        every = (self._patient.series(number) for number in range(self._series))
+        send_side_by_side(every, self._server.dicom_port)
         sent_s = time.monotonic() - began_s
         _say(f"{self._series} series sent in {sent_s:.0f} s")
         self._kill_inference(after=self._series // 3)
@@ -186,9 +174,6 @@ class Soak:
             "never answered": watcher.unanswered,
             "peak MiB": {name: round(mib) for name, mib in watcher.peak_mib.items()},
         }
-
-    def _send(self, number: int) -> None:
-        send_by_c_store(self._patient.series(number), self._server.dicom_port)
 
     def _ready(self) -> None:
         wait_for("the model", lambda: self._server.get("/liver/status")["Engine"] == "ready", 300)

@@ -10,21 +10,18 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from copy import deepcopy
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pydicom
 import requests
-from pydicom.uid import generate_uid
 
-from tests.support.orthanc_server import OrthancServer, send_by_c_store, wait_for
+from tests.support.ct_writer import as_another_patient
+from tests.support.orthanc_server import OrthancServer, send_side_by_side, wait_for
 
 _STABLE_AGE_S = 1
-_SENDERS = 6
 _TIMEOUT_S = 900.0
 _ASK_EVERY_S = 0.02
 _IDLE_S = 10.0
@@ -46,10 +43,10 @@ def seconds_for(cases: int, instances: Sequence[pydicom.FileDataset]) -> tuple[f
 
     Each case is another patient's: the same pixels under other UIDs. Several are sent at a time.
     """
-    patients = [_another_patient(instances) for _ in range(cases)]
-    with ready_orthanc() as server, ThreadPoolExecutor(_SENDERS) as senders:
+    patients = [as_another_patient(instances, f"BENCH-{number}") for number in range(cases)]
+    with ready_orthanc() as server:
         began = time.perf_counter()
-        list(senders.map(lambda patient: send_by_c_store(patient, server.dicom_port), patients))
+        send_side_by_side(patients, server.dicom_port)
         jobs = wait_for("the jobs", lambda: _all_ended(server, cases), _TIMEOUT_S)
         elapsed_s = time.perf_counter() - began
         stored = server.post("/tools/find", {"Level": "Series", "Query": {"Modality": "RTSTRUCT"}})
@@ -112,18 +109,6 @@ def _gaps_s(jobs: Sequence[dict[str, Any]]) -> list[float]:
         for (_, _, ended), (created, started, _) in itertools.pairwise(times)
         if created < ended
     ]
-
-
-def _another_patient(instances: Sequence[pydicom.FileDataset]) -> Iterator[pydicom.FileDataset]:
-    """The same slices under other UIDs, made as they are sent; a deep copy shares the pixels."""
-    study, series, frame = (generate_uid() for _ in range(3))
-    for instance in instances:
-        one = deepcopy(instance)
-        one.PatientID = one.PatientName = series[-12:]
-        one.StudyInstanceUID, one.SeriesInstanceUID = study, series
-        one.FrameOfReferenceUID = frame
-        one.SOPInstanceUID = one.file_meta.MediaStorageSOPInstanceUID = generate_uid()
-        yield one
 
 
 def _asked(server: OrthancServer, enough: Callable[[], bool]) -> list[float]:

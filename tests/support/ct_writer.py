@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from copy import deepcopy
 from io import BytesIO
 from typing import Literal
 
@@ -55,6 +57,18 @@ def to_bytes(dataset: pydicom.Dataset) -> bytes:
     buffer = BytesIO()
     dataset.save_as(buffer, enforce_file_format=True)
     return buffer.getvalue()
+
+
+def as_another_patient(instances: Iterable[FileDataset], patient_id: str) -> Iterator[FileDataset]:
+    """Copies under other UIDs, a study of their own; a deep copy shares the bytes of the pixels."""
+    study, series, frame = (generate_uid() for _ in range(3))
+    for instance in instances:
+        one = deepcopy(instance)
+        one.PatientID = one.PatientName = patient_id
+        one.StudyInstanceUID, one.SeriesInstanceUID = study, series
+        one.FrameOfReferenceUID = frame
+        one.SOPInstanceUID = one.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+        yield one
 
 
 def _uid(*parts: str) -> UID:

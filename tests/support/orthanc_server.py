@@ -11,6 +11,7 @@ import subprocess
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -24,6 +25,7 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 _START_TIMEOUT_S = 30.0
 _STOP_TIMEOUT_S = 30.0
 _START_ATTEMPTS = 3
+_SENDERS = 6
 Found = TypeVar("Found")
 
 
@@ -200,6 +202,12 @@ def send_by_c_store(datasets: Iterable[pydicom.Dataset], port: int) -> None:
                 raise RuntimeError(f"C-STORE of {dataset.SOPInstanceUID} failed: {status}")
     finally:
         association.release()
+
+
+def send_side_by_side(series: Iterable[Iterable[pydicom.Dataset]], port: int) -> None:
+    """Send several series at a time, each in an association of its own; returns when all are in."""
+    with ThreadPoolExecutor(_SENDERS) as senders:
+        list(senders.map(lambda datasets: send_by_c_store(datasets, port), series))
 
 
 def wait_for(what: str, look: Callable[[], Found | None], timeout_s: float = 20.0) -> Found:

@@ -8,14 +8,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import signal
-import statistics
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ import requests
 from tests.support.ct_writer import as_another_patient, write_ct_series
 from tests.support.orthanc_server import OrthancServer, send_side_by_side, wait_for
 from tests.support.phantom import abdomen
+from tests.support.processes import children_of, p99, peak_mib
 
 _IN_PLANE = 512
 _FIELD_MM = (300.0, 384.0, 384.0)
@@ -87,7 +87,7 @@ class Watcher:
 
     server: OrthancServer
     answers_ms: dict[str, list[float]] = field(default_factory=dict)
-    peak_mib: dict[str, float] = field(default_factory=lambda: {"Orthanc": 0.0, "inference": 0.0})
+    peaks_mib: dict[str, float] = field(default_factory=lambda: {"Orthanc": 0.0, "inference": 0.0})
     unanswered: int = 0
 
     def __post_init__(self) -> None:
@@ -105,7 +105,7 @@ class Watcher:
                 self._ask(path)
             if self.server.process and self.server.process.poll() is None:
                 self._note("Orthanc", self.server.process.pid)
-                for pid in inference_processes(self.server.process.pid):
+                for pid in children_of(self.server.process.pid):
                     self._note("inference", pid)
 
     def _ask(self, path: str) -> None:
@@ -122,21 +122,8 @@ class Watcher:
             self.answers_ms.setdefault(path, []).append(took_ms)
 
     def _note(self, name: str, pid: int) -> None:
-        try:
-            status = Path(f"/proc/{pid}/status").read_text()
-        except (FileNotFoundError, ProcessLookupError):
-            return
-        if found := re.search(r"VmHWM:\s+(\d+) kB", status):
-            self.peak_mib[name] = max(self.peak_mib[name], int(found.group(1)) / 1024)
-
-
-def inference_processes(orthanc: int) -> list[int]:
-    """The children of Orthanc."""
-    try:
-        tasks = list(Path(f"/proc/{orthanc}/task").iterdir())
-        return [int(pid) for task in tasks for pid in (task / "children").read_text().split()]
-    except (FileNotFoundError, ProcessLookupError):
-        return []
+        with suppress(ProcessLookupError):  # we kill some
+            self.peaks_mib[name] = max(self.peaks_mib[name], peak_mib(pid))
 
 
 class Soak:
@@ -168,11 +155,11 @@ class Soak:
             **{
                 f"{path} {name} ms": round(value, 1)
                 for path, taken in watcher.answers_ms.items()
-                for name, value in (("p99", _p99(taken)), ("worst", max(taken)))
+                for name, value in (("p99", p99(taken)), ("worst", max(taken)))
             },
             "answers": sum(map(len, watcher.answers_ms.values())),
             "never answered": watcher.unanswered,
-            "peak MiB": {name: round(mib) for name, mib in watcher.peak_mib.items()},
+            "peak MiB": {name: round(mib) for name, mib in watcher.peaks_mib.items()},
         }
 
     def _ready(self) -> None:
@@ -193,7 +180,7 @@ class Soak:
         self._wait_for_ended(after)
         wait_for("a running job", self._running, 60)
         assert self._server.process is not None
-        for pid in inference_processes(self._server.process.pid):
+        for pid in children_of(self._server.process.pid):
             os.kill(pid, signal.SIGKILL)
         _say(f"kill -9 of the inference process after {after} jobs")
 
@@ -223,10 +210,6 @@ class Soak:
             "lost": self._series - sum(1 for n in per_study if n),
             "outcomes": outcomes,
         }
-
-
-def _p99(values: list[float]) -> float:
-    return statistics.quantiles(values, n=100)[98] if len(values) > 1 else values[0]
 
 
 def _say(text: str) -> None:

@@ -23,6 +23,7 @@ from liver_unet.metrics import dice
 from tests.bench import through_orthanc
 from tests.bench.child import Measured, measure, measure_rt_utils
 from tests.bench.series import kinds, prepared
+from tests.support.processes import p99
 
 _RUNS = 3
 _NETWORK = ("localise", "infer")
@@ -133,11 +134,11 @@ def latency(folder: Path) -> None:
     instances = [pydicom.dcmread(path) for path in sorted((series / "dicom").iterdir())]
     found = through_orthanc.latencies_ms(instances)
     rows = [
-        [name, f"{statistics.median(ms):.2f}", f"{through_orthanc.p99(ms):.2f}", str(len(ms))]
+        [name, f"{statistics.median(ms):.2f}", f"{p99(ms):.2f}", str(len(ms))]
         for name, ms in found.items()
     ]
     _table(["GET /system", "median ms", "p99 ms", "answers"], rows)
-    idle_ms, busy_ms = (through_orthanc.p99(ms) for ms in found.values())
+    idle_ms, busy_ms = (p99(ms) for ms in found.values())
     print(f"p99 during a job / idle: {busy_ms / idle_ms:.2f}")
 
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.support.processes import peak_mib
+
 CHECKOUT = Path(__file__).resolve().parents[2]
 _VENVS = Path(os.environ.get("JUDGES_VENV") or CHECKOUT / ".venv-judges")
 _TIMEOUT_S = 900
@@ -49,13 +51,8 @@ def measure_rt_utils(folder: Path) -> Measured:
 
 def tell(seconds: list[dict[str, float]], **extra: Any) -> None:
     """The child's side of `measure`."""
-    sys.stdout.write(json.dumps({"seconds": seconds, "peak_gib": peak_gib(), **extra}) + "\n")
-
-
-def peak_gib() -> float:
-    """The most memory this process had; getrusage would count its parent's before it."""
-    (line,) = (n for n in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in n)
-    return int(line.split()[1]) / 2**20
+    told = {"seconds": seconds, "peak_gib": peak_mib(os.getpid()) / 1024, **extra}
+    sys.stdout.write(json.dumps(told) + "\n")
 
 
 def _told_by(command: list[str]) -> Measured:

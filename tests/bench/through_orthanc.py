@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import statistics
 import sys
 import tempfile
 import threading
@@ -20,6 +19,7 @@ import requests
 
 from tests.support.ct_writer import as_another_patient
 from tests.support.orthanc_server import OrthancServer, send_side_by_side, wait_for
+from tests.support.processes import children_of
 
 _STABLE_AGE_S = 1
 _TIMEOUT_S = 900.0
@@ -60,7 +60,7 @@ def idle_cpu_s(seconds: float = _IDLE_S) -> tuple[float, float]:
     with ready_orthanc() as server:
         assert server.process is not None
         orthanc = server.process.pid
-        (engine,) = _children(orthanc)
+        (engine,) = children_of(orthanc)
         time.sleep(2.0)  # what the start left to do
         before = [_cpu_s(pid) for pid in (orthanc, engine)]
         time.sleep(seconds)
@@ -77,11 +77,6 @@ def latencies_ms(instances: Sequence[pydicom.FileDataset]) -> dict[str, list[flo
         wait_for("the job", lambda: server.get("/liver/jobs"), 60)
         busy = _asked(server, lambda: bool(_all_ended(server, 1)))
     return {"idle": idle, "during a job": busy}
-
-
-def p99(values: Sequence[float]) -> float:
-    """The 99th percentile."""
-    return statistics.quantiles(values, n=100)[98]
 
 
 def _all_ended(server: OrthancServer, count: int) -> list[dict[str, Any]]:
@@ -128,12 +123,6 @@ def _set_when(done: threading.Event, enough: Callable[[], bool]) -> None:
     while not enough():
         time.sleep(0.5)
     done.set()
-
-
-def _children(pid: int) -> list[int]:
-    """Linux lists a child under the thread that started it."""
-    threads = Path(f"/proc/{pid}/task").iterdir()
-    return [int(n) for thread in threads for n in (thread / "children").read_text().split()]
 
 
 def _cpu_s(pid: int) -> float:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +16,7 @@ from orthanc_liver.memory import MemoryLimit
 from tests.plugin.test_engine import Child
 from tests.support.ct_writer import to_bytes, write_ct_series
 from tests.support.phantom import abdomen
+from tests.support.processes import peak_mib
 
 DEFAULT_MIB = Settings().maximum_memory_mib
 
@@ -56,13 +55,6 @@ def patient(slices: int, field_mm: tuple[float, float, float]) -> Iterator[bytes
         one.PixelData = np.kron(small, np.ones((4, 4), dtype=small.dtype)).tobytes()
         yield to_bytes(one)
         one.Rows, one.Columns, one.PixelData = rows, columns, content
-
-
-def peak_mib(pid: int) -> float:
-    """The most memory that a process ever had."""
-    found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
-    assert found
-    return int(found.group(1)) / 1024
 
 
 def run_job(child: Child, slices: int, instances: Iterator[bytes]) -> dict[str, object]:

@@ -22,6 +22,7 @@ from tests.plugin.host.conftest import Host, RealEngineHost
 from tests.plugin.host.test_routes import NO_JOB, NO_RESOURCE
 from tests.support.ct_writer import write_ct_series
 from tests.support.orthanc_server import wait_for
+from tests.support.processes import children_of
 from tests.support.threshold_engine import with_liver
 
 USER, PASSWORD = "physicist", "correct horse"
@@ -110,14 +111,10 @@ def listening(pid: int) -> set[int]:
     return ports
 
 
-def children(pid: int) -> list[int]:
+def below(pid: int) -> list[int]:
     """All processes below one, at whatever depth."""
-    direct = [
-        int(child)
-        for task in Path(f"/proc/{pid}/task").iterdir()
-        for child in (task / "children").read_text().split()
-    ]
-    return direct + [deeper for child in direct for deeper in children(child)]
+    direct = children_of(pid)
+    return direct + [deeper for child in direct for deeper in below(child)]
 
 
 def test_nothing_of_ours_listens(real_engine_host: RealEngineHost) -> None:
@@ -125,7 +122,7 @@ def test_nothing_of_ours_listens(real_engine_host: RealEngineHost) -> None:
     real_engine_host.ready()
     assert orthanc.process is not None
     assert listening(orthanc.process.pid) == {orthanc.http_port, orthanc.dicom_port}
-    ours = children(orthanc.process.pid)
+    ours = below(orthanc.process.pid)
     assert ours
     assert [port for pid in ours for port in listening(pid)] == []
 

@@ -142,22 +142,15 @@ class Plugin:
         refusal = why_not(series, self.settings)
         if refusal:
             raise HttpError(HTTPStatus.BAD_REQUEST, refusal)
-        record = None if force else self._ledger.read_record(series_id)
-        if record and self._would_bring_nothing_new(record, series):
-            self.queue.adopt(record.job)
-            return record.job
-        return self.queue.submit(series, force=force)
+        return self._segment(series, force=force)
 
     def segment_study(self, study_id: str, *, force: bool) -> list[Job]:
         """Somebody asks for every series of a study that the settings admit."""
         self._refuse_unless_running()
         study = self.orthanc.get(f"/studies/{study_id}")
-        admitted = [
-            series_id
-            for series_id in study["Series"]
-            if why_not(self.orthanc.series(series_id), self.settings) is None
-        ]
-        return [self.segment_series(series_id, force=force) for series_id in admitted]
+        every = [self.orthanc.series(series_id) for series_id in study["Series"]]
+        admitted = [series for series in every if why_not(series, self.settings) is None]
+        return [self._segment(series, force=force) for series in admitted]
 
     def cancel(self, job_id: str) -> None:
         """End a job, and the inference process where it works on that job."""
@@ -200,6 +193,13 @@ class Plugin:
                 self.orthanc, self._ledger, self.settings, series_id, kinds, activity
             )
         return answer
+
+    def _segment(self, series: Series, *, force: bool) -> Job:
+        record = None if force else self._ledger.read_record(series.id)
+        if record and self._would_bring_nothing_new(record, series):
+            self.queue.adopt(record.job)
+            return record.job
+        return self.queue.submit(series, force=force)
 
     def _would_bring_nothing_new(self, record: Record, series: Series) -> bool:
         if not record.settles(series.source_key, self._worker.model_sha256):

@@ -19,6 +19,7 @@ from torch.nn import functional
 from liver_unet.preprocess import AIR_HU
 from liver_unet.resample import sampling_points
 from liver_unet.training.averaged import AveragedCase
+from liver_unet.training.growth import Growth, draw_growth
 from liver_unet.volume import Grid
 
 # Typical mean HU of organs by contrast phase, from radiology textbooks, rounded.
@@ -56,9 +57,13 @@ class Patch:
 def draw_patch(
     case: AveragedCase, shape: tuple[int, int, int], spacing_mm: float, random: Random
 ) -> Patch:
-    """Return a turned, scaled and bent patch of the case, its appearance still the scanner's."""
-    points = sampling_points(case.grid, _patch_grid(case, shape, spacing_mm, random))
+    """Return a turned, scaled, bent and grown patch of the case, otherwise as it was scanned."""
+    growth = draw_growth(case, random)
+    centre_mm = _patch_centre(case, growth, random)
+    points = sampling_points(case.grid, _patch_grid(centre_mm, shape, spacing_mm, random))
     points += _bend(case.grid, shape, random)
+    if growth:
+        growth.move(points, case.grid)
     hu, liver = functional.grid_sample(
         case.hu_and_liver[None], points, padding_mode="border", align_corners=False
     )[0]
@@ -82,14 +87,18 @@ def _cut_field_of_view(outside: torch.Tensor, random: Random) -> None:
         outside[-cut:] = True
 
 
-def _patch_grid(
-    case: AveragedCase, shape: tuple[int, int, int], spacing_mm: float, random: Random
-) -> Grid:
+def _patch_centre(case: AveragedCase, growth: Growth | None, random: Random) -> NDArray[np.float64]:
+    if growth and random.random() < 0.5:
+        return np.asarray(growth.centre_mm + random.uniform(-60, 60, 3))
     if random.random() < 0.65:
-        centre = case.liver_points_mm[random.integers(len(case.liver_points_mm))]
-        centre = centre + random.uniform(-45, 45, 3)
-    else:
-        centre = case.grid.to_mm(random.uniform(0.1, 0.9, 3) * (np.array(case.grid.shape) - 1))
+        centre_mm = case.liver_points_mm[random.integers(len(case.liver_points_mm))]
+        return np.asarray(centre_mm + random.uniform(-45, 45, 3))
+    return case.grid.to_mm(random.uniform(0.1, 0.9, 3) * (np.array(case.grid.shape) - 1))
+
+
+def _patch_grid(
+    centre_mm: NDArray[np.float64], shape: tuple[int, int, int], spacing_mm: float, random: Random
+) -> Grid:
     turn = Rotation.from_euler("zyx", random.normal(0, [9, 6, 6]), degrees=True).as_matrix()
     scale = np.exp(random.uniform(np.log(0.8), np.log(1.2))) * random.uniform(0.92, 1.08, 3)
     step = np.zeros((3, 3))
@@ -97,7 +106,7 @@ def _patch_grid(
     affine = np.eye(4)
     # A patient scaled up is seen as a finer step through the stored one.
     affine[:3, :3] = (turn / scale) @ step
-    affine[:3, 3] = centre - affine[:3, :3] @ ((np.array(shape) - 1) / 2)
+    affine[:3, 3] = centre_mm - affine[:3, :3] @ ((np.array(shape) - 1) / 2)
     return Grid(shape, affine)
 
 

@@ -21,6 +21,7 @@ class AveragedCase:
 
     hu_and_liver: (2, slice, row, column) float32, liver 0..1. organs: the numbers of organ_names,
     on the same grid; organ_names holds the liver alone where nobody outlined its neighbours.
+    liver_points_mm, spleen_points_mm: (points, xyz) of some of their voxels.
     """
 
     hu_and_liver: torch.Tensor
@@ -29,6 +30,7 @@ class AveragedCase:
     organ_names: dict[int, str]
     organ_mean_hu: dict[int, float]
     liver_points_mm: NDArray[np.float64]
+    spleen_points_mm: NDArray[np.float64]
 
     @property
     def liver_number(self) -> int:
@@ -54,13 +56,15 @@ def averaged_case(case: Case, spacing_mm: float) -> AveragedCase:
     # Numbers cannot be averaged: take the first of each block, at most half a block off.
     step = [-(-n // m) for n, m in zip(grid.shape, averaged_grid.shape, strict=True)]
     picked = case.organs[:: step[0], :: step[1], :: step[2]].astype(np.float32)
+    spleen = [number for number, name in names.items() if name == "spleen"]
     return AveragedCase(
         hu_and_liver=torch.stack([averaged_hu, averaged_mask]),
         organs=torch.from_numpy(picked),
         grid=averaged_grid,
         organ_names=names,
         organ_mean_hu={n: _mean_hu(case, n) for n in names},
-        liver_points_mm=grid.to_mm(_some_of(case.liver).astype(np.float64)),
+        liver_points_mm=grid.to_mm(_some_of(case.liver)),
+        spleen_points_mm=grid.to_mm(_some_of(np.isin(case.organs, spleen))),
     )
 
 
@@ -69,7 +73,7 @@ def _mean_hu(case: Case, organ: int) -> float:
     return float(case.ct.hu[inside].mean()) if inside.any() else 0.0
 
 
-def _some_of(liver: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Indices of enough liver voxels to centre patches on; all of a very small liver's."""
-    thinned = np.argwhere(liver[::2, ::4, ::4]) * np.array([2, 4, 4])
-    return thinned if len(thinned) else np.argwhere(liver)
+def _some_of(organ: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Indices of enough voxels to centre patches on; all of a very small organ's."""
+    thinned = np.argwhere(organ[::2, ::4, ::4]) * np.array([2.0, 4.0, 4.0])
+    return thinned if len(thinned) else np.argwhere(organ).astype(np.float64)

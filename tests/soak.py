@@ -24,7 +24,7 @@ import pydicom
 import requests
 
 from tests.support.ct_writer import as_another_patient, write_ct_series
-from tests.support.orthanc_server import OrthancServer, send_side_by_side, wait_for
+from tests.support.orthanc_server import HUNG_UP, OrthancServer, send_side_by_side, wait_for
 from tests.support.phantom import abdomen
 from tests.support.processes import children_of, p99, peak_mib
 
@@ -112,7 +112,7 @@ class Watcher:
         began_s = time.perf_counter()
         try:
             answer = requests.get(self.server.url + path, timeout=30)
-        except requests.ConnectionError:
+        except HUNG_UP:
             return  # Orthanc is down: we killed it
         except requests.Timeout:
             self.unanswered += 1

@@ -26,6 +26,8 @@ _START_TIMEOUT_S = 30.0
 _STOP_TIMEOUT_S = 30.0
 _START_ATTEMPTS = 3
 _SENDERS = 6
+# What a client sees where Orthanc is killed before an answer, and in the middle of one.
+HUNG_UP = (requests.ConnectionError, requests.exceptions.ChunkedEncodingError)
 Found = TypeVar("Found")
 
 
@@ -132,7 +134,7 @@ class OrthancServer:
         try:
             # 401 is an answer too: overrides may demand a password.
             return self.call("GET", "/system").status_code in (200, 401)
-        except requests.ConnectionError:
+        except HUNG_UP:
             return False
 
     def lookup(self, uid: str) -> list[dict[str, str]]:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import requests
 
 from tests.plugin.host.conftest import ENDED, Host
-from tests.support.orthanc_server import OrthancServer, wait_for
+from tests.support.orthanc_server import HUNG_UP, OrthancServer, wait_for
 
 WITHIN_S = 1.0
 _ASK_EVERY_S = 0.02
@@ -39,7 +39,7 @@ class Client:
                 began_s = time.perf_counter()
                 try:
                     answer = requests.get(self._server.url + path, timeout=10)
-                except requests.ConnectionError:
+                except HUNG_UP:
                     continue  # a time-out is another error and ends the thread: see below
                 took_s = time.perf_counter() - began_s
                 if answer.status_code == 200:

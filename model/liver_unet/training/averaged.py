@@ -21,7 +21,8 @@ class AveragedCase:
 
     hu_and_liver: (2, slice, row, column) float32, liver 0..1. organs: the numbers of organ_names,
     on the same grid; organ_names holds the liver alone where nobody outlined its neighbours.
-    liver_points_mm, spleen_points_mm: (points, xyz) of some of their voxels.
+    liver_points_mm: (points, xyz) of some of its voxels. spleen_centre_mm: None where the spleen
+    is not outlined.
     """
 
     hu_and_liver: torch.Tensor
@@ -30,7 +31,7 @@ class AveragedCase:
     organ_names: dict[int, str]
     organ_mean_hu: dict[int, float]
     liver_points_mm: NDArray[np.float64]
-    spleen_points_mm: NDArray[np.float64]
+    spleen_centre_mm: NDArray[np.float64] | None
 
     @property
     def liver_number(self) -> int:
@@ -56,7 +57,8 @@ def averaged_case(case: Case, spacing_mm: float) -> AveragedCase:
     # Numbers cannot be averaged: take the first of each block, at most half a block off.
     step = [-(-n // m) for n, m in zip(grid.shape, averaged_grid.shape, strict=True)]
     picked = case.organs[:: step[0], :: step[1], :: step[2]].astype(np.float32)
-    spleen = [number for number, name in names.items() if name == "spleen"]
+    numbers = [number for number, name in names.items() if name == "spleen"]
+    spleen = grid.to_mm(_some_of(np.isin(case.organs, numbers)))
     return AveragedCase(
         hu_and_liver=torch.stack([averaged_hu, averaged_mask]),
         organs=torch.from_numpy(picked),
@@ -64,7 +66,7 @@ def averaged_case(case: Case, spacing_mm: float) -> AveragedCase:
         organ_names=names,
         organ_mean_hu={n: _mean_hu(case, n) for n in names},
         liver_points_mm=grid.to_mm(_some_of(case.liver)),
-        spleen_points_mm=grid.to_mm(_some_of(np.isin(case.organs, spleen))),
+        spleen_centre_mm=spleen.mean(axis=0) if len(spleen) else None,
     )
 
 

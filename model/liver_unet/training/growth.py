@@ -45,8 +45,8 @@ class Growth:
 def draw_growth(case: AveragedCase, random: Random) -> Growth | None:
     """Return a larger spleen, or a part of the liver larger or smaller; None for most patches."""
     chance = random.random()
-    if chance < 0.25 and len(case.spleen_points_mm):
-        centre_mm = case.spleen_points_mm.mean(axis=0) + random.normal(0, 10, 3)
+    if chance < 0.25 and case.spleen_centre_mm is not None:
+        centre_mm = case.spleen_centre_mm + random.normal(0, 10, 3)
         return Growth(centre_mm, random.uniform(60, 120), random.uniform(0.2, 0.65))
     if chance > 0.85:
         centre_mm = case.liver_points_mm[random.integers(len(case.liver_points_mm))]

@@ -21,6 +21,7 @@ from orthanc_liver.evaluation.measure import read_ct
 from tests.support.case_writer import write_ct_folder, write_nifti_case, write_rtstruct
 from tests.support.orthanc_server import wait_for
 from tests.support.phantom import abdomen
+from tests.support.processes import children_of
 
 PATIENT = "111,1.75,70,assumed"
 
@@ -171,8 +172,7 @@ def test_a_killed_process_costs_nobody_else_a_result(study: Path, tmp_path: Path
 
 
 def _worker_of(parent: int, except_for: set[int]) -> int | None:
-    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
-    for child in map(int, children):
+    for child in children_of(parent):
         try:
             words = Path(f"/proc/{child}/cmdline").read_bytes()
         except OSError:

@@ -147,13 +147,20 @@ def _lying_along(axis: int, values: torch.Tensor) -> torch.Tensor:
 
 def sampling_points(source: Grid, target: Grid) -> torch.Tensor:
     """Return torch's sampling points (1, slice, row, column, xyz) of the target in the source."""
-    index_to_index = np.linalg.inv(source.affine) @ target.affine
-    to_normalised = _normalising(source.shape)
-    from_normalised = np.linalg.inv(_normalising(target.shape))
-    theta = to_normalised @ index_to_index @ from_normalised
-    reversed_axes = theta[[2, 1, 0]][:, [2, 1, 0, 3]]
-    matrix = torch.from_numpy(np.ascontiguousarray(reversed_axes)).float()[None]
+    theta = points_from_mm(source) @ np.linalg.inv(points_from_mm(target))
+    matrix = torch.from_numpy(theta[:3]).float()[None]
     return functional.affine_grid(matrix, [1, 1, *target.shape], align_corners=False)
+
+
+def points_from_mm(grid: Grid) -> NDArray[np.float64]:
+    """Return the (4, 4) matrix from (x, y, z, 1) in mm, LPS, to torch's points (x, y, z, 1).
+
+    Their x runs along the columns; -1 and 1 are the outer edges of the grid's voxels.
+    """
+    count = np.array(grid.shape, dtype=np.float64)
+    normalising = np.diag([*(2 / count), 1.0])
+    normalising[:3, 3] = 1 / count - 1
+    return np.asarray((normalising @ np.linalg.inv(grid.affine))[[2, 1, 0, 3]])
 
 
 def _reach(source: Grid, target: Grid) -> tuple[slice, slice, slice]:
@@ -166,14 +173,6 @@ def _reach(source: Grid, target: Grid) -> tuple[slice, slice, slice]:
     end = np.clip(np.ceil(index.max(axis=0) + margin), 0, last).astype(int) + 1
     z, y, x = (slice(int(a), int(b)) for a, b in zip(first, end, strict=True))
     return z, y, x
-
-
-def _normalising(shape: tuple[int, int, int]) -> NDArray[np.float64]:
-    """Matrix from indices to torch's coordinates: -1 and 1 are the outer edges of the voxels."""
-    n = np.array(shape, dtype=np.float64)
-    matrix = np.diag([*(2 / n), 1.0])
-    matrix[:3, 3] = 1 / n - 1
-    return matrix
 
 
 def block_averaged(

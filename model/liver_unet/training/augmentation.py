@@ -17,7 +17,7 @@ from scipy.spatial.transform import Rotation
 from torch.nn import functional
 
 from liver_unet.preprocess import AIR_HU
-from liver_unet.resample import sampling_points
+from liver_unet.resample import points_from_mm, sampling_points
 from liver_unet.training.averaged import AveragedCase
 from liver_unet.training.growth import Growth, draw_growth
 from liver_unet.volume import Grid
@@ -114,11 +114,9 @@ def _bend(source: Grid, shape: tuple[int, int, int], random: Random) -> torch.Te
     """Smooth random displacement in torch's points of source; none for a third of the patches."""
     strength_mm = max(0.0, random.uniform(-3, 6))
     knots_mm = random.normal(0, strength_mm, (6, 6, 6, 3))
-    per_axis = (
-        np.linalg.inv(source.affine[:3, :3])[::-1] * 2 / np.array(source.shape[::-1])[:, None]
-    )
-    knots = torch.from_numpy((knots_mm @ per_axis.T).transpose(3, 0, 1, 2)).float()[None]
-    bend = functional.interpolate(knots, size=shape, mode="trilinear", align_corners=True)
+    knots = knots_mm @ points_from_mm(source)[:3, :3].T
+    channels_first = torch.from_numpy(knots.transpose(3, 0, 1, 2)).float()[None]
+    bend = functional.interpolate(channels_first, size=shape, mode="trilinear", align_corners=True)
     return bend.permute(0, 2, 3, 4, 1)
 
 

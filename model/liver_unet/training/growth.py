@@ -13,10 +13,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from liver_unet.resample import points_from_mm
 from liver_unet.training.averaged import AveragedCase
 from liver_unet.volume import Grid
-
-Random = np.random.Generator
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,16 +32,15 @@ class Growth:
 
     def move(self, points: torch.Tensor, source: Grid) -> None:
         """Change torch's sampling points (..., xyz) in source, in place."""
-        size = np.array(source.shape)
-        centre = (2 * source.to_index(self.centre_mm) + 1) / size - 1
-        to_mm = (source.affine[:3, :3] * size / 2).T
-        offset = points - torch.from_numpy(centre[::-1].copy()).float()
-        offset_mm = offset @ torch.from_numpy(to_mm[::-1].copy()).float()
+        from_mm = points_from_mm(source)
+        centre = from_mm[:3, :3] @ self.centre_mm + from_mm[:3, 3]
+        offset = points - torch.from_numpy(centre).float()
+        offset_mm = offset @ torch.from_numpy(np.linalg.inv(from_mm[:3, :3]).T).float()
         distance_mm2 = offset_mm.square().sum(dim=-1, keepdim=True)
         points -= offset.mul_(self.share * torch.exp(distance_mm2 / (-2 * self.reach_mm**2)))
 
 
-def draw_growth(case: AveragedCase, random: Random) -> Growth | None:
+def draw_growth(case: AveragedCase, random: np.random.Generator) -> Growth | None:
     """Return a larger spleen, or a part of the liver larger or smaller; None for most patches."""
     chance = random.random()
     if chance < 0.25 and case.spleen_centre_mm is not None:

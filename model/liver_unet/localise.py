@@ -55,12 +55,12 @@ def quick_look(
 
 def careful_look(
     windows: Windows, seen: Mask, progress: Callable[[float], None]
-) -> tuple[torch.Tensor, Box, Box] | None:
+) -> tuple[torch.Tensor, Box, Mask] | None:
     """Compute the windows near the liver alone; what was seen says with which to begin.
 
     It goes on until every window whose middle meets the liver has been computed, so the liver is
-    never cut. Return P(liver) in a box of the image, that box, and the liver's own; None where
-    nothing is liver after all.
+    never cut. Return P(liver) in a box of the image, that box, and the liver on the whole image;
+    None where nothing is liver after all.
     """
     liver = seen
     waiting = list(windows.boxes)
@@ -74,7 +74,7 @@ def careful_look(
         probability = windows.probability(region)
         liver = np.zeros(windows.shape, dtype=bool)
         liver[region] = largest_object((probability > 0.5).cpu().numpy())
-    return (probability, region, box_of(liver)) if liver.any() else None
+    return (probability, region, liver) if liver.any() else None
 
 
 def _body(image: torch.Tensor, patch: Shape) -> Box | None:

@@ -19,8 +19,8 @@ from liver_unet.network import build_network, for_inference, to_device
 from liver_unet.postprocess import SMALLEST_LIVER_ML, is_too_dark, liver_warnings, one_liver
 from liver_unet.preprocess import to_model_input
 from liver_unet.resample import resample
-from liver_unet.skull import without_brain
-from liver_unet.volume import Box, Grid, Volume
+from liver_unet.skull import is_brain, without_brain
+from liver_unet.volume import Box, Grid, Volume, box_of
 from liver_unet.weights import ModelSpec, load_model
 
 Progress = Callable[[str, float], None]
@@ -124,12 +124,14 @@ class Segmenter:
         with clock.stage("infer"):
             windows = Windows(self.network, image, spec.patch, precision=self.precision)
             near = careful_look(windows, seen, lambda f: progress("infer", f))
-        if near is None:
-            return None
+            if near is None:
+                return None
+            probability, looked_at, found = near
+            if is_brain(found, image, spec.spacing_mm):
+                return None
         with clock.stage("back to the CT grid"):
             progress("back to the CT grid", 0.0)
-            probability, looked_at, found = near
-            box = _box_on_ct(found, grid, volume.grid)
+            box = _box_on_ct(box_of(found), grid, volume.grid)
             on_ct = resample(
                 probability.cpu(), grid.cropped(looked_at), volume.grid.cropped(box), fill=0.0
             ).numpy()

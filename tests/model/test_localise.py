@@ -15,7 +15,7 @@ from torch import nn
 
 from liver_unet.inference import Windows, liver_probability
 from liver_unet.localise import careful_look, quick_look
-from liver_unet.volume import Box
+from liver_unet.volume import Box, box_of
 
 PATCH = (16, 20, 28)
 SHAPE = (70, 90, 110)
@@ -62,7 +62,7 @@ class Looks:
         probability, region, liver = near
         whole = np.zeros(self.image.shape, dtype=bool)
         whole[region] = probability.numpy() > 0.5
-        return largest(whole), liver
+        return largest(whole), box_of(liver)
 
     def everywhere(self) -> Mask:
         probability = liver_probability(self.network, self.image, PATCH)

@@ -11,7 +11,7 @@ from liver_unet.inference import fastest_precision
 from liver_unet.segmenter import Liver, Segmenter, Stopwatch
 from liver_unet.volume import Volume
 from liver_unet.weights import ModelSpec
-from tests.support.phantom import ORIENTATIONS, Orientation, Phantom, abdomen, oriented
+from tests.support.phantom import ORIENTATIONS, Orientation, Phantom, abdomen, head, oriented
 
 SPEC = ModelSpec(
     name="threshold",
@@ -36,6 +36,7 @@ class LiverByHu(nn.Module):
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         smooth = nn.functional.avg_pool3d(image, 3, 1, 1, count_include_pad=False)
         inside = torch.minimum(smooth - self.low, self.high - smooth) * 200
+        inside[nn.functional.max_pool3d(image, 3, 1, 1) >= 1] = -1  # between bone and the rest
         return torch.cat([-inside, inside], dim=1)
 
 
@@ -79,6 +80,17 @@ def test_an_object_too_small_to_be_a_liver_is_none(phantom: Phantom) -> None:
     hu = np.full(phantom.volume.hu.shape, -900, dtype=np.int16)
     hu[20:24, 40:46, 50:56] = 105
     assert segmented(Volume(hu, phantom.volume.grid), segmenter()) is None
+
+
+def test_the_brain_in_a_skull_that_an_operation_opened_is_no_liver() -> None:
+    closed = head()
+    column = np.indices(closed.hu.shape)[2]
+    bone = closed.hu > 300
+    opened = np.where(bone & (abs(column - 24) < 5), 40, closed.hu)
+    without = np.where(bone, 40, closed.hu)
+    by = segmenter(15, 60)
+    assert segmented(Volume(without, closed.grid), by) is not None
+    assert segmented(Volume(opened, closed.grid), by) is None
 
 
 def test_half_precision_only_where_the_processor_has_it() -> None:

@@ -5,10 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
+from liver_unet.nifti import read_nifti
 from liver_unet.preprocess import to_model_input
-from liver_unet.skull import without_brain
+from liver_unet.resample import resample
+from liver_unet.skull import is_brain, share_along_bone, without_brain
+from liver_unet.volume import Volume
 from tests.support.phantom import abdomen, head
+from tests.support.real_data import real_ct
 
 SPACING_MM = 2.0
 SHAPE = (21, 230, 191)  # slice, row, column
@@ -64,3 +69,47 @@ def test_a_head_loses_its_brain_and_an_abdomen_nothing() -> None:
     )
     assert float(changed(skull).sum()) * SPACING_MM**3 / 1000 > 900
     assert not changed(belly).any()
+
+
+def plate_beside_a_box() -> tuple[NDArray[np.bool_], torch.Tensor]:
+    """A box of 40 x 80 x 60 voxels with bone 2 mm beside one face of 80 x 60."""
+    image = torch.full((70, 110, 90), 0.5)
+    found = np.zeros(tuple(image.shape), dtype=bool)
+    found[20:60, 10:90, 12:72] = True
+    image[61:63, 10:90, 12:72] = 1.0
+    return found, image
+
+
+def test_the_share_of_a_surface_that_lies_along_bone() -> None:
+    found, image = plate_beside_a_box()
+    face_share = 80 * 60 / (2 * (80 * 60 + 40 * 80 + 40 * 60))
+    assert share_along_bone(found, image, SPACING_MM) == pytest.approx(face_share, rel=0.15)
+
+
+def test_what_shines_within_and_where_the_scan_ends_do_not_count() -> None:
+    found, image = plate_beside_a_box()
+    image[30:50, 10:90, 12:72] = 1.0  # lipiodol, out to three faces
+    whole = share_along_bone(found, image, SPACING_MM)
+    assert whole == pytest.approx(share_along_bone(*plate_beside_a_box(), SPACING_MM), abs=1e-6)
+    # Five faces, not six, once the scan begins within the box.
+    assert share_along_bone(found[30:], image[30:], SPACING_MM) > whole
+
+
+def test_half_a_ball_in_an_open_skull_is_a_brain() -> None:
+    image = ring(70.0, gap_mm=60.0)[5:16]
+    assert not changed(image).any()
+    row, column = np.indices(SHAPE[1:])
+    right = (np.hypot((column - 93) * 2.0, (row - 118) * 1.6) < 64) & (column < 93)
+    found = np.repeat(right[None], len(image), axis=0)
+    assert is_brain(found, image, SPACING_MM)
+
+
+@pytest.mark.parametrize("name", ["btcv_0006", "ircad_19"])  # thin: the ribs lie on the liver
+def test_a_thin_patients_liver_lies_far_less_along_bone(name: str) -> None:
+    folder = real_ct("train", name)
+    hu, ct_grid = read_nifti(folder / "ct.nii.gz")
+    image, grid = to_model_input(Volume(hu, ct_grid), SPACING_MM, (-200.0, 250.0))
+    mask = torch.from_numpy(read_nifti(folder / "liver.nii.gz")[0])
+    liver = resample(mask, ct_grid, grid, fill=0.0).numpy() > 0.5
+    assert share_along_bone(liver, image, SPACING_MM) < 0.15
+    assert not is_brain(liver, image, SPACING_MM)

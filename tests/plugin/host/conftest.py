@@ -55,6 +55,15 @@ class Host:
 
         return wait_for(f"job {job_id} in {states}", look)
 
+    def job_in_engine(self, job_id: str) -> dict[str, Any]:
+        """The job as soon as the engine works on it; it says Running a moment earlier."""
+
+        def look() -> dict[str, Any] | None:
+            job: dict[str, Any] = self.orthanc.get(f"/liver/jobs/{job_id}")
+            return job if job["State"] == "Running" and job["Progress"] else None
+
+        return wait_for(f"job {job_id} in the engine", look)
+
     def ended_job_of(self, series_id: str, number: int = 1) -> dict[str, Any]:
         """The number-th job of a series as soon as it has ended."""
 

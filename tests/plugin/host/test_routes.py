@@ -144,10 +144,7 @@ def test_progress_shows_while_a_job_runs_and_never_goes_back(host: Host) -> None
 def test_a_running_job_can_be_cancelled_and_resubmitted(host: Host) -> None:
     host.engine.behave("hang", times=1)
     series_id = host.upload("cancelled while running")
-    job = host.job(host.segment(series_id), "Running")
-    wait_for(
-        "the engine has the job", lambda: host.orthanc.get(f"/liver/jobs/{job['ID']}")["Progress"]
-    )
+    job = host.job_in_engine(host.segment(series_id))
     before = host.engine.alive()
     assert host.orthanc.post(f"/liver/jobs/{job['ID']}/cancel") == {}
     cancelled = host.orthanc.get(f"/liver/jobs/{job['ID']}")
@@ -162,7 +159,7 @@ def test_a_running_job_can_be_cancelled_and_resubmitted(host: Host) -> None:
 
 def test_a_pending_job_can_be_cancelled(host: Host) -> None:
     host.engine.behave("hang", times=1)
-    running = host.job(host.segment(host.upload("runs first")), "Running")
+    running = host.job_in_engine(host.segment(host.upload("runs first")))
     jobs = len(host.engine.jobs())
     waiting_series = host.upload("waits")
     waiting = host.segment(waiting_series)

@@ -19,11 +19,16 @@ SPACING_MM = 2.0
 SHAPE = (21, 230, 191)  # slice, row, column
 
 
-def ring(radius_mm: float, *, gap_mm: float = 0.0) -> torch.Tensor:
-    """Tissue of 0.5 with a ring of bone around it, off the centre, in slices 5 to 15."""
+def around_the_middle() -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """A slice's pixels: mm to the left and the back of the ring's middle, and from it."""
     row, column = np.indices(SHAPE[1:])
     x, y = (column - 93) * SPACING_MM, (row - 118) * SPACING_MM
-    away = np.hypot(x, y * 0.8)
+    return x, y, np.hypot(x, y * 0.8)
+
+
+def ring(radius_mm: float, *, gap_mm: float = 0.0) -> torch.Tensor:
+    """Tissue of 0.5 with a ring of bone around it, off the centre, in slices 5 to 15."""
+    x, y, away = around_the_middle()
     image = torch.full(SHAPE, 0.5)
     bone = (abs(away - radius_mm) < 4) & ~((abs(x) < gap_mm / 2) & (y > 0))
     image[5:16, torch.from_numpy(bone)] = 1.0
@@ -98,9 +103,8 @@ def test_what_shines_within_and_where_the_scan_ends_do_not_count() -> None:
 def test_half_a_ball_in_an_open_skull_is_a_brain() -> None:
     image = ring(70.0, gap_mm=60.0)[5:16]
     assert not changed(image).any()
-    row, column = np.indices(SHAPE[1:])
-    right = (np.hypot((column - 93) * 2.0, (row - 118) * 1.6) < 64) & (column < 93)
-    found = np.repeat(right[None], len(image), axis=0)
+    x, _, away = around_the_middle()
+    found = np.repeat(((away < 64) & (x < 0))[None], len(image), axis=0)
     assert is_brain(found, image, SPACING_MM)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -48,21 +48,24 @@ class Host:
 
     def job(self, job_id: str, *states: str) -> dict[str, Any]:
         """The job as soon as it is in one of the states."""
-
-        def look() -> dict[str, Any] | None:
-            job: dict[str, Any] = self.orthanc.get(f"/liver/jobs/{job_id}")
-            return job if job["State"] in states else None
-
-        return wait_for(f"job {job_id} in {states}", look)
+        return self._job_once(job_id, f"in {states}", lambda job: job["State"] in states)
 
     def job_in_engine(self, job_id: str) -> dict[str, Any]:
         """The job as soon as the engine works on it; it says Running a moment earlier."""
+        return self._job_once(
+            job_id,
+            "in the engine",
+            lambda job: job["State"] == "Running" and job["Progress"] > 0,
+        )
 
+    def _job_once(
+        self, job_id: str, what: str, reached: Callable[[dict[str, Any]], bool]
+    ) -> dict[str, Any]:
         def look() -> dict[str, Any] | None:
             job: dict[str, Any] = self.orthanc.get(f"/liver/jobs/{job_id}")
-            return job if job["State"] == "Running" and job["Progress"] else None
+            return job if reached(job) else None
 
-        return wait_for(f"job {job_id} in the engine", look)
+        return wait_for(f"job {job_id} {what}", look)
 
     def ended_job_of(self, series_id: str, number: int = 1) -> dict[str, Any]:
         """The number-th job of a series as soon as it has ended."""

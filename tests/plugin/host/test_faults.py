@@ -97,7 +97,7 @@ def test_a_series_deleted_while_it_is_segmented_leaves_nothing_behind(host: Host
 
 def test_a_series_deleted_before_its_turn_fails_without_a_process(host: Host) -> None:
     host.engine.behave(seconds=1.5)
-    host.job(host.segment(host.upload("runs before")), "Running")
+    host.job_in_engine(host.segment(host.upload("runs before")))
     series_id = host.upload("deleted while pending")
     job_id = host.segment(series_id)
     jobs = len(host.engine.jobs())

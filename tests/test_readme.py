@@ -9,8 +9,8 @@ from unittest.mock import Mock
 
 import pytest
 
-from orthanc_liver.host.routes import Routes
 from orthanc_liver.host.settings import SECTION, settings_table
+from orthanc_liver.host.web.routes import Routes
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 README = (CHECKOUT / "README.md").read_text()

@@ -18,11 +18,16 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
-from liver_unet.errors import WeightsRefused
+from liver_unet.model_errors import WeightsRefused
 from liver_unet.network import build_network, to_device
 
 WEIGHTS_FILE = "liver.safetensors"
 SPEC_FILE = "liver.json"
+
+
+def default_weights() -> Path:
+    """model/weights of this checkout, beside the package that understands them."""
+    return Path(__file__).parents[1] / "weights"
 
 
 @dataclass(frozen=True)

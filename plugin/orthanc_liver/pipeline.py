@@ -8,14 +8,15 @@ from datetime import datetime
 from typing import Any
 
 from liver_unet.fallback import FELL_BACK, segment_or_fall_back
+from liver_unet.overlay import overlay_png
 from liver_unet.segmenter import Liver, Segmenter, Stopwatch
 from orthanc_liver import __version__
 from orthanc_liver.dicom.contour_check import check_contours
 from orthanc_liver.dicom.contours import trace_contours
 from orthanc_liver.dicom.ct_series import CtSeries, read_ct_series
-from orthanc_liver.dicom.rtstruct import Provenance, RoiStyle, build_rtstruct, to_bytes
-from orthanc_liver.memory import MemoryLimit
-from orthanc_liver.overlay import overlay_png
+from orthanc_liver.dicom.memory import MemoryLimit
+from orthanc_liver.dicom.result import Provenance, RoiStyle, to_bytes
+from orthanc_liver.dicom.rtstruct import build_rtstruct
 
 Progress = Callable[[str, float], None]
 

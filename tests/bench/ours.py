@@ -11,9 +11,9 @@ import numpy as np
 import torch
 
 from liver_unet.segmenter import Segmenter
-from orthanc_liver.dicom.rtstruct import RoiStyle
+from liver_unet.weights import default_weights
+from orthanc_liver.dicom.result import RoiStyle
 from orthanc_liver.pipeline import segment_series
-from orthanc_liver.weights_folder import default_weights
 from tests.bench.child import tell
 
 

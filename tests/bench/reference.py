@@ -28,8 +28,7 @@ from monai.transforms.transform import MapTransform
 from torch import nn
 
 from liver_unet.segmenter import Stopwatch
-from liver_unet.weights import ModelSpec, load_model
-from orthanc_liver.weights_folder import default_weights
+from liver_unet.weights import ModelSpec, default_weights, load_model
 from tests.bench.child import measure_rt_utils, tell
 
 

@@ -21,8 +21,7 @@ from liver_unet.preprocess import to_model_input
 from liver_unet.resample import resample
 from liver_unet.segmenter import Segmenter, Stopwatch
 from liver_unet.volume import Volume
-from liver_unet.weights import ModelSpec
-from orthanc_liver.weights_folder import default_weights
+from liver_unet.weights import ModelSpec, default_weights
 from tests.support.real_data import FOLD_0_WEIGHTS, UNSEEN, real_ct
 
 

@@ -12,8 +12,7 @@ import torch
 from liver_unet.fallback import load_segmenter, segment_or_fall_back
 from liver_unet.network import build_network, for_inference
 from liver_unet.segmenter import Liver, Segmenter, Stopwatch
-from liver_unet.weights import ModelSpec
-from orthanc_liver.weights_folder import default_weights
+from liver_unet.weights import ModelSpec, default_weights
 from tests.support.threshold_engine import SPEC, on_cpu, with_liver
 
 

@@ -11,7 +11,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from liver_unet.errors import WeightsRefused
+from liver_unet.model_errors import WeightsRefused
 from liver_unet.network import build_network
 from liver_unet.weights import ModelSpec, load_model, save_weights
 

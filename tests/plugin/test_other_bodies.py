@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from liver_unet.nifti import read_nifti
 from liver_unet.segmenter import Segmenter, Stopwatch
 from liver_unet.volume import Grid, Volume
-from orthanc_liver.dicom.rtstruct import RoiStyle
+from liver_unet.weights import default_weights
+from orthanc_liver.dicom.result import RoiStyle
 from orthanc_liver.pipeline import Outcome, segment_series
-from orthanc_liver.weights_folder import default_weights
 from tests.support.ct_writer import to_bytes, write_ct_series
 from tests.support.phantom import Phantom, abdomen, head
 from tests.support.real_data import real_ct

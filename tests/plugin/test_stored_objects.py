@@ -12,8 +12,8 @@ import numpy as np
 import pydicom
 import pytest
 
-from orthanc_liver.evaluation.contours import read_contour
 from orthanc_liver.evaluation.measure import read_ct
+from orthanc_liver.evaluation.outlines import read_contour
 from tests.support.case_writer import write_ct_folder
 from tests.support.judges import dciodvfy_errors
 from tests.support.orthanc_server import OrthancServer, wait_for

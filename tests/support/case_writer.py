@@ -15,7 +15,8 @@ from pydicom.sr.codedict import codes
 from liver_unet.nifti import write_nifti
 from orthanc_liver.dicom.contours import trace_contours
 from orthanc_liver.dicom.ct_series import read_ct_series
-from orthanc_liver.dicom.rtstruct import Provenance, RoiStyle, build_rtstruct, to_bytes
+from orthanc_liver.dicom.result import Provenance, RoiStyle, to_bytes
+from orthanc_liver.dicom.rtstruct import build_rtstruct
 from tests.support.ct_writer import to_bytes as ct_to_bytes
 from tests.support.ct_writer import write_ct_series
 from tests.support.phantom import Phantom

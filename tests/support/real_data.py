@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from orthanc_liver.weights_folder import default_weights
+from liver_unet.weights import default_weights
 
 DATA = Path(os.environ.get("LIVER_DATA") or Path(__file__).resolve().parents[3] / "shared/data")
 

@@ -27,8 +27,8 @@ from pydicom.uid import (
     SegmentationStorage,
 )
 
-from orthanc_liver.frames import PipeClosed, read_frame, write_frame
-from orthanc_liver.lifeline import end_with_the_other_side
+from orthanc_liver.engine.child_process import end_with_the_other_side
+from orthanc_liver.engine.protocol import PipeClosed, read_frame, write_frame
 
 Ending = Literal[
     "segmented",

@@ -18,9 +18,8 @@ from torch import nn
 from liver_unet.segmenter import Liver, Segmenter
 from liver_unet.volume import Grid, Volume
 from liver_unet.weights import ModelSpec
-from orthanc_liver.child_process import give_way
-from orthanc_liver.engine import Engine
-from orthanc_liver.lifeline import end_with_the_other_side
+from orthanc_liver.engine.child_process import end_with_the_other_side, give_way
+from orthanc_liver.engine.inference_process import Engine
 
 Trouble = Literal["", "out of memory", "lost device"]
 

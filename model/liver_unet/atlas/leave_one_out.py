@@ -8,8 +8,8 @@ import numpy as np
 from tqdm import tqdm
 
 from liver_unet.atlas.library import Atlas, read_library
-from liver_unet.atlas.segment import outline
-from liver_unet.errors import AtlasRefused
+from liver_unet.atlas.vote import outline
+from liver_unet.model_errors import AtlasRefused
 from liver_unet.nifti import write_nifti
 from liver_unet.training.cases import read_case
 from liver_unet.training.layouts import find_cases

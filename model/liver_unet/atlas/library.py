@@ -11,7 +11,7 @@ from nibabel.filebasedimages import ImageFileError
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from liver_unet.errors import AtlasRefused
+from liver_unet.model_errors import AtlasRefused
 from liver_unet.nifti import read_nifti, write_nifti
 from liver_unet.resample import canonical_grid, resample
 from liver_unet.training.cases import read_case

@@ -10,7 +10,7 @@ import numpy as np
 from nibabel.filebasedimages import ImageFileError
 from numpy.typing import NDArray
 
-from liver_unet.errors import TrainingRefused
+from liver_unet.model_errors import TrainingRefused
 from liver_unet.nifti import read_nifti
 from liver_unet.training.layouts import CaseFiles
 from liver_unet.volume import Grid, Volume

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from liver_unet.errors import TrainingRefused
+from liver_unet.model_errors import TrainingRefused
 
 SHIPPED = Path(__file__).parent / "configs"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from liver_unet.errors import TrainingRefused
+from liver_unet.model_errors import TrainingRefused
 
 
 def deal(names: Sequence[str], folds: int, fold_0: Sequence[str]) -> list[list[str]]:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from liver_unet.errors import TrainingRefused
+from liver_unet.model_errors import TrainingRefused
 
 
 @dataclass(frozen=True)

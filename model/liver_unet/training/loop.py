@@ -13,7 +13,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from liver_unet.errors import TrainingRefused
+from liver_unet.model_errors import TrainingRefused
 from liver_unet.training.cases import read_case
 from liver_unet.training.config import PlateauSchedule, TrainingConfig
 from liver_unet.training.curves import Curve

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from liver_unet.errors import TrainingRefused
+from liver_unet.model_errors import TrainingRefused
 from liver_unet.network import build_network, to_device
 from liver_unet.training.config import TrainingConfig
 from liver_unet.training.losses import LOSSES

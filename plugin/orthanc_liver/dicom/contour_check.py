@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from liver_unet.volume import Grid
 from orthanc_liver.dicom.contours import Contour
-from orthanc_liver.errors import ContoursDisagree
+from orthanc_liver.liver_errors import ContoursDisagree
 
 # Rounding to 0.0001 mm moves a point off its plane by less than 0.0001 mm; a wrong slice or a
 # wrong axis by far more than this.

@@ -30,8 +30,8 @@ from pydicom.uid import (
 )
 
 from orthanc_liver.dicom.geometry import ImagePlane, image_plane
-from orthanc_liver.errors import SeriesRefused
-from orthanc_liver.memory import MemoryLimit
+from orthanc_liver.dicom.memory import MemoryLimit
+from orthanc_liver.liver_errors import SeriesRefused
 
 AIR_HU = -1024
 # Far more than metal has on an extended scale.

@@ -16,8 +16,8 @@ from pydicom.valuerep import PersonName
 from liver_unet.volume import Grid, Volume
 from orthanc_liver.dicom.ct_image import CtImage, read_ct_image
 from orthanc_liver.dicom.geometry import stack_affine
-from orthanc_liver.errors import SeriesRefused
-from orthanc_liver.memory import MemoryLimit
+from orthanc_liver.dicom.memory import MemoryLimit
+from orthanc_liver.liver_errors import SeriesRefused
 
 # Positions nearer than this are one position; the thinnest CT slices are ten times as far apart.
 _SAME_POSITION_MM = 0.02

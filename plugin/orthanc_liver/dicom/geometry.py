@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from orthanc_liver.errors import SeriesRefused
+from orthanc_liver.liver_errors import SeriesRefused
 
 # How far an image may lie from where the affine puts it. Some scanners round positions to 0.1 mm,
 # which moves a point by up to 0.05 mm along each axis (0.09 mm oblique); thin slices are held to

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import uuid
 from collections.abc import Sequence
-from copy import deepcopy
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import datetime
-from io import BytesIO
 
 import numpy as np
-from pydicom.datadict import tag_for_keyword
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sr.codedict import codes
@@ -27,93 +23,22 @@ from pydicom.uid import (
 
 from orthanc_liver.dicom.contours import DECIMALS_MM, Contour
 from orthanc_liver.dicom.ct_series import CtSeries
-from orthanc_liver.errors import SeriesRefused
+from orthanc_liver.dicom.result import (
+    IMPLEMENTATION_UID,
+    NOTE,
+    SOFTWARE,
+    Provenance,
+    RoiStyle,
+    copy_patient_and_study,
+    date_and_time,
+    uid_from,
+)
 
-SOFTWARE = "orthanc-liver"
-IMPLEMENTATION_UID = UID("2.25.141434931519494872490792050208018830546")
-NOTE = "For review by a physician; not a medical device."
 _ROI_NUMBER = 1
 # Detached Study Management: long retired, and still what a reference to a study is written with.
 _STUDY_SOP_CLASS = UID("1.2.840.10008.3.1.2.3.1")
 # Explicit VR keeps 16 bits for the length of a DS value.
 _LONGEST_EXPLICIT_DS = 65534
-
-# An RTSTRUCT lives in the CT's study and must repeat these as the CT has them, besides all
-# patient and clinical trial attributes (groups 0010 and 0012).
-_STUDY_KEYWORDS = (
-    "StudyInstanceUID",
-    "StudyDate",
-    "StudyTime",
-    "StudyID",
-    "StudyDescription",
-    "AccessionNumber",
-    "IssuerOfAccessionNumberSequence",
-    "ReferringPhysicianName",
-    "ReferringPhysicianIdentificationSequence",
-    "ConsultingPhysicianName",
-    "ConsultingPhysicianIdentificationSequence",
-    "PhysiciansOfRecord",
-    "PhysiciansOfRecordIdentificationSequence",
-    "NameOfPhysiciansReadingStudy",
-    "PhysiciansReadingStudyIdentificationSequence",
-    "RequestingService",
-    "RequestingServiceCodeSequence",
-    "ProcedureCodeSequence",
-    "ReferencedStudySequence",
-    "AdmittingDiagnosesDescription",
-    "AdmittingDiagnosesCodeSequence",
-    "AdmissionID",
-    "IssuerOfAdmissionIDSequence",
-    "FrameOfReferenceUID",
-    "PositionReferenceIndicator",
-)
-_NOT_OF_THE_STUDY = ("ClinicalTrialSeriesID", "ClinicalTrialSeriesDescription")
-# Type 2: present, and empty where nobody knows.
-_MAY_BE_EMPTY = (
-    "PatientName",
-    "PatientID",
-    "PatientBirthDate",
-    "PatientSex",
-    "StudyDate",
-    "StudyTime",
-    "StudyID",
-    "AccessionNumber",
-    "ReferringPhysicianName",
-    "PositionReferenceIndicator",
-)
-
-
-@dataclass(frozen=True)
-class Provenance:
-    """What made the contours."""
-
-    software_version: str
-    model_name: str
-    model_sha256: str
-
-
-@dataclass(frozen=True)
-class RoiStyle:
-    """The output settings: how the result presents itself. colour: red, green, blue, 0..255.
-
-    Raises ValueError where DICOM cannot hold them.
-    """
-
-    name: str = "Liver"
-    colour: tuple[int, int, int] = (221, 130, 101)
-    series_description: str = "Liver (automatic, for review)"
-
-    def __post_init__(self) -> None:
-        for what, text in (
-            ("ROI name", self.name),
-            ("series description", self.series_description),
-        ):
-            if not 1 <= len(text.strip()) <= len(text) <= 64 or not _is_one_line(text):
-                raise ValueError(
-                    f"The {what} must be 1 to 64 characters on one line without a backslash."
-                )
-        if len(self.colour) != 3 or not all(0 <= part <= 255 for part in self.colour):
-            raise ValueError("The ROI colour must be three numbers from 0 to 255.")
 
 
 def build_rtstruct(
@@ -147,17 +72,6 @@ def build_rtstruct(
     return dataset
 
 
-def to_bytes(dataset: Dataset) -> bytes:
-    """Return the DICOM file, preamble and all."""
-    buffer = BytesIO()
-    dataset.save_as(buffer, enforce_file_format=True)
-    return buffer.getvalue()
-
-
-def _is_one_line(text: str) -> bool:
-    return text.isprintable() and "\\" not in text
-
-
 def _contour_data(contour: Contour) -> str:
     """Return x\\y\\z\\x\\... in the shortest digits that tell the rounded coordinates."""
     rounded = np.round(contour.points_mm, DECIMALS_MM) + 0.0
@@ -175,32 +89,6 @@ def _fingerprint(
     slices = [contour.slice_index for contour in contours]
     parts = [series.sop_instance_uids, asdict(provenance), asdict(style), slices, contour_data]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-
-
-def uid_from(fingerprint: str, role: str) -> UID:
-    """The same UID for the same content; role: what of the object it names."""
-    digest = hashlib.sha256(f"{role} {fingerprint}".encode()).digest()
-    # Version 5 marks a UUID as made from a name, as this one is.
-    return UID(f"2.25.{uuid.UUID(bytes=digest[:16], version=5).int}")
-
-
-def copy_patient_and_study(dataset: Dataset, header: Dataset) -> None:
-    """Copy element by element: a value that breaks DICOM's rules passes as the CT has it."""
-    study = {tag_for_keyword(keyword) for keyword in _STUDY_KEYWORDS}
-    series = {tag_for_keyword(keyword) for keyword in _NOT_OF_THE_STUDY}
-    for element in header:
-        belongs = element.tag in study or element.tag.group in (0x0010, 0x0012)
-        if (belongs and element.tag not in series) or element.keyword == "SpecificCharacterSet":
-            dataset.add(deepcopy(element))
-    for keyword in _MAY_BE_EMPTY:
-        if keyword not in dataset:
-            setattr(dataset, keyword, "")
-    for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID"):
-        if not header.get(keyword):
-            raise SeriesRefused(
-                f"The CT has no {keyword}, so no structure set can refer to it; "
-                "export the series again from its source."
-            )
 
 
 def _add_series(dataset: Dataset, style: RoiStyle, created: datetime, uid: UID) -> None:
@@ -251,11 +139,6 @@ def _add_structure_set(
     )
     dataset.StructureSetDate, dataset.StructureSetTime = date_and_time(created)
     dataset.ApprovalStatus = "UNAPPROVED"
-
-
-def date_and_time(created: datetime) -> tuple[str, str]:
-    """DICOM's DA and TM."""
-    return created.strftime("%Y%m%d"), created.strftime("%H%M%S")
 
 
 def _referenced_frame(series: CtSeries) -> Dataset:

@@ -14,14 +14,7 @@ from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 
 from orthanc_liver.dicom.ct_series import CtSeries
-from orthanc_liver.dicom.rtstruct import (
-    NOTE,
-    SOFTWARE,
-    Provenance,
-    RoiStyle,
-    date_and_time,
-    uid_from,
-)
+from orthanc_liver.dicom.result import NOTE, SOFTWARE, Provenance, RoiStyle, date_and_time, uid_from
 from orthanc_liver.dicom.source_images import source_images
 
 SEGMENT_NUMBER = 1

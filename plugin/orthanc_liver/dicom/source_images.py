@@ -14,7 +14,7 @@ from pydicom.uid import CTImageStorage
 from pydicom.valuerep import DSfloat, validate_value
 
 from orthanc_liver.dicom.ct_series import CtSeries
-from orthanc_liver.dicom.rtstruct import copy_patient_and_study
+from orthanc_liver.dicom.result import copy_patient_and_study
 
 # What an invalid value of must not cost the patient the object: it is left empty.
 _CLEANED = {"DA", "TM", "DS", "IS", "AS", "CS", "UI", "LO", "SH", "PN", "DT"}

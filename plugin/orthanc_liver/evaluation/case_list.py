@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from orthanc_liver.errors import LiverError
+from orthanc_liver.liver_errors import LiverError
 
 REQUIRED = ("case", "ct", "reference")
 OPTIONAL = ("roi", "other", "other_roi", "tumour_ml", "height_m", "weight_kg", "origin")

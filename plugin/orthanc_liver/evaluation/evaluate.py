@@ -7,7 +7,7 @@ from typing import Any
 
 from liver_unet.segmenter import Segmenter
 from orthanc_liver.evaluation.case_list import CaseListRefused, read_case_list
-from orthanc_liver.evaluation.report import FILES, About, write_report
+from orthanc_liver.evaluation.html_report import FILES, About, write_report
 from orthanc_liver.evaluation.run import Network, measure_all
 
 NETWORK = "network"

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 from liver_unet.metrics import agreement
 from liver_unet.nifti import read_nifti, write_nifti
+from liver_unet.overlay import Outline, planes_png
 from liver_unet.segmenter import Segmenter, Stopwatch
 from liver_unet.volume import Grid, Volume
 from orthanc_liver.dicom.ct_series import read_ct_series
-from orthanc_liver.errors import LiverError, SeriesRefused
 from orthanc_liver.evaluation.case_list import ListedCase
-from orthanc_liver.evaluation.contours import read_contour
-from orthanc_liver.overlay import Outline, planes_png
+from orthanc_liver.evaluation.outlines import read_contour
+from orthanc_liver.liver_errors import LiverError, SeriesRefused
 from orthanc_liver.sirt import formulas
 from orthanc_liver.sirt.inputs import check_parts, read_inputs
 

@@ -17,12 +17,12 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from liver_unet.errors import ModelError
+from liver_unet.model_errors import ModelError
 from liver_unet.segmenter import Segmenter
 from orthanc_liver import __version__
-from orthanc_liver.errors import LiverError
 from orthanc_liver.evaluation.case_list import ListedCase
 from orthanc_liver.evaluation.measure import measure_case
+from orthanc_liver.liver_errors import LiverError
 
 _CRASHED = "the process that measured it ended unexpectedly (out of memory?)"
 

@@ -10,22 +10,26 @@ from pathlib import Path
 from typing import Any
 
 from orthanc_liver import __version__
-from orthanc_liver.host.activity import activity_of_series, documents_asked, store_activity
-from orthanc_liver.host.admission import why_not
-from orthanc_liver.host.arrivals import Arrivals, end_of_log
-from orthanc_liver.host.backfill import Backfill, studies_wanted
-from orthanc_liver.host.courier import Courier
-from orthanc_liver.host.deliveries import Deliveries
-from orthanc_liver.host.destinations import Sending, destinations_of
-from orthanc_liver.host.job_queue import JobQueue
-from orthanc_liver.host.jobs import Job, State
-from orthanc_liver.host.metrics import Ended, exposition
-from orthanc_liver.host.orthanc_api import Orthanc, OrthancModule, Series
-from orthanc_liver.host.records import Ledger, Record, StateUnreadable
-from orthanc_liver.host.routes import HttpError, Routes
+from orthanc_liver.host.activity.activity_of_series import (
+    activity_of_series,
+    documents_asked,
+    store_activity,
+)
+from orthanc_liver.host.delivery.deliveries import Deliveries
+from orthanc_liver.host.delivery.destinations import Sending, destinations_of
+from orthanc_liver.host.delivery.transmitter import Transmitter
+from orthanc_liver.host.intake.backfill import Backfill, studies_wanted
+from orthanc_liver.host.intake.change_log import ChangeLog, end_of_log
+from orthanc_liver.host.intake.series_filter import why_not
+from orthanc_liver.host.jobs.job import Job, State
+from orthanc_liver.host.jobs.job_queue import JobQueue
+from orthanc_liver.host.jobs.records import Ledger, Record, StateUnreadable
+from orthanc_liver.host.jobs.superseded import supersede
+from orthanc_liver.host.jobs.worker import Worker
+from orthanc_liver.host.server.api import Orthanc, OrthancModule, Series
 from orthanc_liver.host.settings import read_settings
-from orthanc_liver.host.superseded import supersede
-from orthanc_liver.host.worker import Worker
+from orthanc_liver.host.web.metrics import Ended, exposition
+from orthanc_liver.host.web.routes import HttpError, Routes
 
 OnChange = Callable[[int, int, str], None]
 
@@ -49,7 +53,7 @@ def register(module: OrthancModule, also: OnChange | None = None, explorer_js: s
         plugin = Plugin(module)
         answer = Routes(plugin).answer
         module.RegisterRestCallback("/liver/(.*)", answer)
-        buttons = Path(__file__).with_name("explorer.js").read_text(encoding="utf-8")
+        buttons = (Path(__file__).parent / "web" / "explorer.js").read_text(encoding="utf-8")
         _extend_explorer(module, f"{explorer_js}\n{buttons}")
     except Exception as error:  # noqa: BLE001 any exception here would stop Orthanc
         module.LogError(f"orthanc-liver is not available: {type(error).__name__}: {error}")
@@ -95,11 +99,11 @@ class Plugin:
         self.queue = JobQueue(self.settings.jobs_kept, self._ledger, self._ended.note)
         self.deliveries = Deliveries(self.orthanc)
         dicom_web_root = configuration.get("DicomWeb", {}).get("Root", "/dicom-web/")
-        self._courier = Courier(
+        self._transmitter = Transmitter(
             self.orthanc, self.deliveries, Sending(self.orthanc, dicom_web_root)
         )
         self._worker = Worker(self.orthanc, self.queue, self.settings, stable_age_s, self._pass_on)
-        self._arrivals = Arrivals(
+        self._change_log = ChangeLog(
             self.orthanc, self.queue, self._ledger, self.settings, stable_age_s
         )
 
@@ -112,7 +116,7 @@ class Plugin:
         elif change == self._changes.ORTHANC_STOPPED:
             self._stop()
         elif change == self._changes.STABLE_SERIES:
-            self._arrivals.wake()
+            self._change_log.wake()
 
     def wait_until_started(self) -> bool:
         """Orthanc answers HTTP a moment before it says that it has started; wait that moment."""
@@ -239,10 +243,10 @@ class Plugin:
         else:
             self.queue.restore(state)
             if not self._problems:
-                self._courier.start()
+                self._transmitter.start()
                 self._backfill.start()
                 self._worker.start()
-                self._arrivals.start(state.seq)
+                self._change_log.start(state.seq)
         for problem in self._problems:
             self.orthanc.log_error(f"no job runs before this is mended: {problem}")
         self._started.set()
@@ -250,6 +254,6 @@ class Plugin:
     def _stop(self) -> None:
         self.orthanc.close()
         self._worker.stop(_STOP_TIMEOUT_S)
-        self._arrivals.stop(_STOP_TIMEOUT_S)
-        self._courier.stop(_STOP_TIMEOUT_S)
+        self._change_log.stop(_STOP_TIMEOUT_S)
+        self._transmitter.stop(_STOP_TIMEOUT_S)
         self._backfill.stop(_STOP_TIMEOUT_S)

@@ -229,7 +229,7 @@ class Settings:
         """What starts the inference process."""
         return [
             str(interpreter_path(self.interpreter)),
-            *("-m", "orthanc_liver.engine"),
+            *("-m", "orthanc_liver.engine.inference_process"),
             *("--device", self.device),
             *("--threads", str(self.threads)),
         ]
@@ -237,7 +237,11 @@ class Settings:
     @property
     def writer_command(self) -> list[str]:
         """What starts the process that writes SEG and SR of a result that is there already."""
-        return [str(interpreter_path(self.interpreter)), "-m", "orthanc_liver.object_writer"]
+        return [
+            str(interpreter_path(self.interpreter)),
+            "-m",
+            "orthanc_liver.engine.document_process",
+        ]
 
     def for_engine(self) -> dict[str, Any]:
         """The part of the settings that travels with each job."""

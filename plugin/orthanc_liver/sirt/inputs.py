@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from orthanc_liver.errors import LiverError
+from orthanc_liver.liver_errors import LiverError
 
 GIVEN = "given"
 

@@ -10,8 +10,8 @@ import pytest
 
 from liver_unet.atlas.leave_one_out import leave_one_out
 from liver_unet.atlas.library import build_library, read_library
-from liver_unet.atlas.segment import outline
-from liver_unet.errors import AtlasRefused
+from liver_unet.atlas.vote import outline
+from liver_unet.model_errors import AtlasRefused
 from liver_unet.nifti import read_nifti, write_nifti
 from liver_unet.volume import Grid, Volume
 from tests.support.phantom import Phantom, abdomen, oriented

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from liver_unet.errors import TrainingRefused
+from liver_unet.model_errors import TrainingRefused
 from liver_unet.nifti import write_nifti
 from liver_unet.training.cases import read_case
 from liver_unet.training.layouts import CaseFiles

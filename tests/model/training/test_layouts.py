@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from liver_unet.errors import TrainingRefused
+from liver_unet.model_errors import TrainingRefused
 from liver_unet.training.layouts import find_cases
 
 

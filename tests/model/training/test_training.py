@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from liver_unet.errors import TrainingRefused
+from liver_unet.model_errors import TrainingRefused
 from liver_unet.training import train
 from liver_unet.training.config import PlateauSchedule, TrapezoidSchedule
 from liver_unet.training.curves import Curve

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from pydicom.dataset import FileDataset
 
 from orthanc_liver.dicom.ct_series import read_ct_series
-from orthanc_liver.errors import SeriesRefused
-from orthanc_liver.memory import MemoryLimit
+from orthanc_liver.dicom.memory import MemoryLimit
+from orthanc_liver.liver_errors import SeriesRefused
 from tests.support.bad_input import READ, REFUSED, Change, Kept, tiny_slices
 from tests.support.ct_writer import to_bytes
 

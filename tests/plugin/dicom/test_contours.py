@@ -15,7 +15,7 @@ from scipy import ndimage
 from liver_unet.volume import Grid
 from orthanc_liver.dicom.contour_check import check_contours
 from orthanc_liver.dicom.contours import Contour, trace_contours
-from orthanc_liver.errors import ContoursDisagree
+from orthanc_liver.liver_errors import ContoursDisagree
 from tests.support.judges import polygon_mask
 
 _UPRIGHT = np.array([[0, 0, 0.8, -90], [0, 0.7, 0, -110], [2.5, 0, 0, -700], [0, 0, 0, 1.0]])

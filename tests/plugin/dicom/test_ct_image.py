@@ -32,7 +32,7 @@ from pydicom.uid import (
 from liver_unet.volume import Grid, Volume
 from orthanc_liver.dicom.ct_image import CtImage, Localizer, read_ct_image
 from orthanc_liver.dicom.ct_series import read_ct_series
-from orthanc_liver.errors import SeriesRefused
+from orthanc_liver.liver_errors import SeriesRefused
 from tests.support.ct_writer import PixelFormat, to_bytes, write_ct_series
 from tests.support.phantom import abdomen
 

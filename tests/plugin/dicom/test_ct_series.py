@@ -17,7 +17,7 @@ from pydicom.dataset import FileDataset
 
 from liver_unet.volume import Grid, Volume
 from orthanc_liver.dicom.ct_series import CtSeries, read_ct_series
-from orthanc_liver.errors import SeriesRefused
+from orthanc_liver.liver_errors import SeriesRefused
 from tests.support.bad_input import crossing, renamed, tiny_slices, tiny_volume
 from tests.support.ct_writer import to_bytes, write_ct_series
 from tests.support.grids import grids

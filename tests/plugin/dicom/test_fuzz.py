@@ -25,8 +25,8 @@ from pydicom.uid import (
 
 from liver_unet.volume import Grid, Volume
 from orthanc_liver.dicom.ct_series import CtSeries, read_ct_series
-from orthanc_liver.errors import SeriesRefused
-from orthanc_liver.memory import MemoryLimit
+from orthanc_liver.dicom.memory import MemoryLimit
+from orthanc_liver.liver_errors import SeriesRefused
 from tests.support.ct_writer import to_bytes, write_ct_series
 
 SYNTAXES = [

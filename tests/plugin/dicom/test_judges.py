@@ -20,7 +20,8 @@ from liver_unet.volume import Grid
 from orthanc_liver.dicom.contour_check import check_contours
 from orthanc_liver.dicom.contours import trace_contours
 from orthanc_liver.dicom.ct_series import CtSeries, read_ct_series
-from orthanc_liver.dicom.rtstruct import Provenance, RoiStyle, build_rtstruct, to_bytes
+from orthanc_liver.dicom.result import Provenance, RoiStyle, to_bytes
+from orthanc_liver.dicom.rtstruct import build_rtstruct
 from tests.support import judges
 from tests.support.ct_writer import to_bytes as ct_to_bytes
 from tests.support.ct_writer import write_ct_series

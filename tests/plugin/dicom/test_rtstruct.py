@@ -16,8 +16,9 @@ from pydicom.uid import ImplicitVRLittleEndian
 from liver_unet.volume import Grid, Volume
 from orthanc_liver.dicom.contours import Contour, trace_contours
 from orthanc_liver.dicom.ct_series import CtSeries, read_ct_series
-from orthanc_liver.dicom.rtstruct import Provenance, RoiStyle, build_rtstruct, to_bytes
-from orthanc_liver.errors import SeriesRefused
+from orthanc_liver.dicom.result import Provenance, RoiStyle, to_bytes
+from orthanc_liver.dicom.rtstruct import build_rtstruct
+from orthanc_liver.liver_errors import SeriesRefused
 from tests.support.ct_writer import to_bytes as ct_to_bytes
 from tests.support.ct_writer import write_ct_series
 

@@ -10,10 +10,10 @@ import pydicom
 import pytest
 
 from orthanc_liver.dicom.ct_series import CtSeries, read_ct_series
-from orthanc_liver.dicom.report import build_report
-from orthanc_liver.dicom.rtstruct import Provenance, RoiStyle, to_bytes
+from orthanc_liver.dicom.result import Provenance, RoiStyle, to_bytes
 from orthanc_liver.dicom.segmentation import build_segmentation
-from orthanc_liver.evaluation.contours import read_contour
+from orthanc_liver.dicom.structured_report import build_report
+from orthanc_liver.evaluation.outlines import read_contour
 from tests.support.ct_writer import to_bytes as ct_to_bytes
 from tests.support.ct_writer import write_ct_series
 from tests.support.judges import dciodvfy_errors

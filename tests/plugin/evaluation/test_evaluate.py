@@ -15,9 +15,9 @@ import pytest
 import SimpleITK
 
 from liver_unet.nifti import read_nifti, write_nifti
-from orthanc_liver.cli import REFUSED, main
-from orthanc_liver.evaluation.contours import read_contour
+from orthanc_liver.cli.main import REFUSED, main
 from orthanc_liver.evaluation.measure import read_ct
+from orthanc_liver.evaluation.outlines import read_contour
 from tests.support.case_writer import write_ct_folder, write_nifti_case, write_rtstruct
 from tests.support.orthanc_server import wait_for
 from tests.support.phantom import abdomen
@@ -156,7 +156,7 @@ def test_a_killed_process_costs_nobody_else_a_result(study: Path, tmp_path: Path
         f"one,{one / 'ct.nii.gz'},{one / 'liver.nii.gz'},{one / 'other.nii.gz'}\n"
         f"two,{two / 'ct'},{two / 'rs.dcm'},{two / 'rs.dcm'}\n"
     )
-    program = [sys.executable, "-m", "orthanc_liver.cli"]
+    program = [sys.executable, "-m", "orthanc_liver.cli.main"]
     running = subprocess.Popen([*program, *command(tmp_path, tmp_path, "--without-network")])
     killed: set[int] = set()
     for _ in range(2):

@@ -16,10 +16,10 @@ import pydicom
 import pytest
 import requests
 
-from orthanc_liver.host import routes
 from orthanc_liver.host.plugin import register
+from orthanc_liver.host.web import routes
 from tests.plugin.host.conftest import Host, RealEngineHost
-from tests.plugin.host.test_routes import NO_JOB, NO_RESOURCE
+from tests.plugin.host.web.test_routes import NO_JOB, NO_RESOURCE
 from tests.support.ct_writer import write_ct_series
 from tests.support.orthanc_server import wait_for
 from tests.support.processes import children_of

@@ -1,1 +1,0 @@
-"""Statistics and figures of an evaluation: numbers in, no images, no DICOM."""

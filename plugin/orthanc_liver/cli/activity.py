@@ -1,0 +1,116 @@
+"""orthanc-liver activity: the Y-90 activity without Orthanc."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+from pydicom.errors import InvalidDicomError
+
+from liver_unet.volume import Grid
+from orthanc_liver.dicom.ct_series import read_ct_series
+from orthanc_liver.dicom.rtstruct_reader import roi_polygons
+from orthanc_liver.sirt.activity import compute_activity
+from orthanc_liver.sirt.inputs import (
+    QUANTITIES,
+    ROIS,
+    ActivityRefused,
+    Inputs,
+    read_input,
+    read_inputs,
+    read_report,
+)
+from orthanc_liver.sirt.methods import METHODS
+from orthanc_liver.sirt.roi_volume import Slices, volume_ml
+
+
+def add_to(commands: Any) -> None:
+    """Add activity to the parser's commands."""
+    activity = commands.add_parser("activity", help="the Y-90 activity from the liver's volume")
+    activity.add_argument("--method", required=True, choices=tuple(METHODS))
+    activity.add_argument("--report", type=Path, help="report.json of segment: the liver volume")
+    activity.add_argument("--json", action="store_true", help="everything, unrounded, as JSON")
+    for quantity in QUANTITIES.values():
+        unit = quantity.unit or "NUMBER"
+        activity.add_argument(quantity.option, type=float, metavar=unit, help=quantity.meaning)
+    activity.add_argument("--rtstruct", type=Path, help="where the ROIs are that are named below")
+    activity.add_argument("--ct", type=Path, help="the folder of the CT that they are drawn on")
+    for roi, name in ROIS.items():
+        help_text = f"the ROI whose volume is the {QUANTITIES[name].meaning}"
+        activity.add_argument(_option(roi), metavar="NAME", help=help_text)
+    activity.set_defaults(run=_run)
+
+
+def _run(options: argparse.Namespace) -> None:
+    inputs = read_inputs(_chosen(options, QUANTITIES)) | _outlined(options)
+    warnings: tuple[str, ...] = ()
+    if options.report:
+        if "LiverMl" in inputs:
+            raise ActivityRefused("give --report or a liver volume, not both: each is one")
+        inputs["LiverMl"], warnings = read_report(_read_json(options.report), "segmentation")
+    result = compute_activity(options.method, inputs, warnings)
+    shown = json.dumps(result.as_json(), indent=2) + "\n" if options.json else result.as_text()
+    sys.stdout.write(shown)
+
+
+def _chosen(options: argparse.Namespace, names: Any) -> dict[str, Any]:
+    """What was given of these, by name."""
+    given = {name: getattr(options, _option(name)[2:].replace("-", "_")) for name in names}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _option(name: str) -> str:
+    return "-" + re.sub("[A-Z]", lambda capital: f"-{capital.group().lower()}", name)
+
+
+def _outlined(options: argparse.Namespace) -> Inputs:
+    rois = _chosen(options, ROIS)
+    given = _chosen(options, QUANTITIES)
+    if not rois:
+        return {}
+    if not options.rtstruct or not options.ct:
+        raise ActivityRefused("an ROI needs --rtstruct and --ct: where it is, and on which CT")
+    for roi in rois:
+        if ROIS[roi] in given:
+            raise ActivityRefused(f"give {_option(roi)} or {_option(ROIS[roi])}, not both")
+    structures, grid = _structures(options.rtstruct), _grid(options.ct)
+    found = {}
+    for roi, name in rois.items():
+        polygons = roi_polygons(structures, options.rtstruct, f"^{re.escape(name)}$")
+        contours = [[(x, y, z) for x, y, z in polygon.tolist()] for polygon in polygons]
+        volume = volume_ml(contours, _slices(grid))
+        origin = f"area of the ROI's contours x slice distance, {options.rtstruct.name}"
+        found[ROIS[roi]] = read_input(ROIS[roi], volume, origin)
+    return found
+
+
+def _structures(path: Path) -> pydicom.Dataset:
+    try:
+        return pydicom.dcmread(path)
+    except (InvalidDicomError, OSError, EOFError, ValueError) as error:
+        raise ActivityRefused(f"{path} cannot be read as an RTSTRUCT") from error
+
+
+def _grid(folder: Path) -> Grid:
+    files = (path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file())
+    images = (file for file in files if file[128:132] == b"DICM")
+    return read_ct_series(images, min_slices=2).volume.grid
+
+
+def _slices(grid: Grid) -> Slices:
+    row, column = (grid.affine[:3, axis] / grid.spacing_mm[axis] for axis in (2, 1))
+    places = [grid.to_mm(np.array([n, 0.0, 0.0])).tolist() for n in range(grid.shape[0])]
+    return Slices.of([*row.tolist(), *column.tolist()], [(x, y, z) for x, y, z in places])
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError, RecursionError) as error:
+        raise ActivityRefused(f"{path} cannot be read as the report.json of segment") from error

@@ -1,0 +1,63 @@
+"""How much memory a series will need, so that one that does not fit is refused before it is read.
+
+The figures are upper bounds of what was measured; tests/plugin/dicom/test_memory.py holds them
+to it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from liver_unet.volume import Grid
+from orthanc_liver.liver_errors import SeriesRefused
+
+_MIB = 1024 * 1024
+# Python, the libraries and the loaded network.
+_BASE_MIB = 900
+# The images as they are read, the volume, and its float32 copy while it is resampled.
+_BYTES_PER_VOXEL = 10
+# The network's input, the sums of its windows, and what interpolating takes.
+_BYTES_PER_MODEL_VOXEL = 40
+
+
+@dataclass(frozen=True)
+class MemoryLimit:
+    """What one job may take. instances: how many images are still to be expected in all."""
+
+    limit_mib: int
+    instances: int
+
+    def needed_mib(self, rows: int, columns: int) -> float:
+        """What all images of this size will take at most."""
+        return _BASE_MIB + self.instances * rows * columns * _BYTES_PER_VOXEL / _MIB
+
+    def check_images(self, rows: int, columns: int) -> None:
+        """SeriesRefused where so many images of this size would not fit."""
+        needed_mib = self.needed_mib(rows, columns)
+        if needed_mib > self.limit_mib:
+            raise SeriesRefused(
+                f"{self.instances} images of {rows} x {columns} pixels would take about "
+                f"{math.ceil(needed_mib)} MiB of memory, and MaximumMemoryMib allows "
+                f"{self.limit_mib}; raise it, or send a series of fewer or smaller images."
+            )
+
+    def check_field(self, grid: Grid, model_spacing_mm: float) -> None:
+        """SeriesRefused where the part of the patient that the volume spans would not fit."""
+        extent_mm = np.abs(grid.affine[:3, :3]) @ (np.array(grid.shape) - 1.0)
+        model_voxels = float(np.prod(extent_mm / model_spacing_mm + 1))
+        needed_mib = (
+            _BASE_MIB
+            + math.prod(grid.shape) * _BYTES_PER_VOXEL / _MIB
+            + model_voxels * _BYTES_PER_MODEL_VOXEL / _MIB
+        )
+        if needed_mib > self.limit_mib:
+            x, y, z = extent_mm
+            raise SeriesRefused(
+                f"The images span {x:.4g} x {y:.4g} x {z:.4g} mm, which would take about "
+                f"{needed_mib:.4g} MiB of memory at the network's {model_spacing_mm:g} mm, and "
+                f"MaximumMemoryMib allows {self.limit_mib}; check PixelSpacing and the slice "
+                "positions, or raise it."
+            )

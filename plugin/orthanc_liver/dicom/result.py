@@ -1,0 +1,139 @@
+"""What RTSTRUCT, SEG and SR have in common: provenance, style, UIDs, the patient and the study."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from copy import deepcopy
+from dataclasses import dataclass
+from datetime import datetime
+from io import BytesIO
+
+from pydicom.datadict import tag_for_keyword
+from pydicom.dataset import Dataset
+from pydicom.uid import UID
+
+from orthanc_liver.liver_errors import SeriesRefused
+
+SOFTWARE = "orthanc-liver"
+IMPLEMENTATION_UID = UID("2.25.141434931519494872490792050208018830546")
+NOTE = "For review by a physician; not a medical device."
+
+# An RTSTRUCT lives in the CT's study and must repeat these as the CT has them, besides all
+# patient and clinical trial attributes (groups 0010 and 0012).
+_STUDY_KEYWORDS = (
+    "StudyInstanceUID",
+    "StudyDate",
+    "StudyTime",
+    "StudyID",
+    "StudyDescription",
+    "AccessionNumber",
+    "IssuerOfAccessionNumberSequence",
+    "ReferringPhysicianName",
+    "ReferringPhysicianIdentificationSequence",
+    "ConsultingPhysicianName",
+    "ConsultingPhysicianIdentificationSequence",
+    "PhysiciansOfRecord",
+    "PhysiciansOfRecordIdentificationSequence",
+    "NameOfPhysiciansReadingStudy",
+    "PhysiciansReadingStudyIdentificationSequence",
+    "RequestingService",
+    "RequestingServiceCodeSequence",
+    "ProcedureCodeSequence",
+    "ReferencedStudySequence",
+    "AdmittingDiagnosesDescription",
+    "AdmittingDiagnosesCodeSequence",
+    "AdmissionID",
+    "IssuerOfAdmissionIDSequence",
+    "FrameOfReferenceUID",
+    "PositionReferenceIndicator",
+)
+_NOT_OF_THE_STUDY = ("ClinicalTrialSeriesID", "ClinicalTrialSeriesDescription")
+# Type 2: present, and empty where nobody knows.
+_MAY_BE_EMPTY = (
+    "PatientName",
+    "PatientID",
+    "PatientBirthDate",
+    "PatientSex",
+    "StudyDate",
+    "StudyTime",
+    "StudyID",
+    "AccessionNumber",
+    "ReferringPhysicianName",
+    "PositionReferenceIndicator",
+)
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What made the contours."""
+
+    software_version: str
+    model_name: str
+    model_sha256: str
+
+
+@dataclass(frozen=True)
+class RoiStyle:
+    """The output settings: how the result presents itself. colour: red, green, blue, 0..255.
+
+    Raises ValueError where DICOM cannot hold them.
+    """
+
+    name: str = "Liver"
+    colour: tuple[int, int, int] = (221, 130, 101)
+    series_description: str = "Liver (automatic, for review)"
+
+    def __post_init__(self) -> None:
+        for what, text in (
+            ("ROI name", self.name),
+            ("series description", self.series_description),
+        ):
+            if not 1 <= len(text.strip()) <= len(text) <= 64 or not _is_one_line(text):
+                raise ValueError(
+                    f"The {what} must be 1 to 64 characters on one line without a backslash."
+                )
+        if len(self.colour) != 3 or not all(0 <= part <= 255 for part in self.colour):
+            raise ValueError("The ROI colour must be three numbers from 0 to 255.")
+
+
+def uid_from(fingerprint: str, role: str) -> UID:
+    """The same UID for the same content; role: what of the object it names."""
+    digest = hashlib.sha256(f"{role} {fingerprint}".encode()).digest()
+    # Version 5 marks a UUID as made from a name, as this one is.
+    return UID(f"2.25.{uuid.UUID(bytes=digest[:16], version=5).int}")
+
+
+def copy_patient_and_study(dataset: Dataset, header: Dataset) -> None:
+    """Copy element by element: a value that breaks DICOM's rules passes as the CT has it."""
+    study = {tag_for_keyword(keyword) for keyword in _STUDY_KEYWORDS}
+    series = {tag_for_keyword(keyword) for keyword in _NOT_OF_THE_STUDY}
+    for element in header:
+        belongs = element.tag in study or element.tag.group in (0x0010, 0x0012)
+        if (belongs and element.tag not in series) or element.keyword == "SpecificCharacterSet":
+            dataset.add(deepcopy(element))
+    for keyword in _MAY_BE_EMPTY:
+        if keyword not in dataset:
+            setattr(dataset, keyword, "")
+    for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID"):
+        if not header.get(keyword):
+            raise SeriesRefused(
+                f"The CT has no {keyword}, so no structure set can refer to it; "
+                "export the series again from its source."
+            )
+
+
+def date_and_time(created: datetime) -> tuple[str, str]:
+    """DICOM's DA and TM."""
+    return created.strftime("%Y%m%d"), created.strftime("%H%M%S")
+
+
+def to_bytes(dataset: Dataset) -> bytes:
+    """Return the DICOM file, preamble and all."""
+    buffer = BytesIO()
+    dataset.save_as(buffer, enforce_file_format=True)
+    return buffer.getvalue()
+
+
+def _is_one_line(text: str) -> bool:
+    return text.isprintable() and "\\" not in text

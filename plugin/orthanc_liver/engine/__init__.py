@@ -1,0 +1,1 @@
+"""The processes that Orthanc's worker thread starts, and their language."""

@@ -1,0 +1,1 @@
+"""The Y-90 activity of a series in Orthanc."""

@@ -1,0 +1,128 @@
+"""Where results go besides Orthanc itself: DICOM modalities, DICOMweb servers, the CT's sender.
+
+Sending is always one of Orthanc's own asynchronous jobs. A call that waited for a dead modality
+would hold Python's global lock, and with it every Python thread inside Orthanc.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from orthanc_liver.host.server.api import Missing, Orthanc, OrthancError, Series
+from orthanc_liver.host.settings import Settings
+
+
+class Kind(StrEnum):
+    """How a destination is named."""
+
+    MODALITY = "Modality"
+    DICOM_WEB = "DicomWeb"
+    SENDER = "Sender"
+
+
+@dataclass(frozen=True)
+class Destination:
+    """A name of DicomModalities or of DicomWeb.Servers, or the AE title of the CT's sender."""
+
+    kind: Kind
+    name: str
+
+    def as_json(self) -> dict[str, str]:
+        """As in the settings."""
+        return {str(self.kind): self.name}
+
+    @classmethod
+    def from_json(cls, shown: dict[str, str]) -> Destination:
+        """The destination that as_json showed."""
+        [(kind, name)] = shown.items()
+        return cls(Kind(kind), name)
+
+
+class CannotSend(Exception):
+    """Orthanc could not even begin to send; str(error) says why."""
+
+
+def destinations_of(orthanc: Orthanc, settings: Settings, series: Series) -> list[Destination]:
+    """Where the result of a CT series goes; Missing where the series is gone."""
+    configured = [Destination.from_json(one) for one in settings.destinations]
+    senders = _senders(orthanc, series) if settings.return_to_sender else []
+    return list(dict.fromkeys(configured + senders))
+
+
+def _senders(orthanc: Orthanc, series: Series) -> list[Destination]:
+    """One for each AE title that sent instances by C-STORE; what came by HTTP has none."""
+    aets: dict[str, None] = {}
+    for instance in series.instances:
+        try:
+            aet = orthanc.get_bytes(f"/instances/{instance}/metadata/RemoteAET").decode()
+        except Missing:
+            continue
+        if aet:
+            aets[aet] = None
+    return [Destination(Kind.SENDER, aet) for aet in aets]
+
+
+class Sending:
+    """Begins Orthanc's sending jobs and tells what became of them."""
+
+    def __init__(self, orthanc: Orthanc, dicom_web_root: str) -> None:
+        self._orthanc = orthanc
+        self._dicom_web = "/" + dicom_web_root.strip("/")
+
+    def begin(self, destination: Destination, instances: Sequence[str]) -> str:
+        """Return the id of Orthanc's job; CannotSend where there is none."""
+        try:
+            if destination.kind is Kind.DICOM_WEB:
+                return self._stow(destination.name, instances)
+            if destination.kind is Kind.SENDER:
+                return self._store(self._modality_of(destination.name), instances)
+            return self._store(destination.name, instances)
+        except OrthancError as error:
+            raise CannotSend(str(error)) from error
+
+    def ended(self, orthanc_job: str) -> str | None:
+        """None while the job is not over, "" when it went well, else why it did not."""
+        try:
+            job = self._orthanc.get(f"/jobs/{orthanc_job}")
+        except Missing:
+            return "Orthanc no longer knows its sending job"
+        if job["State"] == "Success":
+            return ""
+        if job["State"] != "Failure":
+            return None
+        said = [job.get("ErrorDescription", ""), job.get("ErrorDetails", "")]
+        return ": ".join(one for one in said if one) or "Orthanc's sending job failed"
+
+    def _store(self, modality: str, instances: Sequence[str]) -> str:
+        if modality not in self._orthanc.get("/modalities"):
+            raise CannotSend(f"Orthanc has no modality {modality!r} in DicomModalities")
+        body = {"Resources": list(instances), "Asynchronous": True, "Permissive": False}
+        answer = self._orthanc.post(f"/modalities/{modality}/store", json.dumps(body).encode())
+        return str(answer["ID"])
+
+    def _stow(self, server: str, instances: Sequence[str]) -> str:
+        try:
+            known = self._orthanc.get_of_plugin(f"{self._dicom_web}/servers")
+        except Missing:
+            raise CannotSend("Orthanc's DICOMweb plugin is not there") from None
+        if server not in known:
+            raise CannotSend(f"Orthanc has no DICOMweb server {server!r} in DicomWeb.Servers")
+        body = {"Resources": list(instances), "Synchronous": False}
+        answer = self._orthanc.post_to_plugin(
+            f"{self._dicom_web}/servers/{server}/stow", json.dumps(body).encode()
+        )
+        return str(answer["ID"])
+
+    def _modality_of(self, aet: str) -> str:
+        modalities: dict[str, Any] = self._orthanc.get("/modalities?expand")
+        names = [name for name, one in modalities.items() if one["AET"] == aet]
+        if len(names) != 1:
+            raise CannotSend(
+                f"{len(names) or 'no'} modalities of DicomModalities have the sender's AE title, "
+                f"{aet!r}; one must"
+            )
+        return names[0]

@@ -1,0 +1,26 @@
+"""Which series are segmented by themselves, and may be when somebody asks."""
+
+from __future__ import annotations
+
+import re
+
+from orthanc_liver.host.server.api import Series
+from orthanc_liver.host.settings import Settings
+
+
+def why_not(series: Series, settings: Settings) -> str | None:
+    """One sentence where the settings do not admit the series, else None.
+
+    Names tags and what the settings ask of them, never the tags' values.
+    """
+    if series.tags.get("Modality", "") != settings.modality:
+        return f"the series is not of modality {settings.modality}"
+    if len(series.instances) < settings.minimum_slices:
+        return (
+            f"the series has {len(series.instances)} instances, "
+            f"fewer than MinimumSlices, {settings.minimum_slices}"
+        )
+    for tag, pattern in settings.filter.items():
+        if not re.search(pattern, series.tags.get(tag, "")):
+            return f"{tag} of the series does not match the filter {pattern!r}"
+    return None

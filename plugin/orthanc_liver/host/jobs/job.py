@@ -1,0 +1,223 @@
+"""A job, its states and how it looks to a client: the names and the shape of Orthanc's own /jobs.
+
+One job is one series segmented once. A running job that is interrupted through no fault of its
+own (Orthanc stops, the engine cannot start, the series is still arriving) is pending again.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from orthanc_liver.host.server.times import text_of, time_of
+
+JOB_TYPE = "LiverSegmentation"
+
+
+class State(StrEnum):
+    """Orthanc's job states, without Paused."""
+
+    PENDING = "Pending"
+    RUNNING = "Running"
+    RETRY = "Retry"
+    SUCCESS = "Success"
+    FAILURE = "Failure"
+
+
+class Event(StrEnum):
+    """What may happen to a job."""
+
+    START = "start"
+    INTERRUPT = "interrupt"
+    TRY_AGAIN = "try again"
+    SUCCEED = "succeed"
+    FAIL = "fail"
+    CANCEL = "cancel"
+    RESUBMIT = "resubmit"
+
+
+class Outcome(StrEnum):
+    """How a finished job ended."""
+
+    SEGMENTED = "segmented"
+    NO_LIVER = "no liver found"
+    REFUSED = "refused"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+# What is not here is not allowed.
+TRANSITIONS: dict[tuple[State, Event], State] = {
+    (State.PENDING, Event.START): State.RUNNING,
+    (State.PENDING, Event.CANCEL): State.FAILURE,
+    (State.RUNNING, Event.INTERRUPT): State.PENDING,
+    (State.RUNNING, Event.TRY_AGAIN): State.RETRY,
+    (State.RUNNING, Event.SUCCEED): State.SUCCESS,
+    (State.RUNNING, Event.FAIL): State.FAILURE,
+    (State.RUNNING, Event.CANCEL): State.FAILURE,
+    (State.RETRY, Event.START): State.RUNNING,
+    (State.RETRY, Event.CANCEL): State.FAILURE,
+    (State.FAILURE, Event.RESUBMIT): State.PENDING,
+}
+
+UNFINISHED = frozenset({State.PENDING, State.RUNNING, State.RETRY})
+WAITING = frozenset({State.PENDING, State.RETRY})
+
+# Orthanc's numbers for the ways in which a job ends.
+_ERROR_CODES = {
+    Outcome.SEGMENTED: 0,
+    Outcome.NO_LIVER: 0,
+    Outcome.REFUSED: 15,  # bad file format
+    Outcome.FAILED: -1,  # internal error
+    Outcome.CANCELLED: 37,  # canceled job
+}
+
+# How far a job is when the engine begins and ends each of its stages, in percent.
+_STAGE_PERCENT = {
+    "read": (0, 20),
+    "resample": (20, 25),
+    "localise": (25, 50),
+    "infer": (50, 85),
+    "back to the CT grid": (85, 87),
+    "clean": (87, 92),
+    "contour": (92, 97),
+    "write": (97, 99),
+}
+
+
+def instances_of(result: Mapping[str, Any]) -> list[str]:
+    """Orthanc's ids of a result's objects, the RTSTRUCT first; any client may have written it."""
+    further = result.get("Further")
+    others = further if isinstance(further, list) else []
+    ids = [one.get("Instance") for one in [result, *others] if isinstance(one, Mapping)]
+    return [one for one in ids if isinstance(one, str)]
+
+
+class NotAllowed(Exception):
+    """The event does not fit the job's state; str(error) says so."""
+
+
+@dataclass
+class Job:
+    """One series to segment. Times are UTC; source_key names the set of source instances."""
+
+    series: str
+    study: str
+    source_key: str
+    force: bool = False
+    priority: int = 0
+    id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    created: datetime = field(default_factory=lambda: datetime.now(UTC))
+    state: State = State.PENDING
+    started: datetime | None = None
+    completed: datetime | None = None
+    attempt: int = 0
+    stage: str = ""
+    progress_percent: int = 0
+    outcome: Outcome | None = None
+    reason: str = ""
+    model: dict[str, str] | None = None
+    result: dict[str, Any] | None = None
+    report: dict[str, Any] | None = None
+
+    @property
+    def result_instances(self) -> list[str]:
+        """Orthanc's ids of every object that the job stored; these are what is sent on."""
+        return instances_of(self.result) if self.result else []
+
+    def apply(self, event: Event) -> None:
+        """Go to the next state; NotAllowed where the table has none."""
+        following = TRANSITIONS.get((self.state, event))
+        if following is None:
+            raise NotAllowed(f"a job in state {self.state} cannot {event}")
+        self.state = following
+        now = datetime.now(UTC)
+        match event:
+            case Event.START:
+                self.started, self.stage, self.progress_percent = now, "", 0
+                self.attempt += 1
+            case Event.INTERRUPT:
+                self.attempt -= 1
+            case Event.RESUBMIT:
+                self.completed = self.outcome = self.model = self.report = None
+                self.attempt, self.progress_percent, self.reason = 0, 0, ""
+            case Event.SUCCEED | Event.FAIL | Event.CANCEL:
+                self.completed, self.stage = now, ""
+
+    def show_progress(self, stage: str, fraction: float) -> None:
+        """Note how far the engine is within a stage; what the client sees never goes back."""
+        self.stage = stage
+        begin, end = _STAGE_PERCENT.get(stage, (0, 0))
+        percent = int(begin + (end - begin) * min(max(fraction, 0.0), 1.0))
+        self.progress_percent = max(self.progress_percent, percent)
+
+    def as_json(self) -> dict[str, Any]:
+        """The job as Orthanc would show one of its own."""
+        ended = self.completed or datetime.now(UTC)
+        runtime_s = (ended - self.started).total_seconds() if self.started else 0.0
+        shown: dict[str, Any] = {
+            "ID": self.id,
+            "Type": JOB_TYPE,
+            "State": str(self.state),
+            "Progress": 100 if self.state is State.SUCCESS else self.progress_percent,
+            "Priority": self.priority,
+            "CreationTime": text_of(self.created),
+            "Timestamp": text_of(datetime.now(UTC)),
+            "EffectiveRuntime": round(runtime_s, 3),
+            "ErrorCode": _ERROR_CODES[self.outcome] if self.outcome else 0,
+            "ErrorDescription": self._error_description(),
+            "ErrorDetails": "" if self.state is State.SUCCESS else self.reason,
+            "Content": self._content(),
+        }
+        if self.started:
+            shown["StartTime"] = text_of(self.started)
+        if self.completed:
+            shown["CompletionTime"] = text_of(self.completed)
+        return shown
+
+    def _error_description(self) -> str:
+        # Orthanc says "Success" also of a job that has not ended yet.
+        return self.reason if self.reason and self.state is not State.SUCCESS else "Success"
+
+    def _content(self) -> dict[str, Any]:
+        return {
+            "Series": self.series,
+            "Study": self.study,
+            "SourceKey": self.source_key,
+            "Force": self.force,
+            "Attempt": self.attempt,
+            "Stage": self.stage,
+            "Outcome": str(self.outcome or ""),
+            "Reason": self.reason,
+            "Model": self.model,
+            "Result": self.result,
+            "Report": self.report,
+        }
+
+    @classmethod
+    def from_json(cls, shown: dict[str, Any]) -> Job:
+        """The job that as_json showed."""
+        content = shown["Content"]
+        return cls(
+            id=shown["ID"],
+            series=content["Series"],
+            study=content["Study"],
+            source_key=content["SourceKey"],
+            force=content["Force"],
+            priority=shown["Priority"],
+            created=time_of(shown["CreationTime"]),
+            state=State(shown["State"]),
+            started=time_of(shown["StartTime"]) if "StartTime" in shown else None,
+            completed=time_of(shown["CompletionTime"]) if "CompletionTime" in shown else None,
+            attempt=content["Attempt"],
+            progress_percent=shown["Progress"],
+            outcome=Outcome(content["Outcome"]) if content["Outcome"] else None,
+            reason=content["Reason"],
+            model=content["Model"],
+            result=content["Result"],
+            report=content["Report"],
+        )

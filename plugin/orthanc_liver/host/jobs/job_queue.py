@@ -1,0 +1,242 @@
+"""All jobs of this server: who is next, who is a duplicate, and what is kept over a restart."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from orthanc_liver.host.jobs.job import UNFINISHED, WAITING, Event, Job, NotAllowed, Outcome, State
+from orthanc_liver.host.jobs.records import Ledger, ServerState
+from orthanc_liver.host.server.api import Series
+
+_STORING = "store"
+
+
+class JobQueue:
+    """Shared by Orthanc's threads, the worker and the reader of the change log.
+
+    What must outlive a restart is in the ledger before a call returns that changed it.
+    """
+
+    def __init__(
+        self, jobs_kept: int, ledger: Ledger, note_end: Callable[[Job], None] = lambda job: None
+    ) -> None:
+        self._jobs: dict[str, Job] = {}
+        self._not_before_s: dict[str, float] = {}  # by job, on the monotonic clock
+        self._not_noted: dict[str, Job] = {}  # finished, but their series do not say so yet
+        self._is_kept = True
+        self._seq = 0
+        self._jobs_kept = jobs_kept
+        self._ledger = ledger
+        self._note_end = note_end
+        self._changed = threading.Condition(threading.RLock())
+        self._closed = False
+
+    def restore(self, state: ServerState) -> None:
+        """Take up what was kept; what ran when Orthanc stopped is pending again."""
+        with self._changed:
+            self._seq = state.seq
+            for job in [*state.finished, *state.unfinished]:
+                if job.state in UNFINISHED:
+                    job.state, job.attempt = State.PENDING, 0
+                self._jobs.setdefault(job.id, job)
+            ended = (job for job in state.unfinished if job.state not in UNFINISHED)
+            self._not_noted = {job.id: job for job in ended}
+            self._persist()
+
+    def write_again(self) -> None:
+        """Write what the disk had no room for, if there is any."""
+        with self._changed:
+            if self._not_noted or not self._is_kept:
+                self._persist()
+
+    def advance(self, seq: int) -> None:
+        """Everything in the change log up to seq is done with."""
+        with self._changed:
+            if seq != self._seq:
+                self._seq = seq
+                self._persist()
+
+    def submit(self, series: Series, *, force: bool, priority: int = 0) -> Job:
+        """Return the job that will segment the series as it is now: a new one, or the unfinished
+        one that does so anyway."""
+        with self._changed:
+            for job in self._jobs.values():
+                same_source = job.source_key == series.source_key
+                if job.series == series.id and (
+                    job.state in WAITING or (job.state is State.RUNNING and same_source)
+                ):
+                    if (force and not job.force) or priority > job.priority:
+                        job.force, job.priority = job.force or force, max(job.priority, priority)
+                        self._persist()
+                    return job
+            job = Job(series.id, series.study, series.source_key, force, priority)
+            self._jobs[job.id] = job
+            self._persist()
+            return job
+
+    def adopt(self, job: Job) -> None:
+        """List a finished job that is known from its series only."""
+        with self._changed:
+            self._jobs.setdefault(job.id, job)
+            self._persist()
+
+    def take(self, as_long_as: Callable[[], bool] = lambda: True) -> Job | None:
+        """Wait for the next job, which is running then; None when the queue is closed, or when
+        `wake` was called and there is no longer a reason to wait."""
+        with self._changed:
+            while not self._closed and as_long_as():
+                job = self._next()
+                if job:
+                    job.apply(Event.START)
+                    return job
+                self._changed.wait(self._seconds_to_next())
+            return None
+
+    def give_back(self, job: Job, wait_s: float, reason: str = "") -> None:
+        """The running job cannot go on now and is not to blame."""
+        self._update(job, Event.INTERRUPT, wait_s=wait_s, reason=reason)
+
+    def try_again(self, job: Job, wait_s: float, reason: str) -> None:
+        """The running job failed, but not for the last time."""
+        self._update(job, Event.TRY_AGAIN, wait_s=wait_s, reason=reason)
+
+    def succeed(self, job: Job, outcome: Outcome) -> None:
+        """The running job ended well; its result and report are set already."""
+        self._update(job, Event.SUCCEED, outcome=outcome)
+
+    def fail(self, job: Job, outcome: Outcome, reason: str) -> None:
+        """The running job ended badly, for good."""
+        self._update(job, Event.FAIL, outcome=outcome, reason=reason)
+
+    def claim_storing(self, job: Job) -> bool:
+        """From now on the job cannot be cancelled; False where it has been already."""
+        with self._changed:
+            if job.state is State.RUNNING:
+                job.stage = _STORING
+            return job.state is State.RUNNING
+
+    def cancel(self, job_id: str) -> Job:
+        """End an unfinished job; KeyError where there is no such job, NotAllowed where it has
+        ended."""
+        with self._changed:
+            job = self._jobs[job_id]
+            if job.state is State.RUNNING and job.stage == _STORING:
+                raise NotAllowed("the job is storing its result and cannot be cancelled any more")
+            self._update(job, Event.CANCEL, outcome=Outcome.CANCELLED, reason="cancelled")
+            return job
+
+    def resubmit(self, job_id: str) -> Job:
+        """Run a failed job again; KeyError and NotAllowed as for cancel."""
+        with self._changed:
+            job = self._jobs[job_id]
+            others = (one for one in self._jobs.values() if one is not job)
+            if any(one.series == job.series and one.state in UNFINISHED for one in others):
+                raise NotAllowed("another job for the same series is not finished yet")
+            self._not_noted.pop(job_id, None)
+            self._update(job, Event.RESUBMIT)
+            # The oldest finished jobs are forgotten first, and this one is new again.
+            self._jobs[job_id] = self._jobs.pop(job_id)
+            return job
+
+    def ids(self) -> list[str]:
+        """Every job we know of, oldest first."""
+        with self._changed:
+            return list(self._jobs)
+
+    def job(self, job_id: str) -> Job:
+        """One job; KeyError where there is no such job."""
+        with self._changed:
+            return self._jobs[job_id]
+
+    def show(self, job_id: str) -> dict[str, Any]:
+        """One job as JSON; KeyError where there is no such job."""
+        with self._changed:
+            return self._jobs[job_id].as_json()
+
+    def show_all(self) -> list[dict[str, Any]]:
+        """Every job as JSON, oldest first."""
+        with self._changed:
+            return [job.as_json() for job in self._jobs.values()]
+
+    def is_busy(self) -> bool:
+        """Whether any job is not finished."""
+        with self._changed:
+            return any(job.state in UNFINISHED for job in self._jobs.values())
+
+    def count(self) -> dict[str, int]:
+        """How many jobs are in each state."""
+        with self._changed:
+            counted = Counter(job.state for job in self._jobs.values())
+            return {str(state): counted[state] for state in State}
+
+    def wake(self) -> None:
+        """Let whoever waits for a job see whether to go on."""
+        with self._changed:
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Hand out no more jobs."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    def _update(
+        self,
+        job: Job,
+        event: Event,
+        *,
+        wait_s: float = 0.0,
+        outcome: Outcome | None = None,
+        reason: str = "",
+    ) -> None:
+        with self._changed:
+            job.apply(event)
+            job.outcome, job.reason = outcome, reason
+            self._not_before_s[job.id] = time.monotonic() + wait_s
+            if job.state not in UNFINISHED:
+                # An older job of the series must not be noted over this one.
+                for other in [o for o in self._not_noted.values() if o.series == job.series]:
+                    del self._not_noted[other.id]
+                self._not_noted[job.id] = job
+                self._note_end(job)
+            self._persist()
+
+    def _next(self) -> Job | None:
+        now_s = time.monotonic()
+        due = [
+            job
+            for job in self._jobs.values()
+            if job.state in WAITING and self._not_before_s.get(job.id, 0.0) <= now_s
+        ]
+        return min(due, key=lambda job: (-job.priority, job.created), default=None)
+
+    def _seconds_to_next(self) -> float | None:
+        times_s = [
+            self._not_before_s.get(job.id, 0.0)
+            for job in self._jobs.values()
+            if job.state in WAITING
+        ]
+        return max(min(times_s) - time.monotonic(), 0.0) if times_s else None
+
+    def _persist(self) -> None:
+        # On its series first, so that a finished job is never in neither place.
+        for job in list(self._not_noted.values()):
+            if self._ledger.record(job):
+                del self._not_noted[job.id]
+        to_tell = [job for job in self._jobs.values() if job.id in self._not_noted]
+        unfinished = [job for job in self._jobs.values() if job.state in UNFINISHED]
+        finished = [
+            job
+            for job in self._jobs.values()
+            if job.state not in UNFINISHED and job.id not in self._not_noted
+        ]
+        for job in finished[: -self._jobs_kept]:
+            del self._jobs[job.id]
+            self._not_before_s.pop(job.id, None)
+        state = ServerState(self._seq, unfinished + to_tell, finished[-self._jobs_kept :])
+        self._is_kept = self._ledger.keep(state)
+        self._changed.notify_all()

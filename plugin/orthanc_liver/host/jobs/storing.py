@@ -1,0 +1,68 @@
+"""Results go into the study of their CT: all of a result's objects, or none, and the picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from orthanc_liver.host.jobs.records import write_preview
+from orthanc_liver.host.server.api import Missing, Orthanc, OrthancError, Series
+
+
+class StoredElsewhere(Exception):
+    """An object does not belong to the study of its CT; nothing was kept."""
+
+
+def store_beside(
+    orthanc: Orthanc,
+    series: Series,
+    objects: Sequence[tuple[str, bytes]],
+    preview_png: bytes = b"",
+) -> list[dict[str, str]]:
+    """Store named DICOM files; return each one's name, Orthanc ids and SOP Instance UID.
+
+    Raises StoredElsewhere, Missing where the CT was deleted meanwhile, or OrthancError; what was
+    new in Orthanc is then gone again.
+    """
+    new: list[str] = []
+    try:
+        orthanc.series(series.id)
+        kept = [_stored(orthanc, series, name, content, new) for name, content in objects]
+        if preview_png:
+            _leave_preview(orthanc, series, preview_png)
+        orthanc.series(series.id)
+    except (StoredElsewhere, OrthancError):
+        for instance in new:
+            orthanc.delete(f"/instances/{instance}")
+        raise
+    return kept
+
+
+def _stored(
+    orthanc: Orthanc, series: Series, name: str, content: bytes, new: list[str]
+) -> dict[str, str]:
+    stored: dict[str, Any] = orthanc.post("/instances", content)
+    if stored["Status"] == "Success":
+        new.append(stored["ID"])
+    if stored["ParentStudy"] != series.study:
+        raise StoredElsewhere(f"the {name.upper()} does not belong to the study of its CT")
+    try:
+        instance = orthanc.get(f"/instances/{stored['ID']}")
+    except Missing as error:
+        raise OrthancError(f"the {name.upper()} was deleted while it was being stored") from error
+    return {
+        "Kind": name.upper(),
+        "Instance": stored["ID"],
+        "Series": stored["ParentSeries"],
+        "SopInstanceUid": instance["MainDicomTags"]["SOPInstanceUID"],
+    }
+
+
+def _leave_preview(orthanc: Orthanc, series: Series, png: bytes) -> None:
+    try:
+        write_preview(orthanc, series.id, png)
+    except Missing:
+        raise
+    except OrthancError as error:
+        # The result is stored: for want of a picture it is not worth doing all again.
+        orthanc.log_error(f"no preview of series {series.id}: {error}")

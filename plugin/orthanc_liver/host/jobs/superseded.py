@@ -1,0 +1,64 @@
+"""A new result takes the place of the former one of the same series and model, and says so.
+
+It happens when a slice came late, or when the settings of the output changed. The former RTSTRUCT,
+SEG and SR are kept, with metadata 4504 that names the new one, or deleted, as KeepSuperseded says.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from typing import Any
+
+from orthanc_liver.host.jobs.job import Job, instances_of
+from orthanc_liver.host.jobs.records import Record
+from orthanc_liver.host.server.api import Missing, Orthanc
+
+SUPERSEDED_METADATA = 4504
+
+
+def supersede(orthanc: Orthanc, record: Record | None, job: Job, *, keep: bool) -> None:
+    """Note in job.result what it takes the place of. Doing so twice does no harm."""
+    former = _former_result(record, job)
+    if former is None or job.result is None:
+        return
+    if former["Instance"] == job.result["Instance"]:
+        if isinstance(former.get("Supersedes"), str):
+            job.result["Supersedes"] = former["Supersedes"]
+        return
+    job.result["Supersedes"] = former["SopInstanceUid"]
+    for instance in set(instances_of(former)) - set(job.result_instances):
+        with contextlib.suppress(Missing):  # somebody deleted it already
+            if _is_result_in(orthanc, instance, job.study):
+                _set_aside(orthanc, instance, job, keep=keep)
+    with contextlib.suppress(Missing):
+        # Superseded itself before: a late slice came, and was deleted again.
+        orthanc.delete(f"/instances/{job.result['Instance']}/metadata/{SUPERSEDED_METADATA}")
+
+
+def _former_result(record: Record | None, job: Job) -> dict[str, Any] | None:
+    """The result of the same model; what somebody else wrote there counts as none."""
+    former = record.result if record else None
+    if not isinstance(former, dict) or not isinstance(former.get("Model"), dict) or not job.model:
+        return None
+    if former["Model"].get("Sha256") != job.model["Sha256"]:
+        return None
+    texts = {key for key, value in former.items() if isinstance(value, str)}
+    return former if {"Instance", "SopInstanceUid"} <= texts else None
+
+
+def _is_result_in(orthanc: Orthanc, instance: str, study: str) -> bool:
+    """Whatever the metadata names, nothing else may be touched."""
+    series = orthanc.get(f"/instances/{instance}/series")
+    is_result = series["MainDicomTags"].get("Modality") in ("RTSTRUCT", "SEG", "SR")
+    return bool(is_result and series["ParentStudy"] == study)
+
+
+def _set_aside(orthanc: Orthanc, instance: str, job: Job, *, keep: bool) -> None:
+    if keep and job.result:
+        note = json.dumps({"SupersededBy": job.result["SopInstanceUid"]}).encode()
+        orthanc.put(f"/instances/{instance}/metadata/{SUPERSEDED_METADATA}", note)
+    else:
+        orthanc.delete(f"/instances/{instance}")
+    did = "marked" if keep else "deleted"
+    orthanc.log(f"job {job.id}: its result supersedes instance {instance}, which is {did}")

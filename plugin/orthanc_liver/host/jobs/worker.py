@@ -1,0 +1,311 @@
+"""The worker thread: takes one job after the other and owns the inference process."""
+
+from __future__ import annotations
+
+import threading
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from orthanc_liver.host.jobs.engine_process import (
+    EngineGone,
+    EngineProcess,
+    EngineUnavailable,
+    Ready,
+)
+from orthanc_liver.host.jobs.job import Job, NotAllowed, Outcome, State
+from orthanc_liver.host.jobs.job_queue import JobQueue
+from orthanc_liver.host.jobs.storing import StoredElsewhere, store_beside
+from orthanc_liver.host.server.api import Missing, Orthanc, OrthancError, Series, ServerStopping
+from orthanc_liver.host.server.times import growing_wait_s
+from orthanc_liver.host.settings import Settings
+
+# What follows when a job's result is stored; Missing where the series is gone.
+PassOn = Callable[[Job, Series], None]
+
+
+class JobFailed(Exception):
+    """This attempt failed; another one may succeed. str(error) is the reason."""
+
+
+@dataclass
+class Answer:
+    """What the inference process sent for one job."""
+
+    objects: list[tuple[str, bytes]] = field(default_factory=list)
+    preview_png: bytes = b""
+    outcome: str = ""
+    reason: str = ""
+    report: dict[str, Any] | None = None
+
+
+class Deadline:
+    """Kills a process that takes too long, which unblocks whoever waits for it."""
+
+    def __init__(self, limit_s: float, engine: EngineProcess) -> None:
+        self.passed = False
+        self._engine = engine
+        self._timer = threading.Timer(limit_s, self._pass)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def cancel(self) -> None:
+        """The process was in time."""
+        self._timer.cancel()
+
+    def _pass(self) -> None:
+        self.passed = True
+        self._engine.kill()
+
+
+class Worker:
+    """Runs jobs from the queue, one at a time, until stopped."""
+
+    def __init__(
+        self,
+        orthanc: Orthanc,
+        queue: JobQueue,
+        settings: Settings,
+        stable_age_s: float,
+        pass_on: PassOn,
+    ) -> None:
+        self._orthanc = orthanc
+        self._queue = queue
+        self._settings = settings
+        self._stable_age_s = stable_age_s
+        self._pass_on = pass_on
+        self._thread = threading.Thread(target=self._run, name="liver-worker", daemon=True)
+        self._stopping = threading.Event()
+        self._lock = threading.Lock()
+        self._engine: EngineProcess | None = None
+        self._current: Job | None = None
+        self._ready: Ready | None = None
+        self._problem = ""
+
+    def start(self) -> None:
+        """Begin, loading the model first so that the status can tell of it."""
+        self._thread.start()
+
+    def stop(self, timeout_s: float) -> None:
+        """End the inference process and the thread, whatever they are at."""
+        self._stopping.set()
+        self._queue.close()
+        with self._lock:
+            if self._engine:
+                self._engine.kill()
+        if self._thread.is_alive():
+            self._thread.join(timeout_s)
+
+    def interrupt(self, job: Job) -> None:
+        """A running job was cancelled: end the process that works on it."""
+        with self._lock:
+            if self._current is job and self._engine:
+                self._engine.kill()
+
+    def status(self) -> dict[str, Any]:
+        """What GET /liver/status tells of the model."""
+        ready = self._ready
+        return {
+            "Engine": "unavailable" if self._problem else "ready" if ready else "starting",
+            "EngineProblem": self._problem,
+            "Model": self._model(),
+            "Device": ready.device if ready else None,
+        }
+
+    @property
+    def model_sha256(self) -> str:
+        """Which model would run now, empty as long as none is loaded."""
+        return self._ready.model_sha256 if self._ready else ""
+
+    def _model(self) -> dict[str, str] | None:
+        ready = self._ready
+        return {"Name": ready.model_name, "Sha256": ready.model_sha256} if ready else None
+
+    def _run(self) -> None:
+        deaths = 0  # of processes that had nothing to do
+        try:
+            while engine := self._engine_that_runs():
+                job = self._queue.take(lambda: engine.alive)
+                if job:
+                    deaths = 0
+                    self._work(job, engine)
+                elif not self._stopping.is_set():
+                    self._ready = None
+                    self._orthanc.log_error("the inference process ended while it was idle")
+                    self._stopping.wait(growing_wait_s(deaths))
+                    deaths += 1
+        except ServerStopping:
+            pass
+        finally:
+            self._end_engine()
+
+    def _engine_that_runs(self) -> EngineProcess | None:
+        """Wait until an inference process is ready; None when stopping.
+
+        No job is to blame for a process that does not come up, so jobs wait until one does.
+        """
+        failures = 0
+        while not self._stopping.is_set():
+            if self._engine and self._engine.alive and self._ready:
+                return self._engine
+            self._end_engine()
+            try:
+                self._start_engine()
+            except EngineUnavailable as error:
+                if self._stopping.is_set():
+                    break
+                if str(error) != self._problem:
+                    self._orthanc.log_error(f"no job can run: {error}")
+                self._problem = str(error)
+                self._stopping.wait(growing_wait_s(failures))
+                failures += 1
+        return None
+
+    def _start_engine(self) -> None:
+        with self._lock:
+            if self._stopping.is_set():
+                raise EngineUnavailable("Orthanc is stopping")
+            self._engine = engine = EngineProcess(self._settings.command, self._queue.wake)
+        self._ready = ready = engine.wait_ready()
+        self._problem = ""
+        self._orthanc.log(f"{ready.model_name} is ready on {ready.device}")
+
+    def _end_engine(self) -> None:
+        with self._lock:
+            engine, self._engine = self._engine, None
+        if engine:
+            engine.close()
+
+    def _work(self, job: Job, engine: EngineProcess) -> None:
+        with self._lock:
+            self._current = job
+        try:
+            self._attempt_and_judge(job, engine)
+        except NotAllowed:
+            pass  # it was cancelled in the meantime, and the queue knows
+        finally:
+            with self._lock:
+                self._current = None
+
+    def _attempt_and_judge(self, job: Job, engine: EngineProcess) -> None:
+        try:
+            self._attempt(job, engine)
+        except ServerStopping:
+            raise
+        except EngineGone as gone:
+            if not self._stopping.is_set():
+                self._judge(job, str(gone))
+        except Missing:
+            self._end_engine()  # it may still wait for instances
+            self._series_changed(job)
+        except (JobFailed, OrthancError) as error:
+            self._end_engine()
+            self._judge(job, str(error))
+        except Exception as error:  # noqa: BLE001 the thread must live on for the next job
+            self._end_engine()
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            where = f"{place.filename}:{place.lineno}"
+            self._judge(job, f"a fault of the plugin: {type(error).__name__} at {where}")
+
+    def _judge(self, job: Job, reason: str) -> None:
+        """This attempt failed: is there another one?"""
+        if job.state is not State.RUNNING:
+            return
+        self._orthanc.log_error(f"job {job.id}, attempt {job.attempt}: {reason}")
+        if job.attempt <= self._settings.retries:
+            self._queue.try_again(job, growing_wait_s(job.attempt - 1), reason)
+        else:
+            self._queue.fail(job, Outcome.FAILED, reason)
+
+    def _series_changed(self, job: Job) -> None:
+        try:
+            self._orthanc.series(job.series)
+        except Missing:
+            reason = "the series was deleted before its job was done"
+            self._queue.fail(job, Outcome.FAILED, reason)
+        else:
+            self._queue.give_back(job, self._stable_age_s)
+
+    def _attempt(self, job: Job, engine: EngineProcess) -> None:
+        series = self._orthanc.series(job.series)
+        wait_s = series.seconds_until_settled(datetime.now(UTC), self._stable_age_s)
+        if wait_s > 0:
+            self._queue.give_back(job, wait_s)
+            return
+        job.source_key = series.source_key
+        deadline = Deadline(self._settings.job_timeout_seconds, engine)
+        try:
+            self._feed(job, series, engine)
+            answer = self._answer(job, engine)
+        except EngineGone as gone:
+            if deadline.passed:
+                limit_s = self._settings.job_timeout_seconds
+                raise JobFailed(f"it was stopped after JobTimeoutSeconds, {limit_s} s") from gone
+            raise
+        finally:
+            deadline.cancel()
+        self._finish(job, series, answer)
+
+    def _feed(self, job: Job, series: Series, engine: EngineProcess) -> None:
+        engine.send(
+            {
+                "type": "job",
+                "id": job.id,
+                "instances": len(series.instances),
+                "settings": self._settings.for_engine(),
+            }
+        )
+        for instance in series.instances:
+            if job.state is not State.RUNNING:
+                engine.kill()
+            engine.send({"type": "instance"}, self._orthanc.dicom_file(instance))
+
+    def _answer(self, job: Job, engine: EngineProcess) -> Answer:
+        answer = Answer()
+        while True:
+            message, payload = engine.receive()
+            match message["type"]:
+                case "progress":
+                    job.show_progress(message["stage"], message["fraction"])
+                case "object":
+                    answer.objects.append((message["name"], payload))
+                case "preview":
+                    answer.preview_png = payload
+                case "done":
+                    answer.outcome = message["outcome"]
+                    answer.reason = message.get("reason", "")
+                    answer.report = message.get("report")
+                    return answer
+                case other:
+                    raise JobFailed(f"the inference process sent a frame of type {other!r}")
+
+    def _finish(self, job: Job, series: Series, answer: Answer) -> None:
+        job.model = self._model()
+        job.report = answer.report
+        match answer.outcome:
+            case Outcome.SEGMENTED:
+                self._store(job, series, answer)
+            case Outcome.NO_LIVER:
+                self._queue.succeed(job, Outcome.NO_LIVER)
+            case Outcome.REFUSED:
+                self._queue.fail(job, Outcome.REFUSED, answer.reason)
+            case _:
+                raise JobFailed(answer.reason or "the inference process gave no reason")
+
+    def _store(self, job: Job, series: Series, answer: Answer) -> None:
+        names = [name for name, _ in answer.objects]
+        if names[:1] != ["rtstruct"]:
+            raise JobFailed(f"no RTSTRUCT came first, but: {', '.join(names) or 'nothing'}")
+        if not self._queue.claim_storing(job):
+            return
+        try:
+            rtstruct, *further = store_beside(
+                self._orthanc, series, answer.objects, answer.preview_png
+            )
+        except StoredElsewhere as error:
+            raise JobFailed(str(error)) from error
+        job.result = {**rtstruct, "Further": further}
+        self._pass_on(job, series)  # first, so that a crash in between forgets nothing of it
+        self._queue.succeed(job, Outcome.SEGMENTED)

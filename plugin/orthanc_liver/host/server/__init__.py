@@ -1,0 +1,1 @@
+"""Orthanc itself, as far as it is used here."""

@@ -1,0 +1,108 @@
+"""The plugin's figures for Prometheus, in its text format (version 0.0.4)."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from orthanc_liver.host.jobs.job import Job
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+Samples = Iterable[tuple[Mapping[str, str], float]]
+
+
+class Ended:
+    """What the jobs that ended since Orthanc started came to, and where their time went."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._outcomes: Counter[str] = Counter()
+        self._stage_seconds: dict[str, float] = {}
+        self._stage_count: Counter[str] = Counter()
+
+    def note(self, job: Job) -> None:
+        """A job ended."""
+        stages = (job.report or {}).get("seconds", {})
+        with self._lock:
+            self._outcomes[str(job.outcome)] += 1
+            for stage, seconds in stages.items():
+                self._stage_count[stage] += 1
+                self._stage_seconds[stage] = self._stage_seconds.get(stage, 0.0) + seconds
+
+    def families(self) -> list[str]:
+        """The counters' part of the answer."""
+        with self._lock:
+            return [
+                _family(
+                    "liver_jobs_ended_total",
+                    "counter",
+                    "Jobs that ended since Orthanc started, by outcome.",
+                    [({"outcome": name}, n) for name, n in self._outcomes.items()],
+                ),
+                "# HELP liver_stage_seconds Seconds that jobs spent in each stage.\n"
+                "# TYPE liver_stage_seconds summary\n"
+                + _samples("liver_stage_seconds_sum", _by_stage(self._stage_seconds))
+                + _samples("liver_stage_seconds_count", _by_stage(self._stage_count)),
+            ]
+
+
+def exposition(status: Mapping[str, Any], ended: Ended) -> str:
+    """The answer to GET /liver/metrics, from the answer to GET /liver/status."""
+    model = status["Model"]
+    waiting = status["Queue"]["Pending"] + status["Queue"]["Retry"]
+    about = {"version": status["Version"], "device": status["Device"] or ""}
+    if model:
+        about |= {"model": model["Name"], "sha256": model["Sha256"]}
+    families = [
+        _family("liver_info", "gauge", "What runs, as labels; always 1.", [(about, 1)]),
+        _family(
+            "liver_engine_ready",
+            "gauge",
+            "1 when the model is loaded, else 0.",
+            [({}, status["Engine"] == "ready")],
+        ),
+        _family(
+            "liver_settings_problems",
+            "gauge",
+            "How many things are wrong with the settings.",
+            [({}, len(status["SettingsProblems"]))],
+        ),
+        _family("liver_queue_length", "gauge", "Jobs that wait for their turn.", [({}, waiting)]),
+        _family(
+            "liver_jobs",
+            "gauge",
+            "Jobs that are remembered, by state.",
+            [({"state": state}, n) for state, n in status["Queue"].items()],
+        ),
+        _family(
+            "liver_deliveries",
+            "gauge",
+            "Deliveries to destinations that are remembered, by state.",
+            [({"state": state}, n) for state, n in status["Deliveries"].items()],
+        ),
+    ]
+    return "".join(families + ended.families())
+
+
+def _by_stage(values: Mapping[str, float]) -> Samples:
+    return [({"stage": stage}, value) for stage, value in values.items()]
+
+
+def _family(name: str, kind: str, meaning: str, samples: Samples) -> str:
+    return f"# HELP {name} {meaning}\n# TYPE {name} {kind}\n{_samples(name, samples)}"
+
+
+def _samples(name: str, samples: Samples) -> str:
+    lines = []
+    for labels, value in samples:
+        inside = ",".join(f'{label}="{_escaped(text)}"' for label, text in labels.items())
+        place = f"{name}{{{inside}}}" if inside else name
+        lines.append(f"{place} {float(value)!r}\n")
+    return "".join(lines)
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")

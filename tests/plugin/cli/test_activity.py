@@ -1,0 +1,91 @@
+"""orthanc-liver activity: what it prints, and the sentences it refuses with."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from orthanc_liver.cli.main import REFUSED, main
+from tests.support.case_writer import write_ct_folder, write_rtstruct
+from tests.support.phantom import oriented, small_abdomen
+
+RESIN = ["activity", "--method=resin", "--tumour-ml=150", "--height-m=1.75", "--weight-kg=70"]
+
+
+def test_text_for_reading(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*RESIN, "--liver-ml", "1800", "--lung-shunt", "0.12"]) == 0
+    text = capsys.readouterr().out
+    assert "activity: 1.3852 GBq" in text
+    assert "warning: the lung shunt, 12 %, is not below 10 %" in text
+    assert "V_L = 1800 mL    liver volume, tumour included (given)" in text
+    assert "For review by a physician; not a medical device." in text
+
+
+def test_json_from_a_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    report = tmp_path / "report.json"
+    cut = "liver touches the top of the field of view: volume is a lower bound"
+    report.write_text(json.dumps({"liver_ml": 1800.0, "warnings": [cut]}))
+    assert main([*RESIN, "--report", str(report), "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["ActivityGbq"] == pytest.approx(1.7314523472, abs=5e-11)
+    assert cut in shown["Warnings"]
+    origins = {one["Name"]: one["Origin"] for one in shown["Inputs"]}
+    assert origins["LiverMl"] == "segmentation"
+    assert origins["TumourMl"] == "given"
+
+
+@pytest.mark.parametrize(
+    ("more", "report", "sentence"),
+    [
+        (["--liver-ml", "1800"], '{"liver_ml": 1800}', "not both"),
+        ([], '{"liver_ml": null}', "found no liver"),
+        ([], "no JSON", "cannot be read"),
+        ([], None, "cannot be read"),
+        (["--height-m", "175"], '{"liver_ml": 1800}', "looks like centimetres"),
+        (["--lung-shunt", "nan"], '{"liver_ml": 1800}', "not a finite number"),
+    ],
+)
+def test_what_is_refused_is_told_in_one_sentence(
+    more: list[str],
+    report: str | None,
+    sentence: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = tmp_path / "report.json"
+    if report is not None:
+        path.write_text(report)
+    assert main([*RESIN, "--report", str(path), *more]) == REFUSED
+    told = capsys.readouterr()
+    assert sentence in told.err
+    assert told.err.count("\n") == 1
+    assert not told.out
+
+
+def test_the_tumour_from_somebodys_outline(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    phantom = oriented(small_abdomen(), "FFP")
+    slices = write_ct_folder(tmp_path / "ct", phantom, "outlined tumour")
+    tumour = np.zeros_like(phantom.liver)
+    tumour[8:11, 20:32, 30:38] = True
+    write_rtstruct(tmp_path / "rs.dcm", slices, tumour, "GTV 1")
+    given = ["activity", "--method=resin", "--liver-ml=1800", "--height-m=1.75", "--weight-kg=70"]
+    where = ["--ct", str(tmp_path / "ct"), "--rtstruct", str(tmp_path / "rs.dcm")]
+    assert main([*given, *where, "--tumour-roi", "GTV 1", "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    [found] = [one for one in shown["Inputs"] if one["Name"] == "TumourMl"]
+    # marching squares at one half cut half a pixel off each slice's four corners
+    pixels = 3 * (12 * 8 - 0.5)
+    assert found["Value"] == pytest.approx(pixels * phantom.volume.grid.voxel_ml, rel=1e-3)
+    assert "rs.dcm" in found["Origin"]
+    for more, sentence in (
+        ([*where, "--tumour-roi", "GTV"], "no ROI is named"),
+        ([*where, "--tumour-roi", "GTV 1", "--tumour-ml", "5"], "not both"),
+        (["--tumour-roi", "GTV 1"], "needs --rtstruct and --ct"),
+    ):
+        assert main([*given, *more]) == REFUSED
+        assert sentence in capsys.readouterr().err

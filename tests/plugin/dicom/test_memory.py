@@ -1,0 +1,87 @@
+"""What a job takes: the estimate, and the real inference process held to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from pydicom.uid import generate_uid
+
+from liver_unet.volume import Grid
+from orthanc_liver.dicom.memory import MemoryLimit
+from orthanc_liver.engine.protocol import read_frame, write_frame
+from orthanc_liver.host.settings import Settings
+from orthanc_liver.liver_errors import SeriesRefused
+from tests.plugin.engine.test_inference_process import Child
+from tests.support.ct_writer import to_bytes, write_ct_series
+from tests.support.phantom import abdomen
+from tests.support.processes import peak_mib
+
+DEFAULT_MIB = Settings().maximum_memory_mib
+
+
+def grid(shape: tuple[int, int, int], spacing_mm: tuple[float, float, float]) -> Grid:
+    return Grid(shape, np.diag([*spacing_mm, 1.0])[[2, 1, 0, 3]])
+
+
+@pytest.mark.parametrize("slices", [20, 250, 1000])
+def test_what_scanners_send_fits(slices: int) -> None:
+    limit = MemoryLimit(DEFAULT_MIB, slices)
+    limit.check_images(512, 512)
+    limit.check_field(grid((slices, 512, 512), (1.0, 0.9, 0.95)), 1.5)
+
+
+def test_a_field_that_would_not_fit_is_refused_with_its_sizes() -> None:
+    huge = grid((100, 64, 64), (40.0, 45.0, 50.0))
+    with pytest.raises(SeriesRefused) as refusal:
+        MemoryLimit(DEFAULT_MIB, 100).check_field(huge, 1.5)
+    sentence = str(refusal.value)
+    assert "span 3150 x 2835 x 3960 mm" in sentence
+    assert f"MaximumMemoryMib allows {DEFAULT_MIB}" in sentence
+
+
+def patient(slices: int, field_mm: tuple[float, float, float]) -> Iterator[bytes]:
+    """The made-up patient in so many slices of 512 x 512; the datasets are made one by one."""
+    drawn = write_ct_series(abdomen((60, 128, 128), (5.0, 3.0, 3.0)).volume)
+    for index in range(slices):
+        one = drawn[index * len(drawn) // slices]
+        one.SOPInstanceUID = one.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+        one.ImagePositionPatient = [-190.0, -190.0, round(index * field_mm[0] / slices, 5)]
+        one.PixelSpacing = [field_mm[1] / 512, field_mm[2] / 512]
+        small = np.frombuffer(one.PixelData, "<u2").reshape(one.Rows, one.Columns)
+        rows, columns, content = one.Rows, one.Columns, one.PixelData
+        one.Rows = one.Columns = 512
+        one.PixelData = np.kron(small, np.ones((4, 4), dtype=small.dtype)).tobytes()
+        yield to_bytes(one)
+        one.Rows, one.Columns, one.PixelData = rows, columns, content
+
+
+def run_job(child: Child, slices: int, instances: Iterator[bytes]) -> dict[str, object]:
+    head = {"type": "job", "id": "j", "instances": slices}
+    settings = Settings().for_engine()
+    write_frame(child.stdin, {**head, "settings": settings})
+    for instance in instances:
+        write_frame(child.stdin, {"type": "instance"}, instance)
+    while True:
+        message, _ = read_frame(child.stdout)
+        if message["type"] == "done":
+            return message
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("slices", [250, 1000])
+def test_peak_memory(slices: int) -> None:
+    """512 x 512 x 1000 stays under 4 GiB, and under what is reckoned before it is read."""
+    child = Child()
+    read_frame(child.stdout)
+    done = run_job(child, slices, patient(slices, (300.0, 384.0, 384.0)))
+    assert done["outcome"] == "segmented", done
+    peak = peak_mib(child.process.pid)
+    child.stdin.close()
+    child.process.wait(10)
+    reckoned = MemoryLimit(100_000, slices).needed_mib(512, 512)
+    print(f"512 x 512 x {slices}: peak {peak:.0f} MiB, reckoned {reckoned:.0f} MiB")  # noqa: T201
+    assert peak < 4096
+    assert peak < reckoned

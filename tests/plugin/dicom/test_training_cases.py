@@ -1,0 +1,238 @@
+"""DICOM CT with an RTSTRUCT becomes a case folder, or is refused by a sentence naming the file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, RTStructureSetStorage, generate_uid
+
+from liver_unet.model_errors import TrainingRefused
+from liver_unet.training.cases import read_case
+from liver_unet.training.layouts import find_cases
+from liver_unet.volume import Grid
+from orthanc_liver.dicom.training_cases import prepared, train
+from tests.support.ct_writer import to_bytes, write_ct_series
+from tests.support.phantom import Orientation, Phantom, oriented, small_abdomen
+
+Change = Callable[[pydicom.Dataset], None]
+
+
+def write_ct(folder: Path, phantom: Phantom, uid_seed: str = "one") -> FileDataset:
+    """Write the CT; return its first slice."""
+    folder.mkdir(parents=True, exist_ok=True)
+    slices = write_ct_series(phantom.volume, uid_seed=uid_seed)
+    for index, dataset in enumerate(slices):
+        (folder / f"{index}.dcm").write_bytes(to_bytes(dataset))
+    return slices[0]
+
+
+def write_structures(path: Path, first: FileDataset, contours: list[np.ndarray]) -> None:
+    """Write an RTSTRUCT with a body and a liver, as another system might: no more than needed."""
+    meta = FileMetaDataset()
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    meta.MediaStorageSOPClassUID = RTStructureSetStorage
+    meta.MediaStorageSOPInstanceUID = generate_uid()
+    dataset = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
+    dataset.SOPClassUID = RTStructureSetStorage
+    dataset.SOPInstanceUID = meta.MediaStorageSOPInstanceUID
+    dataset.Modality = "RTSTRUCT"
+    series, study, frame = pydicom.Dataset(), pydicom.Dataset(), pydicom.Dataset()
+    series.SeriesInstanceUID = first.SeriesInstanceUID
+    study.RTReferencedSeriesSequence = [series]
+    frame.RTReferencedStudySequence = [study]
+    dataset.ReferencedFrameOfReferenceSequence = [frame]
+    dataset.StructureSetROISequence = [roi(7, "BODY"), roi(3, "LIVER_manual")]
+    outline = pydicom.Dataset()
+    outline.ReferencedROINumber = 3
+    outline.ContourSequence = [contour(points) for points in contours]
+    other = pydicom.Dataset()
+    other.ReferencedROINumber = 7
+    dataset.ROIContourSequence = [other, outline]
+    dataset.save_as(path, enforce_file_format=True)
+
+
+def roi(number: int, name: str) -> pydicom.Dataset:
+    dataset = pydicom.Dataset()
+    dataset.ROINumber = number
+    dataset.ROIName = name
+    return dataset
+
+
+def contour(points_mm: np.ndarray) -> pydicom.Dataset:
+    dataset = pydicom.Dataset()
+    dataset.ContourGeometricType = "CLOSED_PLANAR"
+    dataset.NumberOfContourPoints = len(points_mm)
+    dataset.ContourData = [round(float(v), 3) for v in points_mm.ravel()]
+    return dataset
+
+
+def box(grid: Grid, z: int, rows: tuple[float, float], columns: tuple[float, float]) -> np.ndarray:
+    corners = [(z, r, c) for r, c in ((0, 0), (0, 1), (1, 1), (1, 0))]
+    index = [(z, rows[r], columns[c]) for z, r, c in corners]
+    return grid.to_mm(np.array(index, dtype=float))
+
+
+def boxes(grid: Grid, slices: range) -> list[np.ndarray]:
+    """Rows 10-29 and columns 20-59 of each slice, with a hole of rows 15-19, columns 30-44."""
+    outer = [box(grid, z, (9.5, 29.5), (19.5, 59.5)) for z in slices]
+    return outer + [box(grid, z, (14.5, 19.5), (29.5, 44.5)) for z in slices]
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Path:
+    """One CT of 24 slices and its RTSTRUCT at study/rs.dcm."""
+    phantom = small_abdomen()
+    first = write_ct(tmp_path / "study" / "ct", phantom)
+    contours = boxes(phantom.volume.grid, range(4, 18))
+    write_structures(tmp_path / "study" / "rs.dcm", first, contours)
+    return tmp_path / "study"
+
+
+def edit(study: Path, change: Change) -> None:
+    dataset = pydicom.dcmread(study / "rs.dcm")
+    change(dataset)
+    dataset.save_as(study / "rs.dcm")
+
+
+def refusal(study: Path) -> str:
+    with pytest.raises(TrainingRefused) as refused:
+        prepared(study, study.parent / "cases")
+    assert not list(study.parent.glob("cases/*"))
+    return str(refused.value)
+
+
+@pytest.mark.parametrize("orientation", ["HFS", "FFP", "oblique", "tilted", "sagittal"])
+def test_an_outline_becomes_its_pixels(tmp_path: Path, orientation: Orientation) -> None:
+    phantom = oriented(small_abdomen(), orientation)
+    grid = phantom.volume.grid
+    first = write_ct(tmp_path / "study", phantom)
+    write_structures(tmp_path / "study" / "rs.dcm", first, boxes(grid, range(4, 18)))
+    (files,) = find_cases(prepared(tmp_path / "study", tmp_path / "cases"))
+    case = read_case(files)
+    expected = np.zeros(grid.shape, dtype=bool)
+    expected[4:18, 10:30, 20:60] = True
+    expected[4:18, 15:20, 30:45] = False
+    here = at_the_same_places(expected, grid, case.ct.grid)
+    assert (case.liver == here).all()
+    assert (case.ct.hu == at_the_same_places(phantom.volume.hu, grid, case.ct.grid)).all()
+
+
+def at_the_same_places(array: np.ndarray, grid: Grid, other: Grid) -> np.ndarray:
+    """Reorder an array whose voxels lie where the other grid's lie, in another order."""
+    index = np.stack(np.meshgrid(*map(np.arange, other.shape), indexing="ij"), axis=-1)
+    there = grid.to_index(other.to_mm(index.astype(float)))
+    rounded = np.rint(there).astype(int)
+    np.testing.assert_allclose(there, rounded, atol=0.02)
+    return np.asarray(array[tuple(np.moveaxis(rounded, -1, 0))])
+
+
+def test_conversion_is_remembered(study: Path) -> None:
+    cache = prepared(study, study.parent / "cases")
+    (written,) = cache.glob("*/ct.nii.gz")
+    before = written.stat().st_mtime_ns
+    prepared(study, cache)
+    assert written.stat().st_mtime_ns == before
+
+    edit(study, lambda d: setattr(d, "SOPInstanceUID", generate_uid()))
+    prepared(study, cache)
+    (renewed,) = cache.glob("*/ct.nii.gz")
+    assert renewed != written
+
+
+def test_a_folder_without_dicom_is_left_to_the_model(tmp_path: Path) -> None:
+    (tmp_path / "volume-1.nii").write_bytes(b"x" * 200)
+    assert prepared(tmp_path, tmp_path / "cases") == tmp_path
+    with pytest.raises(TrainingRefused, match=r"segmentation-1.nii is missing"):
+        train(tmp_path, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["BODY", "Spleen"], "no ROI is named liver ('BODY', 'Spleen')"),
+        (["Liver", "liver - GTV"], "several ROIs are named liver ('Liver', 'liver - GTV')"),
+    ],
+)
+def test_the_liver_must_be_named_once(study: Path, names: list[str], said: str) -> None:
+    def rename(dataset: pydicom.Dataset) -> None:
+        for item, name in zip(dataset.StructureSetROISequence, names, strict=True):
+            item.ROIName = name
+
+    edit(study, rename)
+    assert f"{study / 'rs.dcm'}: {said}" in refusal(study)
+
+
+def test_a_contour_between_slices_is_refused(study: Path) -> None:
+    def shift(dataset: pydicom.Dataset) -> None:
+        data = dataset.ROIContourSequence[1].ContourSequence[3].ContourData
+        data[2::3] = [float(z) + 4 for z in data[2::3]]
+
+    edit(study, shift)
+    assert refusal(study).startswith(f"{study / 'rs.dcm'} has a contour 4.00 mm off")
+
+
+def test_a_slice_left_out_is_refused(study: Path) -> None:
+    def leave_out(dataset: pydicom.Dataset) -> None:
+        contours = dataset.ROIContourSequence[1].ContourSequence
+        del contours[14 + 6], contours[6]
+
+    edit(study, leave_out)
+    assert f"{study / 'rs.dcm'} leaves out slice 10" in refusal(study)
+
+
+def test_an_outline_without_contours_is_refused(study: Path) -> None:
+    edit(study, lambda d: setattr(d.ROIContourSequence[1], "ContourSequence", []))
+    assert refusal(study) == f"{study / 'rs.dcm'} outlines an empty liver"
+
+
+def test_a_point_is_no_outline(study: Path) -> None:
+    def point(dataset: pydicom.Dataset) -> None:
+        dataset.ROIContourSequence[1].ContourSequence[0].ContourGeometricType = "POINT"
+
+    edit(study, point)
+    assert f"{study / 'rs.dcm'} has a liver contour that is no polygon (POINT)" in refusal(study)
+
+
+def test_ct_without_outlines_is_refused(study: Path) -> None:
+    (study / "rs.dcm").unlink()
+    assert str(study / "ct") in refusal(study)
+    assert "has no RTSTRUCT" in refusal(study)
+
+
+def test_outlines_without_ct_are_refused(study: Path) -> None:
+    for path in (study / "ct").iterdir():
+        path.unlink()
+    assert str(study / "rs.dcm") in refusal(study)
+    assert "which is missing" in refusal(study)
+
+
+def test_two_structure_sets_of_one_ct_are_refused(study: Path) -> None:
+    (study / "rs2.dcm").write_bytes((study / "rs.dcm").read_bytes())
+    assert "outline the same CT" in refusal(study)
+
+
+def test_a_structure_set_that_refers_to_nothing_is_refused(study: Path) -> None:
+    edit(study, lambda d: delattr(d, "ReferencedFrameOfReferenceSequence"))
+    assert f"{study / 'rs.dcm'} refers to 0 CT series" in refusal(study)
+
+
+def test_a_ct_with_a_missing_slice_is_refused(study: Path) -> None:
+    (study / "ct" / "9.dcm").unlink()
+    assert refusal(study).startswith(f"{study / 'ct'}: A slice is missing")
+
+
+@pytest.mark.parametrize("share", [0.05, 0.2, 0.5, 0.9, 0.99])
+def test_a_truncated_structure_set_is_refused(study: Path, share: float) -> None:
+    content = (study / "rs.dcm").read_bytes()
+    (study / "rs.dcm").write_bytes(content[: int(share * len(content))])
+    assert str(study / "rs.dcm") in refusal(study)
+
+
+def test_dicom_beside_nifti_is_refused(study: Path) -> None:
+    (study / "volume-1.nii").touch()
+    assert "holds DICOM and NIfTI" in refusal(study)

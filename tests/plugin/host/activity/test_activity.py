@@ -1,0 +1,140 @@
+"""POST /liver/series/{id}/activity, on a real Orthanc."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.plugin.host.conftest import Host, error_of
+from tests.plugin.host.series import small_ct
+from tests.plugin.host.web.test_routes import NO_RESOURCE
+
+GIVEN = {"Method": "resin", "TumourMl": 150, "HeightM": 1.75, "WeightKg": 70, "LungShunt": 0.05}
+
+
+def upload(host: Host, uid_seed: str, size: str = "", weight: str = "") -> str:
+    series = small_ct(uid_seed)
+    for one in series:
+        one.PatientSize, one.PatientWeight = size or None, weight or None
+    return host.store(series)
+
+
+def ask(host: Host, series_id: str, **body: Any) -> dict[str, Any]:
+    answer: dict[str, Any] = host.orthanc.post(f"/liver/series/{series_id}/activity", body)
+    return answer
+
+
+def refusal(host: Host, series_id: str, body: Any) -> tuple[int, str]:
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return error_of(host.orthanc.call("POST", f"/liver/series/{series_id}/activity", content))
+
+
+def origins(answer: dict[str, Any]) -> dict[str, tuple[float, str]]:
+    return {one["Name"]: (one["Value"], one["Origin"]) for one in answer["Inputs"]}
+
+
+def test_the_volume_is_the_segmentations_and_the_patient_is_the_dicoms(host: Host) -> None:
+    series_id = upload(host, "activity of a whole case", "1.75", "70")
+    job_id = host.ended_job_of(series_id)["ID"]
+    answer = ask(host, series_id, Method="resin", TumourMl=150, LungShunt=0.05)
+    # BSA 1.8481190138 - 0.2 + 150 / 1500, the scripted engine's volume
+    assert answer["ActivityGbq"] == pytest.approx(1.7481190138, abs=5e-11)
+    found = origins(answer)
+    assert found["LiverMl"] == (1500, f"segmentation, job {job_id}")
+    assert found["HeightM"] == (1.75, "DICOM PatientSize")
+    assert found["WeightKg"] == (70, "DICOM PatientWeight")
+    assert found["TumourMl"] == (150, "given")
+    assert answer["Warnings"] == ["a scripted warning"]
+    assert answer["Note"] == "For review by a physician; not a medical device."
+    # What is given goes before what Orthanc knows, and then its warnings do not apply.
+    answer = ask(host, series_id, **GIVEN | {"LiverMl": 1800, "HeightM": 1.8})
+    assert origins(answer)["LiverMl"] == (1800, "given")
+    assert origins(answer)["HeightM"] == (1.8, "given")
+    assert answer["Warnings"] == []
+
+
+@pytest.mark.parametrize(
+    ("size", "weight", "sentence"),
+    [
+        ("", "", "also needs: height, HeightM, weight, WeightKg"),
+        ("0", "0.0", "also needs: height, HeightM, weight, WeightKg"),
+        ("1.75", "0", "also needs: weight, WeightKg"),
+        ("175", "70", "HeightM (DICOM PatientSize) must be from 0.5 to 2.5 m"),
+    ],
+)
+def test_dicom_that_says_nothing_or_nonsense(
+    host: Host, size: str, weight: str, sentence: str
+) -> None:
+    series_id = upload(host, f"size {size} weight {weight}", size, weight)
+    status, message = refusal(host, series_id, {"Method": "resin", "LiverMl": 1800, "TumourMl": 0})
+    assert status == 400
+    assert sentence in message
+
+
+def test_without_a_segmentation_that_stands_it_is_409(host: Host) -> None:
+    host.engine.behave("refused")
+    series_id = host.upload("activity too early")
+    assert refusal(host, series_id, GIVEN)[0] == 409
+    host.ended_job_of(series_id)
+    status, message = refusal(host, series_id, GIVEN)
+    assert (status, "(refused)" in message) == (409, True)
+    assert "or give LiverMl" in message
+    host.engine.behave()
+    assert ask(host, series_id, **GIVEN, LiverMl=1800)["ActivityGbq"]
+    result = host.job(host.segment(series_id, Force=True), "Success")["Content"]["Result"]
+    assert ask(host, series_id, **GIVEN)["ActivityGbq"]
+    host.orthanc.call("DELETE", f"/instances/{result['Instance']}")
+    status, message = refusal(host, series_id, GIVEN)
+    assert (status, "no longer in Orthanc" in message) == (409, True)
+
+
+def test_a_slice_that_came_later_unsettles_the_volume(host: Host) -> None:
+    series = small_ct("activity of a growing series", slices=7)
+    series_id = host.store(series[:6])
+    host.ended_job_of(series_id)
+    assert ask(host, series_id, **GIVEN)["ActivityGbq"]
+    host.store(series[6:])
+    status, message = refusal(host, series_id, GIVEN)
+    assert (status, "not those that were segmented" in message) == (409, True)
+
+
+@pytest.mark.parametrize("route", ["activity", "segment"])
+def test_a_deeply_nested_body_does_not_end_orthanc(host: Host, route: str) -> None:
+    series_id = host.upload("nested body")
+    for body in (b"[" * 4000, b'{"Force":' * 400):
+        answer = host.orthanc.call("POST", f"/liver/series/{series_id}/{route}", body)
+        assert error_of(answer) == (400, "the body is too deeply nested")
+    assert host.orthanc.answers()
+
+
+def test_an_unknown_series_is_404(host: Host) -> None:
+    assert refusal(host, NO_RESOURCE, GIVEN)[0] == 404
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"\xff\xfe",
+        GIVEN | {"Method": "Resin"},
+        GIVEN | {"Method": ["resin"]},
+        {"TumourMl": 150},
+        GIVEN | {"LiverML": 1800},
+        GIVEN | {"LiverMl": "1800"},
+        GIVEN | {"LiverMl": True},
+        b'{"Method": "resin", "LiverMl": NaN}',
+        b'{"Method": "resin", "LiverMl": 1e999}',
+        b'{"Method": "resin", "LiverMl": 1%s}' % (b"0" * 400),
+        GIVEN | {"Padding": "x" * 5000},
+        GIVEN | {"LiverMl": 100, "TumourMl": 150},
+    ],
+)
+def test_bad_bodies_are_400(host: Host, body: Any) -> None:
+    series_id = host.upload("bad body for an activity")
+    status, message = refusal(host, series_id, body)
+    assert status == 400
+    assert message

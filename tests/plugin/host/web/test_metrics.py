@@ -1,0 +1,83 @@
+"""GET /liver/metrics as Prometheus's own parser reads it."""
+
+from __future__ import annotations
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from orthanc_liver import __version__
+from orthanc_liver.host.jobs.job import Job, Outcome
+from orthanc_liver.host.web.metrics import Ended, exposition
+from tests.plugin.host.conftest import Host
+
+Sample = tuple[str, tuple[tuple[str, str], ...]]
+
+
+def samples_of(text: str) -> dict[Sample, float]:
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def ask(host: Host) -> dict[Sample, float]:
+    answer = host.orthanc.call("GET", "/liver/metrics")
+    assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+    return samples_of(answer.text)
+
+
+def test_a_job_shows_in_the_figures(host: Host) -> None:
+    host.ended_job_of(host.upload("before the figures"))
+    host.idle()
+    before = ask(host)
+    about = {"version": __version__, "device": "cpu", "model": "scripted", "sha256": "a" * 64}
+    assert before["liver_info", tuple(sorted(about.items()))] == 1
+    assert before["liver_engine_ready", ()] == 1
+    assert before["liver_settings_problems", ()] == 0
+    assert before["liver_queue_length", ()] == 0
+    host.engine.behave("hang", times=1)
+    job_id = host.segment(host.upload("in the figures"))
+    host.job(job_id, "Running")
+    host.segment(host.upload("waits in the figures"))
+    during = ask(host)
+    assert during["liver_jobs", (("state", "Running"),)] == 1
+    assert during["liver_jobs", (("state", "Pending"),)] == 1
+    assert during["liver_queue_length", ()] == 1
+    host.orthanc.post(f"/liver/jobs/{job_id}/cancel")
+    host.idle()
+    after = ask(host)
+    for outcome in ("segmented", "cancelled"):
+        key: Sample = ("liver_jobs_ended_total", (("outcome", outcome),))
+        assert after[key] == before.get(key, 0) + 1
+
+
+def test_seconds_add_up_by_stage() -> None:
+    ended = Ended()
+    for infer_s in (1.25, 2.5):
+        report = {"seconds": {"infer": infer_s, "back to the CT grid": 0.5}}
+        ended.note(Job("series", "study", "key", outcome=Outcome.SEGMENTED, report=report))
+    ended.note(Job("series", "study", "key", outcome=Outcome.REFUSED))
+    found = samples_of("".join(ended.families()))
+    assert found["liver_stage_seconds_sum", (("stage", "infer"),)] == 3.75
+    assert found["liver_stage_seconds_count", (("stage", "infer"),)] == 2
+    assert found["liver_stage_seconds_sum", (("stage", "back to the CT grid"),)] == 1.0
+    assert found["liver_jobs_ended_total", (("outcome", "segmented"),)] == 2
+    assert found["liver_jobs_ended_total", (("outcome", "refused"),)] == 1
+
+
+def test_a_name_with_quotes_is_still_readable() -> None:
+    name = 'a "model"\\ on\ntwo lines'
+    status = {
+        "Version": "1",
+        "Device": None,
+        "Model": {"Name": name, "Sha256": "s"},
+        "Engine": "starting",
+        "SettingsProblems": ["one"],
+        "Queue": {"Pending": 1, "Running": 0, "Retry": 2, "Success": 0, "Failure": 0},
+        "Deliveries": {"Pending": 0},
+    }
+    found = samples_of(exposition(status, Ended()))
+    [about] = [dict(labels) for metric, labels in found if metric == "liver_info"]
+    assert about["model"] == name
+    assert found["liver_queue_length", ()] == 3
+    assert found["liver_engine_ready", ()] == 0

@@ -5,9 +5,8 @@ from __future__ import annotations
 import torch
 
 from liver_unet.resample import canonical_grid, resample
-from liver_unet.volume import Grid, Volume
-
-AIR_HU = -1024.0
+from liver_unet.skull import without_brain
+from liver_unet.volume import AIR_HU, Grid, Volume
 
 
 def to_model_input(
@@ -18,3 +17,11 @@ def to_model_input(
     hu = resample(torch.from_numpy(volume.hu), volume.grid, grid, fill=AIR_HU)
     low, high = window_hu
     return hu.clamp_(low, high).sub_(low).div_(high - low), grid
+
+
+def to_searched_image(
+    volume: Volume, spacing_mm: float, window_hu: tuple[float, float]
+) -> tuple[torch.Tensor, Grid]:
+    """Like to_model_input, without brains: where a liver is looked for in whoever it may be."""
+    image, grid = to_model_input(volume, spacing_mm, window_hu)
+    return without_brain(image, spacing_mm), grid

@@ -6,9 +6,10 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from torch import nn
 from torch.nn import functional
 
-from liver_unet.inference import Patches, Shape
+from liver_unet.inference import Patches, Shape, liver_probability
 from liver_unet.liver import is_liver
 from liver_unet.postprocess import Mask, largest_object
 from liver_unet.volume import Box, box_of
@@ -24,12 +25,16 @@ _MIDDLE = 0.5
 
 
 def coarse_localisation(
-    look: Callable[[torch.Tensor], torch.Tensor], image: torch.Tensor, patch: Shape
+    network: nn.Module,
+    image: torch.Tensor,
+    patch: Shape,
+    precision: torch.dtype,
+    at: Callable[[float], None],
 ) -> Mask:
     """Return, on the image, the largest object that patches side by side over the body show.
 
-    look: P(liver) of an image by such patches. The body is shown smaller, and patches draw a liver
-    poorly where they meet: this says where to look, not where the liver ends.
+    The body is shown smaller, and patches draw a liver poorly where they meet: this says where to
+    look, not where the liver ends.
     """
     found = np.zeros(tuple(image.shape), dtype=bool)
     body = _body(image, patch)
@@ -38,7 +43,10 @@ def coarse_localisation(
     size = tuple(part.stop - part.start for part in body)
     smaller = [max(1, round(n / _SMALLER)) for n in size]
     shown = functional.interpolate(image[body][None, None], smaller, mode="trilinear")[0, 0]
-    seen = largest_object(is_liver(look(shown).cpu().numpy()))
+    probability = liver_probability(
+        network, shown, patch, precision=precision, overlap=False, progress=at
+    )
+    seen = largest_object(is_liver(probability.cpu().numpy()))
     nearest = [np.arange(n) * m // n for n, m in zip(size, smaller, strict=True)]
     found[body] = seen[np.ix_(*nearest)]
     return found
@@ -55,13 +63,14 @@ def fine_localisation(
     """
     liver = seen
     waiting = list(patches.boxes)
-    computed: list[Box] = []
+    computed = np.zeros(patches.shape, dtype=bool)
     while due := [box for box in waiting if liver[_middle(box, patches.shape)].any()]:
         for left, box in zip(reversed(range(len(due))), patches.compute(due), strict=True):
             waiting.remove(box)
-            computed.append(box)
-            at(len(computed) / (len(computed) + left))
-        region = _around(computed, patches.shape)
+            computed[box] = True
+            done = len(patches.boxes) - len(waiting)
+            at(done / (done + left))
+        region = box_of(computed)
         probability = patches.probability(region)
         liver = np.zeros(patches.shape, dtype=bool)
         liver[region] = largest_object(is_liver(probability.cpu().numpy()))
@@ -93,11 +102,4 @@ def _middle(box: Box, shape: Shape) -> Box:
         rim = int((part.stop - part.start) * (1 - _MIDDLE) / 2)
         first = part.start + rim if part.start > 0 else 0
         parts.append(slice(first, part.stop - rim if part.stop < size else size))
-    return parts[0], parts[1], parts[2]
-
-
-def _around(boxes: list[Box], shape: Shape) -> Box:
-    parts = []
-    for along, size in zip(zip(*boxes, strict=True), shape, strict=True):
-        parts.append(slice(min(p.start for p in along), min(size, max(p.stop for p in along))))
     return parts[0], parts[1], parts[2]

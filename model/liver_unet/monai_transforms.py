@@ -17,7 +17,7 @@ import torch
 from liver_unet.liver import LIVER, NOTHING_SEEN, Liver, NoLiver, is_liver
 from liver_unet.nifti import read_nifti, write_nifti
 from liver_unet.postprocess import Found, largest_object, outline
-from liver_unet.preprocess import to_searched_image
+from liver_unet.preprocess import to_model_input
 from liver_unet.stages import Stages
 from liver_unet.volume import Grid, Volume
 
@@ -34,7 +34,7 @@ class ReadCt:
 
     def __call__(self, item: Mapping[str, Any]) -> Item:
         hu, ct_grid = read_nifti(Path(item["image"]))
-        image, grid = to_searched_image(Volume(hu, ct_grid), self._spacing_mm, self._window_hu)
+        image, grid = to_model_input(Volume(hu, ct_grid), self._spacing_mm, self._window_hu)
         return {
             "name": Path(item["image"]).name.removesuffix(".gz").removesuffix(".nii"),
             "image": image[None],
@@ -45,25 +45,23 @@ class ReadCt:
 
 
 class WriteLiver:
-    """Write the class probabilities "pred" as NAME_liver.nii.gz, a mask on the CT's own grid.
-
-    Where there is no liver it is empty, and the log and "no_liver" say why.
-    """
+    """Write the class probabilities "pred" as NAME_liver.nii.gz, a mask on the CT's own grid; where
+    there is no liver it is empty, and the log says why."""
 
     def __init__(self, output_dir: str) -> None:
         self._output_dir = Path(output_dir)
 
     def __call__(self, item: Mapping[str, Any]) -> Item:
         ct = Volume(item["hu"].cpu().numpy(), _grid(item["hu"], item["ct_affine"]))
-        found = _outlined(item, ct)
+        mask, found = np.zeros(ct.grid.shape, dtype=np.uint8), _outlined(item, ct)
         path = self._output_dir / f"{item['name']}_liver.nii.gz"
-        self._output_dir.mkdir(parents=True, exist_ok=True)
         if isinstance(found, Liver):
-            write_nifti(path, found.mask_on_ct().astype(np.uint8), ct.grid)
-            return dict(item)
-        write_nifti(path, np.zeros(ct.grid.shape, dtype=np.uint8), ct.grid)
-        _log.warning("%s is empty: no liver found: %s", path, found.reason)
-        return {**item, "no_liver": found.reason}
+            mask[found.box] = found.mask
+        else:
+            _log.warning("%s is empty: no liver found: %s", path, found.reason)
+        self._output_dir.mkdir(parents=True, exist_ok=True)
+        write_nifti(path, mask, ct.grid)
+        return dict(item)
 
 
 def _outlined(item: Mapping[str, Any], ct: Volume) -> Liver | NoLiver:

@@ -12,16 +12,9 @@ from liver_unet.volume import AIR_HU, Grid, Volume
 def to_model_input(
     volume: Volume, spacing_mm: float, window_hu: tuple[float, float]
 ) -> tuple[torch.Tensor, Grid]:
-    """Return the image (slice, row, column), 0..1, and its grid; outside the scan there is air."""
+    """Return the image (slice, row, column), 0..1, and its grid; outside the scan, and in place of
+    a brain, there is air."""
     grid = canonical_grid(volume.grid, spacing_mm)
     hu = resample(torch.from_numpy(volume.hu), volume.grid, grid, fill=AIR_HU)
     low, high = window_hu
-    return hu.clamp_(low, high).sub_(low).div_(high - low), grid
-
-
-def to_searched_image(
-    volume: Volume, spacing_mm: float, window_hu: tuple[float, float]
-) -> tuple[torch.Tensor, Grid]:
-    """Like to_model_input, without brains: where a liver is looked for in whoever it may be."""
-    image, grid = to_model_input(volume, spacing_mm, window_hu)
-    return without_brain(image, spacing_mm), grid
+    return without_brain(hu.clamp_(low, high).sub_(low).div_(high - low), spacing_mm), grid

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,7 @@ from liver_unet.liver import NOTHING_SEEN, Liver, NoLiver
 from liver_unet.localise import coarse_localisation, fine_localisation
 from liver_unet.network import build_network, for_inference, to_device
 from liver_unet.postprocess import SMALLEST_LIVER_ML, Found, outline
-from liver_unet.preprocess import to_searched_image
+from liver_unet.preprocess import to_model_input
 from liver_unet.stages import Stages
 from liver_unet.volume import Volume
 from liver_unet.weights import ModelSpec, load_model
@@ -59,18 +58,10 @@ class Segmenter:
         """Return the liver, or why the scan shows none."""
         spec = self.spec
         with stages("resample"):
-            image, grid = to_searched_image(volume, spec.spacing_mm, spec.window_hu)
+            image, grid = to_model_input(volume, spec.spacing_mm, spec.window_hu)
             image = image.to(self.device)
         with stages("localise") as at:
-            look = partial(
-                liver_probability,
-                self.network,
-                patch=spec.patch,
-                precision=self.precision,
-                overlap=False,
-                progress=at,
-            )
-            seen = coarse_localisation(look, image, spec.patch)
+            seen = coarse_localisation(self.network, image, spec.patch, self.precision, at)
             seen_ml = float(np.count_nonzero(seen)) * grid.voxel_ml
         if seen_ml < _LEAST_SEEN_ML:
             return NoLiver(NOTHING_SEEN, seen_ml)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import cc3d
 import numpy as np
@@ -46,11 +47,15 @@ class Search:
         self.progress: list[float] = []
 
     def coarse(self) -> Mask:
-        def look(part: torch.Tensor) -> torch.Tensor:
-            self.shown.append(tuple(part.shape))
-            return liver_probability(self.network, part, PATCH, overlap=False)
+        def noting(network: nn.Module, image: torch.Tensor, *rest: Any, **more: Any) -> Any:
+            self.shown.append(tuple(image.shape))
+            return liver_probability(network, image, *rest, **more)
 
-        return coarse_localisation(look, self.image, PATCH)
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr("liver_unet.localise.liver_probability", noting)
+            return coarse_localisation(
+                self.network, self.image, PATCH, torch.float32, self.progress.append
+            )
 
     def fine(self, seen: Mask) -> tuple[Mask, Box]:
         """The largest object on the whole image, and the liver's box."""

@@ -1,7 +1,7 @@
 """The published recipe's patches: MONAI's transforms on cached cases.
 
 The bounding-box crop keeps the box of all that is denser than the window's lower bound: the body
-and the table. It needs no truth, so it has an exact counterpart at inference, where windows that
+and the table. It needs no truth, so it has an exact counterpart at inference, where patches that
 hold nothing but air are skipped (inference.py).
 """
 

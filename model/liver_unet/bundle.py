@@ -30,11 +30,14 @@ _RUNS_WITH = {"fire": "0.7.1", "pytorch-ignite": "0.5.5"}
 _NEEDS = ("connected-components-3d", "fill-voids", "nibabel")
 _SOURCES = (
     "__init__",
+    "liver",
     "monai_transforms",
     "nifti",
     "postprocess",
     "preprocess",
     "resample",
+    "skull",
+    "stages",
     "volume",
 )
 
@@ -126,7 +129,7 @@ def _inference(spec: ModelSpec) -> JsonDict:
         "datalist": "$sorted(glob.glob(os.path.join(@dataset_dir, '*.nii*')))",
         "device": "$torch.device('cuda' if torch.cuda.is_available() else 'cpu')",
         "network_def": _network(spec),
-        # Windows are blended as probabilities; blending logits draws another outline.
+        # Patches are blended as probabilities; blending logits draws another outline.
         "network": "$torch.nn.Sequential(@network_def, torch.nn.Softmax(dim=1)).to(@device)",
         "preprocessing": {
             "_target_": "liver_unet.monai_transforms.ReadCt",

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import torch
 
-from liver_unet.segmenter import Liver, Progress, Segmenter, Stopwatch
+from liver_unet.liver import Liver, NoLiver
+from liver_unet.segmenter import Segmenter
+from liver_unet.stages import Stages
 from liver_unet.volume import Volume
 
 FELL_BACK = "The GPU had too little memory for this series; it was computed on the CPU."
@@ -31,16 +33,16 @@ def load_segmenter(weights: Path, device: str) -> tuple[Segmenter, str]:
 
 
 def segment_or_fall_back(
-    segmenter: Segmenter, volume: Volume, progress: Progress, clock: Stopwatch
-) -> tuple[Liver | None, Segmenter]:
-    """Return the liver, and the segmenter that found it: another one where the GPU's memory
+    segmenter: Segmenter, volume: Volume, stages: Stages
+) -> tuple[Liver | NoLiver, Segmenter]:
+    """Like Segmenter.segment; with the segmenter that did it: another one where the GPU's memory
     did not suffice."""
     try:
-        return segmenter.segment(volume, progress, clock), segmenter
+        return segmenter.segment(volume, stages), segmenter
     except torch.OutOfMemoryError:
         if segmenter.device.type == "cpu":
             raise
     # Outside of the handler, whose traceback holds on to the tensors.
     torch.cuda.empty_cache()
     on_cpu = segmenter.on_cpu()
-    return on_cpu.segment(volume, progress, clock), on_cpu
+    return on_cpu.segment(volume, stages), on_cpu

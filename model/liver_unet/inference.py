@@ -12,11 +12,12 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from liver_unet.liver import LIVER
 from liver_unet.volume import Box
 
 Shape = tuple[int, int, int]
 _LEAST_WEIGHT = 1e-3
-_MOST_WINDOWS_AT_ONCE = 4
+_MOST_PATCHES_AT_ONCE = 4
 
 
 def fastest_precision(device: torch.device) -> torch.dtype:
@@ -28,8 +29,8 @@ def fastest_precision(device: torch.device) -> torch.dtype:
     return torch.float32
 
 
-class Windows:
-    """Windows of one (slice, row, column) image, blended with a Gaussian as they are computed.
+class Patches:
+    """Patches of one (slice, row, column) image, blended with a Gaussian as they are computed.
 
     boxes: those that cover the image. They overlap by half (Li et al. 2025), or without overlap
     as little as the shape allows. An image smaller than the patch is continued with air.
@@ -59,7 +60,7 @@ class Windows:
         self._weights = torch.zeros_like(image)
 
     def compute(self, boxes: Sequence[Box]) -> Iterator[Box]:
-        """Take windows in, in this order; yields each when it is."""
+        """Take patches in, in this order; yields each when it is."""
         with _side_by_side(self._image.device, self._precision) as mapped:
             for box, liver in zip(boxes, mapped(self._liver, boxes), strict=True):
                 with torch.inference_mode():
@@ -71,12 +72,12 @@ class Windows:
     @torch.inference_mode()
     def _liver(self, box: Box) -> torch.Tensor | None:
         """None where nothing but air is: there is no liver in it, and nothing to do."""
-        window = self._image[box]
-        return _liver(self._network, window, self._precision) if bool((window > 0).any()) else None
+        patch = self._image[box]
+        return _liver(self._network, patch, self._precision) if bool((patch > 0).any()) else None
 
     @torch.inference_mode()
     def probability(self, box: Box | None = None) -> torch.Tensor:
-        """Return P(liver) in a box of the image, or in all of it; 0 where no window has been."""
+        """Return P(liver) in a box of the image, or in all of it; 0 where no patch has been."""
         part = box or tuple(slice(0, n) for n in self.shape)
         return self._total[part] / self._weights[part].clamp_min(_LEAST_WEIGHT)
 
@@ -91,21 +92,21 @@ def liver_probability(
     progress: Callable[[float], None] = lambda fraction: None,
 ) -> torch.Tensor:
     """Slide the patch over all of a (slice, row, column) image; return P(liver) of its shape."""
-    windows = Windows(network, image, patch, precision=precision, overlap=overlap)
-    for done, _ in enumerate(windows.compute(windows.boxes), start=1):
-        progress(done / len(windows.boxes))
-    return windows.probability()
+    patches = Patches(network, image, patch, precision=precision, overlap=overlap)
+    for done, _ in enumerate(patches.compute(patches.boxes), start=1):
+        progress(done / len(patches.boxes))
+    return patches.probability()
 
 
 @contextmanager
 def _side_by_side(device: torch.device, precision: torch.dtype) -> Iterator[Callable[..., Any]]:
-    """Yield a map that shares the CPU's threads out between windows instead of within one.
+    """Yield a map that shares the CPU's threads out between patches instead of within one.
 
     Threads that meet at every layer lose most of their time as soon as another program takes one
     of their cores. In float32 they stay together: torch has no fast convolution for one thread.
     """
     threads = torch.get_num_threads()
-    workers = min(threads, _MOST_WINDOWS_AT_ONCE)
+    workers = min(threads, _MOST_PATCHES_AT_ONCE)
     if device.type != "cpu" or precision == torch.float32 or workers == 1:
         yield map
         return
@@ -115,12 +116,12 @@ def _side_by_side(device: torch.device, precision: torch.dtype) -> Iterator[Call
         yield pool.map
 
 
-def _liver(network: nn.Module, window: torch.Tensor, precision: torch.dtype) -> torch.Tensor:
-    batch = window[None, None].contiguous(memory_format=torch.channels_last_3d)
+def _liver(network: nn.Module, patch: torch.Tensor, precision: torch.dtype) -> torch.Tensor:
+    batch = patch[None, None].contiguous(memory_format=torch.channels_last_3d)
     with torch.autocast(batch.device.type, precision, enabled=precision != torch.float32):
         logits = network(batch)[0].float().contiguous()
-    # The softmax of class 1 alone, a third of the time of all classes'.
-    liver: torch.Tensor = (logits - logits[1]).exp_().sum(dim=0).reciprocal_()
+    # The softmax of one class alone, a third of the time of all classes'.
+    liver: torch.Tensor = (logits - logits[LIVER]).exp_().sum(dim=0).reciprocal_()
     return liver
 
 
@@ -135,7 +136,7 @@ def _boxes(shape: tuple[int, ...], patch: Shape, stride: Sequence[int]) -> Itera
 
 
 def _gaussian(patch: Shape) -> torch.Tensor:
-    """Weight 1 at the window's centre, sigma an eighth of its length, never below the least."""
+    """Weight 1 at the patch's centre, sigma an eighth of its length, never below the least."""
     profiles = []
     for length in patch:
         offset = torch.arange(length) - (length - 1) / 2

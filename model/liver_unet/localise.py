@@ -1,80 +1,80 @@
-"""Where in a scan the liver is: a quick look at all of the body, then a careful one near it."""
+"""Where in a scan the liver is: coarse localisation in all of the body, then fine near it."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from torch import nn
 from torch.nn import functional
 
-from liver_unet.inference import Shape, Windows
-from liver_unet.postprocess import largest_object
+from liver_unet.inference import Patches, Shape, liver_probability
+from liver_unet.liver import is_liver
+from liver_unet.postprocess import Mask, largest_object
 from liver_unet.volume import Box, box_of
 
-Mask = NDArray[np.bool_]
-
-# How much smaller the quick look sees the body: as small as the training has shown patients.
+# How much smaller coarse localisation sees the body: as small as the training has shown patients.
 _SMALLER = 1.3
 # The body is found on every fourth voxel along each axis.
 _STEP = 4
-# A window is computed where its middle, this much of it along each axis, meets the liver. The
-# middles cover the image, so each voxel of the liver lies in one; what a window says further out
+# A patch is computed where its middle, this much of it along each axis, meets the liver. The
+# middles cover the image, so each voxel of the liver lies in one; what a patch says further out
 # weighs little beside its neighbours'.
 _MIDDLE = 0.5
 
 
-def quick_look(
-    look: Callable[[torch.Tensor], torch.Tensor],
+def coarse_localisation(
+    network: nn.Module,
     image: torch.Tensor,
     patch: Shape,
-    least_voxels: float,
-) -> Mask | None:
-    """Return, on the image, the largest object that windows side by side over the body show.
+    precision: torch.dtype,
+    at: Callable[[float], None],
+) -> Mask:
+    """Return, on the image, the largest object that patches side by side over the body show.
 
-    look: P(liver) of an image by such windows. None where the object has fewer than least_voxels.
-    The body is shown smaller, and windows draw a liver poorly where they meet: this says where to
+    The body is shown smaller, and patches draw a liver poorly where they meet: this says where to
     look, not where the liver ends.
     """
+    found = np.zeros(tuple(image.shape), dtype=bool)
     body = _body(image, patch)
     if body is None:
-        return None
+        return found
     size = tuple(part.stop - part.start for part in body)
     smaller = [max(1, round(n / _SMALLER)) for n in size]
     shown = functional.interpolate(image[body][None, None], smaller, mode="trilinear")[0, 0]
-    seen = largest_object((look(shown) > 0.5).cpu().numpy())
-    if np.count_nonzero(seen) < max(1.0, least_voxels * math.prod(smaller) / math.prod(size)):
-        return None
+    probability = liver_probability(
+        network, shown, patch, precision=precision, overlap=False, progress=at
+    )
+    seen = largest_object(is_liver(probability.cpu().numpy()))
     nearest = [np.arange(n) * m // n for n, m in zip(size, smaller, strict=True)]
-    found = np.zeros(tuple(image.shape), dtype=bool)
     found[body] = seen[np.ix_(*nearest)]
     return found
 
 
-def careful_look(
-    windows: Windows, seen: Mask, progress: Callable[[float], None]
-) -> tuple[torch.Tensor, Box, Mask] | None:
-    """Compute the windows near the liver alone; what was seen says with which to begin.
+def fine_localisation(
+    patches: Patches, seen: Mask, at: Callable[[float], None]
+) -> tuple[torch.Tensor, Box, Mask]:
+    """Compute the patches near the liver alone; what was seen says with which to begin.
 
-    It goes on until every window whose middle meets the liver has been computed, so the liver is
-    never cut. Return P(liver) in a box of the image, that box, and the liver on the whole image;
-    None where nothing is liver after all.
+    It goes on until every patch whose middle meets the liver has been computed, so the liver is
+    never cut. Return P(liver) in a box of the image, that box, and the liver on the whole image,
+    which is empty where nothing is liver after all.
     """
     liver = seen
-    waiting = list(windows.boxes)
-    computed: list[Box] = []
-    while due := [box for box in waiting if liver[_middle(box, windows.shape)].any()]:
-        for left, box in zip(reversed(range(len(due))), windows.compute(due), strict=True):
+    waiting = list(patches.boxes)
+    computed = np.zeros(patches.shape, dtype=bool)
+    while due := [box for box in waiting if liver[_middle(box, patches.shape)].any()]:
+        for left, box in zip(reversed(range(len(due))), patches.compute(due), strict=True):
             waiting.remove(box)
-            computed.append(box)
-            progress(len(computed) / (len(computed) + left))
-        region = _around(computed, windows.shape)
-        probability = windows.probability(region)
-        liver = np.zeros(windows.shape, dtype=bool)
-        liver[region] = largest_object((probability > 0.5).cpu().numpy())
-    return (probability, region, liver) if liver.any() else None
+            computed[box] = True
+            done = len(patches.boxes) - len(waiting)
+            at(done / (done + left))
+        region = box_of(computed)
+        probability = patches.probability(region)
+        liver = np.zeros(patches.shape, dtype=bool)
+        liver[region] = largest_object(is_liver(probability.cpu().numpy()))
+    return probability, region, liver
 
 
 def _body(image: torch.Tensor, patch: Shape) -> Box | None:
@@ -96,17 +96,10 @@ def _body(image: torch.Tensor, patch: Shape) -> Box | None:
 
 
 def _middle(box: Box, shape: Shape) -> Box:
-    """Return the middle of a window; where the image ends, all up to there."""
+    """Return the middle of a patch; where the image ends, all up to there."""
     parts = []
     for part, size in zip(box, shape, strict=True):
         rim = int((part.stop - part.start) * (1 - _MIDDLE) / 2)
         first = part.start + rim if part.start > 0 else 0
         parts.append(slice(first, part.stop - rim if part.stop < size else size))
-    return parts[0], parts[1], parts[2]
-
-
-def _around(boxes: list[Box], shape: Shape) -> Box:
-    parts = []
-    for along, size in zip(zip(*boxes, strict=True), shape, strict=True):
-        parts.append(slice(min(p.start for p in along), min(size, max(p.stop for p in along))))
     return parts[0], parts[1], parts[2]

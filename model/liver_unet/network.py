@@ -51,9 +51,9 @@ def to_device(network: nn.Module, device: torch.device) -> nn.Module:
 
 
 def for_inference(network: nn.Module, precision: torch.dtype) -> nn.Module:
-    """Return a copy that gives the same answers in this precision sooner; one window at a time.
+    """Return a copy that gives the same answers in this precision sooner; one patch at a time.
 
-    Its numbers are cast once and not at every window, and nothing leaves the channels-last layout.
+    Its numbers are cast once and not at every patch, and nothing leaves the channels-last layout.
     """
     copied = copy.deepcopy(network).to(precision).eval()
     _replace_slow_parts(copied)
@@ -70,7 +70,7 @@ class _NormOfOne(nn.Module):
 
     def forward(self, batch: torch.Tensor) -> torch.Tensor:
         if len(batch) != 1:
-            raise ValueError("this copy of the network takes one window at a time")
+            raise ValueError("this copy of the network takes one patch at a time")
         return functional.batch_norm(
             batch, None, None, self.weight, self.bias, training=True, eps=self.eps
         )

@@ -11,10 +11,9 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from liver_unet.preprocess import AIR_HU
+from liver_unet.liver import Liver, is_liver
 from liver_unet.resample import resample
-from liver_unet.segmenter import Liver
-from liver_unet.volume import Grid, Volume
+from liver_unet.volume import AIR_HU, Grid, Volume, fullest_sections
 
 _WINDOW_HU = (-110.0, 240.0)
 _OUTLINE_RGB = (255, 64, 64)
@@ -35,9 +34,10 @@ class Outline:
 
 
 def overlay_png(volume: Volume, liver: Liver) -> bytes:
-    """Return a PNG: three planes through the liver's largest sections."""
+    """Return a PNG: three planes through where the liver's largest sections meet."""
+    middle_mm = liver.grid.to_mm(np.array(fullest_sections(liver.mask), dtype=np.float64))
     outline = Outline(liver.probability, liver.grid, _OUTLINE_RGB)
-    return planes_png(volume, [outline], _middle_mm(liver))
+    return planes_png(volume, [outline], middle_mm)
 
 
 def planes_png(
@@ -47,7 +47,8 @@ def planes_png(
 
     Radiological convention: the patient's right on the picture's left, head up, front up.
     """
-    low_mm, high_mm = _extent_mm(volume.grid)
+    corners_mm = volume.grid.corners_mm()
+    low_mm, high_mm = corners_mm.min(axis=0), corners_mm.max(axis=0)
     step_x, step_y, step_z = np.eye(3) * _STEP_MM
     planes = [
         _plane(low_mm, high_mm, centre_mm, across=2, down=step_y, right=step_x),
@@ -63,19 +64,6 @@ def planes_png(
     png = io.BytesIO()
     Image.fromarray(np.concatenate(columns, axis=1)).save(png, "PNG")
     return png.getvalue()
-
-
-def _extent_mm(grid: Grid) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    corners = np.array(np.meshgrid(*[(0.0, n - 1.0) for n in grid.shape])).reshape(3, -1).T
-    points_mm = grid.to_mm(corners)
-    return points_mm.min(axis=0), points_mm.max(axis=0)
-
-
-def _middle_mm(liver: Liver) -> NDArray[np.float64]:
-    """The point where the liver's largest sections along its array's axes meet."""
-    mask = liver.mask
-    index = [int(np.argmax(mask.sum(axis=tuple(i for i in range(3) if i != a)))) for a in range(3)]
-    return liver.grid.to_mm(np.array(index, dtype=np.float64))
 
 
 def _plane(
@@ -105,8 +93,8 @@ def _picture(volume: Volume, outlines: Sequence[Outline], plane: Grid) -> NDArra
     grey = ((hu - low) / (high - low)).clamp(0, 1).mul(255).byte().numpy()
     picture = np.repeat(grey[:, :, None], 3, axis=2)
     for one in outlines:
-        inside = resample(torch.from_numpy(one.values), one.grid, plane, fill=0.0)[0] > 0.5
-        picture[_outline(inside.numpy())] = one.colour
+        values = resample(torch.from_numpy(one.values), one.grid, plane, fill=0.0)[0]
+        picture[_outline(is_liver(values.numpy()))] = one.colour
     return picture
 
 

@@ -1,13 +1,22 @@
-"""From a raw probability to one liver: small objects away, holes closed, limits noticed."""
+"""From what a network found to one liver on the CT, or to why it is none."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import cc3d
 import fill_voids
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from liver_unet.volume import Grid
+from liver_unet.liver import Liver, NoLiver, is_liver
+from liver_unet.resample import resample
+from liver_unet.skull import is_brain
+from liver_unet.stages import Stages
+from liver_unet.volume import Box, Grid, Volume, box_of
+
+Mask = NDArray[np.bool_]
 
 # Below this there is nothing to plan on: a stray cluster, or a sliver at the edge of the scan. Seen
 # where no liver was: 108 mL of bladder, 204 mL of a drawn neck. The smallest liver of the published
@@ -15,7 +24,45 @@ from liver_unet.volume import Grid
 SMALLEST_LIVER_ML = 300.0
 # The fattiest livers come near to -30 HU, the fat around them is at -100.
 DARKEST_LIVER_HU = -50.0
-USUAL_LIVER_ML = (500.0, 5000.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """What may be a liver, on the model's grid; arrays are (slice, row, column).
+
+    image: what the network was shown, on grid. probability: P(liver) in box of it. mask: the
+    object, on all of it; not empty.
+    """
+
+    image: torch.Tensor
+    grid: Grid
+    probability: torch.Tensor
+    box: Box
+    mask: Mask
+
+
+def outline(found: Found, ct: Volume, stages: Stages) -> Liver | NoLiver:
+    """Return what was found as a liver on the CT's own grid, if it may be one."""
+    with stages("back to the CT grid"):
+        # One of the model's voxels wider on every side.
+        corners_mm = found.grid.cropped(box_of(found.mask)).corners_mm(beyond=1.5)
+        box = ct.grid.box_around(corners_mm)
+        seen = found.grid.cropped(found.box)
+        on_ct = resample(found.probability.cpu(), seen, ct.grid.cropped(box), fill=0.0).numpy()
+    with stages("clean"):
+        liver = Liver(one_liver(on_ct), box, ct.grid)
+        return _why_none(liver, found, ct) or liver
+
+
+def _why_none(liver: Liver, found: Found, ct: Volume) -> NoLiver | None:
+    reason = ""
+    if is_brain(found.mask, found.image, float(found.grid.spacing_mm[0])):
+        reason = "what was seen lies along bone, as a brain does"
+    elif liver.volume_ml < SMALLEST_LIVER_ML:
+        reason = f"what was seen measures less than {SMALLEST_LIVER_ML:.0f} mL"
+    elif is_too_dark(ct.hu[liver.box][liver.mask]):
+        reason = "what was seen is as dark as fat"
+    return NoLiver(reason, liver.volume_ml) if reason else None
 
 
 def is_too_dark(hu: NDArray[np.int16] | NDArray[np.float32]) -> bool:
@@ -31,45 +78,9 @@ def largest_object(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 def one_liver(probability: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the probability with all but the largest object set to 0 and its holes to 1."""
-    found = probability > 0.5
+    found = is_liver(probability)
     largest = largest_object(found)
     filled = fill_voids.fill(largest)
     cleaned = np.where(found & ~largest, np.float32(0), probability)
     cleaned[filled & ~largest] = 1
     return cleaned
-
-
-def liver_warnings(
-    mask: NDArray[np.bool_], box: tuple[slice, slice, slice], whole: Grid
-) -> list[str]:
-    """Say where the liver reaches the edge of the scan, and whether its volume is unusual.
-
-    mask lies in box of the whole CT's grid. Ends are named as the patient's, by the affine.
-    """
-    warnings = []
-    for axis, (part, size) in enumerate(zip(box, whole.shape, strict=True)):
-        others = tuple(i for i in range(3) if i != axis)
-        touched = np.asarray(mask.any(axis=others))
-        if part.start == 0 and touched[0]:
-            warnings.append(_cut(_end_name(whole, axis, -1)))
-        if part.stop == size and touched[-1]:
-            warnings.append(_cut(_end_name(whole, axis, +1)))
-    liver_ml = float(mask.sum()) * whole.voxel_ml
-    low, high = USUAL_LIVER_ML
-    if not low <= liver_ml <= high:
-        warnings.append(
-            f"the liver measures {liver_ml:.0f} mL, outside the usual {low:.0f}-{high:.0f} mL: "
-            "check the outline"
-        )
-    return warnings
-
-
-def _cut(end: str) -> str:
-    return f"liver touches the {end} of the field of view: volume is a lower bound"
-
-
-def _end_name(grid: Grid, axis: int, sign: int) -> str:
-    direction = sign * grid.affine[:3, axis] / grid.spacing_mm[axis]
-    main = int(np.argmax(np.abs(direction)))
-    names = (("right", "left"), ("front", "back"), ("bottom", "top"))
-    return names[main][int(direction[main] > 0)]

@@ -5,16 +5,16 @@ from __future__ import annotations
 import torch
 
 from liver_unet.resample import canonical_grid, resample
-from liver_unet.volume import Grid, Volume
-
-AIR_HU = -1024.0
+from liver_unet.skull import without_brain
+from liver_unet.volume import AIR_HU, Grid, Volume
 
 
 def to_model_input(
     volume: Volume, spacing_mm: float, window_hu: tuple[float, float]
 ) -> tuple[torch.Tensor, Grid]:
-    """Return the image (slice, row, column), 0..1, and its grid; outside the scan there is air."""
+    """Return the image (slice, row, column), 0..1, and its grid; outside the scan, and in place of
+    a brain, there is air."""
     grid = canonical_grid(volume.grid, spacing_mm)
     hu = resample(torch.from_numpy(volume.hu), volume.grid, grid, fill=AIR_HU)
     low, high = window_hu
-    return hu.clamp_(low, high).sub_(low).div_(high - low), grid
+    return without_brain(hu.clamp_(low, high).sub_(low).div_(high - low), spacing_mm), grid

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from liver_unet.volume import Grid
+from liver_unet.volume import Box, Grid
 
 _SLAB_VOXELS = 1_000_000
 # Beyond the outer edges of the voxels by more than this, in torch's coordinates, lies outside.
@@ -25,8 +25,7 @@ def canonical_grid(source: Grid, spacing_mm: float) -> Grid:
     Its slices go to the head, its rows to the back, its columns to the left (LPS, ascending):
     the orientation the network is trained in.
     """
-    corners = np.array(np.meshgrid(*[(0, n - 1) for n in source.shape], indexing="ij"))
-    points_mm = source.to_mm(corners.reshape(3, -1).T.astype(np.float64))
+    points_mm = source.corners_mm()
     low, high = points_mm.min(axis=0), points_mm.max(axis=0)
     count_xyz = np.ceil((high - low) / spacing_mm - 1e-6).astype(int) + 1
     first = (low + high - (count_xyz - 1) * spacing_mm) / 2
@@ -163,16 +162,10 @@ def points_from_mm(grid: Grid) -> NDArray[np.float64]:
     return np.asarray((normalising @ np.linalg.inv(grid.affine))[[2, 1, 0, 3]])
 
 
-def _reach(source: Grid, target: Grid) -> tuple[slice, slice, slice]:
-    """The source's box that the target lies in, two of the target's voxels wider; never empty."""
-    corners = np.array(np.meshgrid(*[(0.0, n - 1.0) for n in target.shape])).reshape(3, -1).T
-    index = source.to_index(target.to_mm(corners))
+def _reach(source: Grid, target: Grid) -> Box:
+    """The source's box that the target lies in, two of the target's voxels wider."""
     margin = 2 + 2 * target.spacing_mm.max() / source.spacing_mm
-    last = np.array(source.shape) - 1
-    first = np.clip(np.floor(index.min(axis=0) - margin), 0, last).astype(int)
-    end = np.clip(np.ceil(index.max(axis=0) + margin), 0, last).astype(int) + 1
-    z, y, x = (slice(int(a), int(b)) for a, b in zip(first, end, strict=True))
-    return z, y, x
+    return source.box_around(target.corners_mm(), margin)
 
 
 def block_averaged(

@@ -6,24 +6,34 @@ frame (LPS: x to the patient's left, y to the back, z to the head).
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 # A part of a (slice, row, column) array: slices with a start and a stop and no step.
 Box = tuple[slice, slice, slice]
+AIR_HU = -1024
+# Of each axis the two others.
+_OTHERS = ((1, 2), (0, 2), (0, 1))
 
 
 def box_of(mask: NDArray[np.bool_], margin: int = 0) -> Box:
     """Return the smallest box that holds a mask that is not empty, wider by margin voxels
     where the array goes on."""
     parts = []
-    for axis, size in enumerate(mask.shape):
-        along = np.flatnonzero(mask.any(axis=tuple(i for i in range(3) if i != axis)))
+    for others, size in zip(_OTHERS, mask.shape, strict=True):
+        along = np.flatnonzero(mask.any(axis=others))
         first, last = int(along[0]), int(along[-1])
         parts.append(slice(max(first - margin, 0), min(last + margin + 1, size)))
     return parts[0], parts[1], parts[2]
+
+
+def fullest_sections(mask: NDArray[np.bool_]) -> tuple[int, int, int]:
+    """Return the slice, the row and the column in which most of a mask lies."""
+    z, y, x = (int(mask.sum(axis=others).argmax()) for others in _OTHERS)
+    return z, y, x
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +72,20 @@ class Grid:
     def to_index(self, point_mm: NDArray[np.float64]) -> NDArray[np.float64]:
         """Take (..., 3) points in mm to fractional indices."""
         return np.asarray((point_mm - self.affine[:3, 3]) @ np.linalg.inv(self.affine[:3, :3]).T)
+
+    def corners_mm(self, beyond: float = 0.0) -> NDArray[np.float64]:
+        """Return the (8, 3) centres of the corners' voxels, or of those `beyond` voxels further."""
+        ends = [(-beyond, n - 1 + beyond) for n in self.shape]
+        return self.to_mm(np.array(list(itertools.product(*ends))))
+
+    def box_around(self, points_mm: NDArray[np.float64], margin: ArrayLike = 0) -> Box:
+        """Return the smallest box that holds (n, 3) points, wider by margin voxels along each axis,
+        as far as the grid goes; never empty."""
+        index, last = self.to_index(points_mm), np.array(self.shape) - 1
+        first = np.clip(np.floor(index.min(axis=0) - margin), 0, last).astype(int)
+        stop = np.clip(np.ceil(index.max(axis=0) + margin), 0, last).astype(int) + 1
+        z, y, x = (slice(int(a), int(b)) for a, b in zip(first, stop, strict=True))
+        return z, y, x
 
     def cropped(self, box: Box) -> Grid:
         """Return the grid of array[box]."""

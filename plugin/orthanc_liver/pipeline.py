@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from liver_unet.fallback import FELL_BACK, segment_or_fall_back
+from liver_unet.liver import Liver, NoLiver
 from liver_unet.overlay import overlay_png
-from liver_unet.segmenter import Liver, Segmenter, Stopwatch
+from liver_unet.segmenter import Segmenter
+from liver_unet.stages import Progress, Stages
 from orthanc_liver import __version__
 from orthanc_liver.dicom.contour_check import check_contours
 from orthanc_liver.dicom.contours import trace_contours
@@ -17,8 +19,7 @@ from orthanc_liver.dicom.ct_series import CtSeries, read_ct_series
 from orthanc_liver.dicom.memory import MemoryLimit
 from orthanc_liver.dicom.result import Provenance, RoiStyle, to_bytes
 from orthanc_liver.dicom.rtstruct import build_rtstruct
-
-Progress = Callable[[str, float], None]
+from orthanc_liver.sirt.activity import volume_warnings
 
 NO_LIVER = "no liver found"
 SEGMENTED = "segmented"
@@ -52,44 +53,46 @@ def segment_series(
     ContoursDisagree where our own contours, rasterised again, are not the mask: then nothing may
     be stored.
     """
-    clock = Stopwatch()
-    with clock.stage("read"):
-        progress("read", 0.0)
+    stages = Stages(progress)
+    with stages("read"):
         series = read_ct_series(instances, min_slices=min_slices, limit=limit)
     if limit:
         limit.check_field(series.volume.grid, segmenter.spec.spacing_mm)
-    liver, used = segment_or_fall_back(segmenter, series.volume, progress, clock)
+    found, used = segment_or_fall_back(segmenter, series.volume, stages)
     warnings = series.warnings + (() if used is segmenter else (FELL_BACK,))
-    if liver is None:
-        summary = report(used, warnings, clock)
+    if isinstance(found, NoLiver):
+        summary = report(used, warnings, stages, found)
         return Outcome(NO_LIVER, series, None, None, None, summary)
-    first_slice = liver.box[0].start
-    with clock.stage("contour"):
-        progress("contour", 0.0)
-        contours = trace_contours(liver.probability, liver.grid, first_slice)
-        check_contours(contours, liver.mask, liver.grid, first_slice)
-    with clock.stage("write"):
-        progress("write", 0.0)
+    first_slice = found.box[0].start
+    with stages("contour"):
+        contours = trace_contours(found.probability, found.grid, first_slice)
+        check_contours(contours, found.mask, found.grid, first_slice)
+    with stages("write"):
         provenance = Provenance(__version__, segmenter.spec.name, segmenter.spec.sha256)
         rtstruct = to_bytes(build_rtstruct(series, contours, provenance, style, created))
-    with clock.stage("preview"):
-        preview = overlay_png(series.volume, liver)
-    summary = report(used, warnings + liver.warnings, clock, liver)
-    return Outcome(SEGMENTED, series, liver, rtstruct, preview, summary)
+    with stages("preview"):
+        preview = overlay_png(series.volume, found)
+    summary = report(used, warnings, stages, found)
+    return Outcome(SEGMENTED, series, found, rtstruct, preview, summary)
 
 
 def report(
-    segmenter: Segmenter, warnings: tuple[str, ...], clock: Stopwatch, liver: Liver | None = None
+    segmenter: Segmenter, warnings: tuple[str, ...], stages: Stages, found: Liver | NoLiver
 ) -> dict[str, Any]:
-    """What is told about a result, in JSON's own types."""
+    """What is told about a result, in JSON's own types; warnings: those of the series."""
+    if isinstance(found, Liver):
+        result: dict[str, Any] = {"outcome": SEGMENTED, "liver_ml": round(found.volume_ml, 2)}
+        warnings += (*found.warnings, *volume_warnings(found.volume_ml))
+    else:
+        why = {"reason": found.reason, "seen_ml": round(found.seen_ml, 2)}
+        result = {"outcome": NO_LIVER, "liver_ml": None, "no_liver": why}
     return {
-        "outcome": NO_LIVER if liver is None else SEGMENTED,
-        "liver_ml": None if liver is None else round(liver.volume_ml, 2),
+        **result,
         "software_version": __version__,
         "model": {"name": segmenter.spec.name, "sha256": segmenter.spec.sha256},
         "device": str(segmenter.device),
         "precision": str(segmenter.precision).removeprefix("torch."),
-        "seconds": {stage: round(seconds, 3) for stage, seconds in clock.seconds.items()},
+        "seconds": {stage: round(seconds, 3) for stage, seconds in stages.seconds.items()},
         "warnings": list(warnings),
         "note": "for review by a physician; not a medical device",
     }

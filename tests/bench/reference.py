@@ -1,6 +1,6 @@
 """What a user would build today: MONAI around the same weights, then rt-utils.
 
-Windows are blended as probabilities, as ours are; MONAI would blend logits unless told otherwise.
+Patches are blended as probabilities, as ours are; MONAI would blend logits unless told otherwise.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from monai.transforms.spatial.dictionary import Orientationd, Spacingd
 from monai.transforms.transform import MapTransform
 from torch import nn
 
-from liver_unet.segmenter import Stopwatch
+from liver_unet.stages import Stages
 from liver_unet.weights import ModelSpec, default_weights, load_model
 from tests.bench.child import measure_rt_utils, tell
 
@@ -37,13 +37,13 @@ def main(folder: Path, precision: str) -> None:
     network, spec = load_model(default_weights(), torch.device("cpu"))
     probability = nn.Sequential(network, nn.Softmax(dim=1))
     before = _before(spec)
-    clock = Stopwatch()
+    stages = Stages()
     item: dict[Hashable, Any] = {"image": str(folder / "ct.nii")}
     for transform in before.transforms:
-        with clock.stage(type(transform).__name__.removesuffix("d")):
+        with stages(type(transform).__name__.removesuffix("d")):
             item = transform(item)
     with (
-        clock.stage("sliding window"),
+        stages("sliding window"),
         torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"),
     ):
         prediction = sliding_window_inference(
@@ -52,14 +52,14 @@ def main(folder: Path, precision: str) -> None:
     assert isinstance(prediction, MetaTensor)
     item["pred"] = prediction[0].float()
     for transform in _after(before):
-        with clock.stage(type(transform).__name__.removesuffix("d")):
+        with stages(type(transform).__name__.removesuffix("d")):
             item = transform(item)
     # MONAI's arrays are (column, row, slice) as NIfTI's are.
     mask = np.asarray(item["pred"][0]).transpose(2, 1, 0) == 1
     np.save(folder / "reference.npy", mask)
     written = measure_rt_utils(folder)
     rt_utils_s = {f"rt-utils {stage}": s for stage, s in written.seconds[0].items()}
-    tell([clock.seconds | rt_utils_s])
+    tell([stages.seconds | rt_utils_s])
 
 
 def _before(spec: ModelSpec) -> Compose:

@@ -14,12 +14,14 @@ from pathlib import Path
 import pytest
 
 from liver_unet.inference import liver_probability
+from liver_unet.liver import Liver, is_liver
 from liver_unet.metrics import Agreement, agreement
 from liver_unet.nifti import read_nifti
 from liver_unet.postprocess import one_liver
 from liver_unet.preprocess import to_model_input
 from liver_unet.resample import resample
-from liver_unet.segmenter import Segmenter, Stopwatch
+from liver_unet.segmenter import Segmenter
+from liver_unet.stages import Stages
 from liver_unet.volume import Volume
 from liver_unet.weights import ModelSpec, default_weights
 from tests.support.real_data import FOLD_0_WEIGHTS, UNSEEN, real_ct
@@ -38,8 +40,8 @@ def fold_0() -> Segmenter:
 def measured(segmenter: Segmenter, folder: Path) -> Agreement:
     hu, grid = read_nifti(folder / "ct.nii.gz")
     truth, _ = read_nifti(folder / "liver.nii.gz")
-    liver = segmenter.segment(Volume(hu, grid), lambda stage, fraction: None, Stopwatch())
-    assert liver is not None
+    liver = segmenter.segment(Volume(hu, grid), Stages())
+    assert isinstance(liver, Liver)
     return agreement(liver.mask_on_ct(), truth > 0, grid)
 
 
@@ -70,7 +72,7 @@ def test_each_unseen_patient(
 
 @pytest.mark.long
 @pytest.mark.parametrize("patient", [*UNSEEN, "btcv_0009", "btcv_0026", "btcv_0039"])
-def test_windows_near_the_liver_give_the_mask_of_all_windows(
+def test_patches_near_the_liver_give_the_mask_of_all_patches(
     segmenter: Segmenter, patient: str, record_property: Callable[[str, object], None]
 ) -> None:
     """About agreement, not accuracy: here patients that were learnt from count too."""
@@ -81,9 +83,9 @@ def test_windows_near_the_liver_give_the_mask_of_all_windows(
     everywhere = liver_probability(
         segmenter.network, image, spec.patch, precision=segmenter.precision
     )
-    expected = one_liver(resample(everywhere, grid, ct_grid, fill=0.0).numpy()) > 0.5
-    liver = segmenter.segment(volume, lambda stage, fraction: None, Stopwatch())
-    assert liver is not None
+    expected = is_liver(one_liver(resample(everywhere, grid, ct_grid, fill=0.0).numpy()))
+    liver = segmenter.segment(volume, Stages())
+    assert isinstance(liver, Liver)
     found = agreement(liver.mask_on_ct(), expected, ct_grid)
     record_property(patient, found)
     assert found.dsc >= 0.995, found

@@ -17,15 +17,19 @@ from monai.bundle.workflows import ConfigWorkflow
 
 from liver_unet.bundle import export_bundle
 from liver_unet.inference import liver_probability
+from liver_unet.liver import Liver, NoLiver, is_liver
 from liver_unet.metrics import dice
+from liver_unet.monai_transforms import ReadCt, WriteLiver
 from liver_unet.network import build_network
 from liver_unet.nifti import read_nifti, write_nifti
-from liver_unet.postprocess import one_liver
+from liver_unet.postprocess import Found, Mask, largest_object, outline
 from liver_unet.preprocess import to_model_input
-from liver_unet.resample import resample
+from liver_unet.segmenter import Segmenter
+from liver_unet.stages import Stages
 from liver_unet.volume import Volume
 from liver_unet.weights import ModelSpec, load_model, save_weights
-from tests.support.phantom import oriented, small_abdomen
+from tests.support.liver_by_hu import block, opened_head, segmenter_by_hu
+from tests.support.phantom import Phantom, abdomen, head, oriented, small_abdomen
 
 SPEC = ModelSpec(
     name="tiny",
@@ -72,9 +76,53 @@ def test_monai_runs_it_and_agrees(weights: Path, bundle: Path, tmp_path: Path) -
     network, spec = load_model(weights, torch.device("cpu"))
     image, image_grid = to_model_input(ct, spec.spacing_mm, spec.window_hu)
     probability = liver_probability(network, image, spec.patch)
-    ours = one_liver(resample(probability, image_grid, ct.grid, fill=0.0).numpy()) > 0.5
-    assert 0.01 < ours.mean() < 0.9
-    assert dice(ours, theirs > 0) >= 0.995
+    z, y, x = (slice(0, n) for n in image_grid.shape)
+    mask = largest_object(is_liver(probability.numpy()))
+    ours = outline(Found(image, image_grid, probability, (z, y, x), mask), ct, Stages())
+    assert isinstance(ours, Liver)
+    assert 0.01 < ours.mask_on_ct().mean() < 0.9
+    assert dice(ours.mask_on_ct(), theirs > 0) >= 0.995
+
+
+@pytest.fixture(scope="module")
+def phantom() -> Phantom:
+    return abdomen((50, 90, 118), (6.0, 3.6, 3.3))
+
+
+def transformed(volume: Volume, by: Segmenter, folder: Path) -> Mask:
+    """What the bundle's own steps make of a CT, around a sliding window over all of it."""
+    write_nifti(folder / "one.nii", volume.hu.astype(np.int16), volume.grid)
+    item = ReadCt(by.spec.spacing_mm, by.spec.window_hu)({"image": str(folder / "one.nii")})
+    liver = liver_probability(by.network, item["image"][0], by.spec.patch)
+    WriteLiver(str(folder / "out"))({**item, "pred": torch.stack([1 - liver, liver])})
+    return read_nifti(folder / "out" / "one_liver.nii.gz")[0] > 0
+
+
+def test_its_steps_find_the_liver_that_the_product_finds(phantom: Phantom, tmp_path: Path) -> None:
+    by = segmenter_by_hu()
+    liver = by.segment(phantom.volume, Stages())
+    assert isinstance(liver, Liver)
+    assert dice(transformed(phantom.volume, by, tmp_path), liver.mask_on_ct()) > 0.995
+
+
+@pytest.mark.parametrize(
+    ("shown", "hu"), [("brain", 40), ("small", 105), ("dark", -90), ("closed skull", 40)]
+)
+def test_its_steps_refuse_what_the_product_refuses(
+    shown: str, hu: int, phantom: Phantom, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    volume = {
+        "brain": opened_head(),
+        "closed skull": head(),
+        "small": block(phantom, np.s_[19:27, 38:60, 48:68], hu)[0],
+        "dark": block(phantom, np.s_[14:34, 30:60, 40:80], hu)[0],
+    }[shown]
+    by = segmenter_by_hu(hu - 25, hu + 20)
+    product = by.segment(volume, Stages())
+    assert isinstance(product, NoLiver)
+    assert not transformed(volume, by, tmp_path).any()
+    if shown != "closed skull":  # its rest is too little for coarse localisation
+        assert product.reason in caplog.text
 
 
 def run_bundle(bundle: Path, data: Path, out: Path) -> None:

@@ -10,8 +10,10 @@ import pytest
 import torch
 
 from liver_unet.fallback import load_segmenter, segment_or_fall_back
+from liver_unet.liver import Liver, NoLiver
 from liver_unet.network import build_network, for_inference
-from liver_unet.segmenter import Liver, Segmenter, Stopwatch
+from liver_unet.segmenter import Segmenter
+from liver_unet.stages import Stages
 from liver_unet.weights import ModelSpec, default_weights
 from tests.support.threshold_engine import SPEC, on_cpu, with_liver
 
@@ -19,12 +21,8 @@ from tests.support.threshold_engine import SPEC, on_cpu, with_liver
 class FullGpu(Segmenter):
     """Has no room for anything."""
 
-    def segment(self, *arguments: Any) -> Liver | None:
+    def segment(self, *arguments: Any) -> Liver | NoLiver:
         raise torch.OutOfMemoryError("CUDA out of memory")
-
-
-def silent(stage: str, fraction: float) -> None:
-    pass
 
 
 def on_full_gpu(spec: ModelSpec = SPEC) -> FullGpu:
@@ -45,16 +43,16 @@ def test_the_copy_on_the_cpu_computes_the_same() -> None:
 
 
 def test_without_room_on_the_gpu_the_cpu_takes_over() -> None:
-    _, used = segment_or_fall_back(on_full_gpu(), with_liver(), silent, Stopwatch())
+    _, used = segment_or_fall_back(on_full_gpu(), with_liver(), Stages())
     assert used.device.type == "cpu"
     assert type(used) is Segmenter
 
 
 def test_where_there_is_room_nothing_changes() -> None:
     segmenter = on_cpu()
-    liver, used = segment_or_fall_back(segmenter, with_liver(), silent, Stopwatch())
+    liver, used = segment_or_fall_back(segmenter, with_liver(), Stages())
     assert used is segmenter
-    assert liver is not None
+    assert isinstance(liver, Liver)
     assert 700 < liver.volume_ml < 850
     assert np.count_nonzero(liver.mask) > 0
 
@@ -63,7 +61,7 @@ def test_no_room_on_the_cpu_is_no_reason_to_try_the_cpu() -> None:
     full = on_full_gpu()
     there = FullGpu(full.network, full.spec, torch.device("cpu"), torch.float32)
     with pytest.raises(torch.OutOfMemoryError):
-        segment_or_fall_back(there, with_liver(), silent, Stopwatch())
+        segment_or_fall_back(there, with_liver(), Stages())
 
 
 def test_a_gpu_that_is_seen_and_does_not_work(monkeypatch: pytest.MonkeyPatch) -> None:

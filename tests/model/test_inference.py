@@ -34,7 +34,7 @@ def test_a_volume_of_one_patch_is_one_pass(network: nn.Module) -> None:
 
 
 @pytest.mark.parametrize("shape", [(40, 50, 100), (16, 33, 97), (31, 32, 48)])
-def test_windows_are_blended_as_monai_blends_them(
+def test_patches_are_blended_as_monai_blends_them(
     network: nn.Module, shape: tuple[int, int, int]
 ) -> None:
     volume = image(*shape)
@@ -82,7 +82,7 @@ class NotingThreads(nn.Module):
         return torch.as_tensor(self.network(batch))
 
 
-def test_windows_side_by_side_give_what_windows_one_by_one_give(network: nn.Module) -> None:
+def test_patches_side_by_side_give_what_patches_one_by_one_give(network: nn.Module) -> None:
     """To the bit, and this thread goes on with the threads that it had."""
     volume, before = image(40, 50, 100), torch.get_num_threads()
     found = []
@@ -99,7 +99,7 @@ def test_windows_side_by_side_give_what_windows_one_by_one_give(network: nn.Modu
     assert torch.equal(*found)
 
 
-def test_what_fails_in_a_window_fails_the_whole(network: nn.Module) -> None:
+def test_what_fails_in_a_patch_fails_the_whole(network: nn.Module) -> None:
     class Failing(nn.Module):
         def forward(self, batch: torch.Tensor) -> torch.Tensor:
             raise RuntimeError("no memory")

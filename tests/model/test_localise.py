@@ -1,8 +1,9 @@
-"""The careful look near the liver against the same look at all of the image."""
+"""Fine localisation near the liver against the same network on all of the image."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import cc3d
 import numpy as np
@@ -13,32 +14,31 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import nn
 
-from liver_unet.inference import Windows, liver_probability
-from liver_unet.localise import careful_look, quick_look
+from liver_unet.inference import Patches, liver_probability
+from liver_unet.localise import coarse_localisation, fine_localisation
 from liver_unet.volume import Box, box_of
 
 PATCH = (16, 20, 28)
 SHAPE = (70, 90, 110)
 AIR, FAT, LIVER, TABLE = 0.0, 0.25, 0.68, 0.5
-LEAST_VOXELS = 60.0
 Mask = NDArray[np.bool_]
 
 
 class LiverByValue(nn.Module):
-    """Looks at each voxel by itself, so that no window differs from another; counts windows."""
+    """Looks at each voxel by itself, so that no patch differs from another; counts patches."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.windows = 0
+        self.patches = 0
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        self.windows += 1
+        self.patches += 1
         inside = 20 - 400 * (image - LIVER).abs()
         return torch.cat([-inside, inside], dim=1)
 
 
-class Looks:
-    """Both looks with one network; counts the windows of each."""
+class Search:
+    """Both localisations with one network; counts the patches of each."""
 
     def __init__(self, image: NDArray[np.float32]) -> None:
         self.network = LiverByValue()
@@ -46,20 +46,21 @@ class Looks:
         self.shown: list[tuple[int, ...]] = []
         self.progress: list[float] = []
 
-    def quick(self) -> Mask | None:
-        def look(part: torch.Tensor) -> torch.Tensor:
-            self.shown.append(tuple(part.shape))
-            return liver_probability(self.network, part, PATCH, overlap=False)
+    def coarse(self) -> Mask:
+        def noting(network: nn.Module, image: torch.Tensor, *rest: Any, **more: Any) -> Any:
+            self.shown.append(tuple(image.shape))
+            return liver_probability(network, image, *rest, **more)
 
-        return quick_look(look, self.image, PATCH, LEAST_VOXELS)
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr("liver_unet.localise.liver_probability", noting)
+            return coarse_localisation(
+                self.network, self.image, PATCH, torch.float32, self.progress.append
+            )
 
-    def careful(self, seen: Mask) -> tuple[Mask, Box] | None:
+    def fine(self, seen: Mask) -> tuple[Mask, Box]:
         """The largest object on the whole image, and the liver's box."""
-        windows = Windows(self.network, self.image, PATCH)
-        near = careful_look(windows, seen, self.progress.append)
-        if near is None:
-            return None
-        probability, region, liver = near
+        patches = Patches(self.network, self.image, PATCH)
+        probability, region, liver = fine_localisation(patches, seen, self.progress.append)
         whole = np.zeros(self.image.shape, dtype=bool)
         whole[region] = probability.numpy() > 0.5
         return largest(whole), box_of(liver)
@@ -102,14 +103,13 @@ def test_near_the_liver_and_everywhere_come_to_the_same_liver(
     centre: tuple[float, ...], radii: tuple[float, ...]
 ) -> None:
     """Law: to the voxel, wherever the liver lies and whatever of it the scan cuts off."""
-    looks = Looks(scan(ellipsoid(centre, radii)))
-    expected = looks.everywhere()
-    seen = looks.quick()
-    if seen is None:
-        assert np.count_nonzero(expected) < 2 * LEAST_VOXELS
+    search = Search(scan(ellipsoid(centre, radii)))
+    expected = search.everywhere()
+    seen = search.coarse()
+    if not seen.any():
+        assert np.count_nonzero(expected) < 120
         return
-    found = looks.careful(seen)
-    assert found is not None
+    found = search.fine(seen)
     np.testing.assert_array_equal(found[0], expected)
     for axis, part in enumerate(found[1]):
         along = np.flatnonzero(expected.any(axis=tuple(i for i in range(3) if i != axis)))
@@ -123,67 +123,66 @@ def test_a_liver_longer_than_what_was_seen_is_followed_to_its_ends(
 ) -> None:
     radii = [7.0, 7.0, 7.0]
     radii[axis] = 60
-    looks = Looks(scan(ellipsoid((35, 40, 50), radii)))
-    expected = looks.everywhere()
+    search = Search(scan(ellipsoid((35, 40, 50), radii)))
+    expected = search.everywhere()
     points = np.argwhere(expected)
     seen = np.zeros(SHAPE, dtype=bool)
     seen[tuple(points[points[:, axis].argmax() if from_its_end else points[:, axis].argmin()])] = 1
-    found = looks.careful(seen)
-    assert found is not None
+    found = search.fine(seen)
     np.testing.assert_array_equal(found[0], expected)
-    assert max(looks.progress) == 1
+    assert max(search.progress) == 1
 
 
-def test_the_careful_look_stays_near_the_liver() -> None:
-    looks = Looks(scan(ellipsoid((20, 40, 60), (6, 7, 9))))
-    seen = looks.quick()
-    assert seen is not None
-    before = looks.network.windows
-    looks.careful(seen)
-    near = looks.network.windows - before
-    looks.everywhere()
-    assert near * 8 < looks.network.windows - near - before
+def test_fine_localisation_stays_near_the_liver() -> None:
+    search = Search(scan(ellipsoid((20, 40, 60), (6, 7, 9))))
+    seen = search.coarse()
+    before = search.network.patches
+    search.fine(seen)
+    near = search.network.patches - before
+    search.everywhere()
+    assert near * 8 < search.network.patches - near - before
 
 
-def test_a_scan_without_a_liver_gets_the_quick_look_alone() -> None:
-    looks = Looks(body())
-    assert looks.quick() is None
-    assert len(looks.shown) == 1
+def test_in_a_scan_without_a_liver_nothing_is_seen() -> None:
+    search = Search(body())
+    assert not search.coarse().any()
+    assert len(search.shown) == 1
 
 
-def test_less_than_the_least_is_not_seen() -> None:
-    assert Looks(scan(ellipsoid((35, 40, 50), (6, 6, 6)))).quick() is not None
-    assert Looks(scan(ellipsoid((35, 40, 50), (2, 2, 2)))).quick() is None
+def test_what_is_seen_is_as_large_as_it_is() -> None:
+    liver = ellipsoid((35, 40, 50), (6, 9, 14))
+    seen = np.count_nonzero(Search(scan(liver)).coarse())
+    assert seen == pytest.approx(np.count_nonzero(liver), rel=0.25)
 
 
-def test_air_alone_gets_no_look() -> None:
-    looks = Looks(np.full(SHAPE, AIR, dtype=np.float32))
-    assert looks.quick() is None
-    assert looks.shown == []
+def test_air_alone_is_not_shown() -> None:
+    search = Search(np.full(SHAPE, AIR, dtype=np.float32))
+    assert not search.coarse().any()
+    assert search.shown == []
 
 
-def test_what_the_careful_look_takes_back_is_no_liver() -> None:
+def test_what_fine_localisation_takes_back_is_no_liver() -> None:
     seen = np.zeros(SHAPE, dtype=bool)
     seen[30:40, 30:40, 40:50] = True
-    assert Looks(body()).careful(seen) is None
+    patches = Patches(LiverByValue(), torch.from_numpy(body()), PATCH)
+    assert not fine_localisation(patches, seen, lambda fraction: None)[2].any()
 
 
-def test_the_quick_look_leaves_the_table_out_and_sees_the_body_smaller() -> None:
+def test_coarse_localisation_leaves_the_table_out_and_sees_the_body_smaller() -> None:
     """The body fills 70 x 68 x 92 voxels."""
-    looks = Looks(body())
-    looks.quick()
-    ((slices, rows, columns),) = looks.shown
+    search = Search(body())
+    search.coarse()
+    ((slices, rows, columns),) = search.shown
     assert slices == round(70 / 1.3)
     assert 68 / 1.3 <= rows <= 78 / 1.3
     assert 92 / 1.3 <= columns <= 102 / 1.3
 
 
-def test_a_body_smaller_than_a_window_is_shown_with_what_lies_around_it() -> None:
+def test_a_body_smaller_than_a_patch_is_shown_with_what_lies_around_it() -> None:
     image = np.full(SHAPE, AIR, dtype=np.float32)
     image[30:40, 38:50, 92:104] = LIVER
-    looks = Looks(image)
-    seen = looks.quick()
-    assert looks.shown == [tuple(round(n / 1.3) for n in PATCH)]
-    assert seen is not None
+    search = Search(image)
+    seen = search.coarse()
+    assert search.shown == [tuple(round(n / 1.3) for n in PATCH)]
     assert seen[32:38, 40:48, 94:102].all()
     assert np.count_nonzero(seen) < 12**3

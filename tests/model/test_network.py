@@ -67,14 +67,14 @@ def test_dropout_lies_in_the_deeper_layers_only() -> None:
 def test_the_copy_for_inference_answers_as_the_network_does() -> None:
     torch.manual_seed(4)
     network = build_network((4, 8, 8, 16, 16), classes=3).eval()
-    window = torch.rand(1, 1, 16, 32, 48).contiguous(memory_format=torch.channels_last_3d)
+    patch = torch.rand(1, 1, 16, 32, 48).contiguous(memory_format=torch.channels_last_3d)
     with torch.inference_mode():
-        copied = for_inference(network, torch.float32)(window)
-        torch.testing.assert_close(copied, network(window), atol=1e-5, rtol=0)
+        copied = for_inference(network, torch.float32)(patch)
+        torch.testing.assert_close(copied, network(patch), atol=1e-5, rtol=0)
 
 
 def test_the_copy_for_inference_refuses_a_batch() -> None:
-    """Its normalisation would mix the windows."""
+    """Its normalisation would mix the patches."""
     copied = for_inference(build_network((4, 8), classes=2), torch.float32)
-    with pytest.raises(ValueError, match="one window at a time"):
+    with pytest.raises(ValueError, match="one patch at a time"):
         copied(torch.zeros(2, 1, 8, 8, 8))

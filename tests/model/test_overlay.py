@@ -9,15 +9,15 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from liver_unet.liver import Liver
 from liver_unet.overlay import overlay_png
-from liver_unet.segmenter import Liver
 from tests.support.phantom import Orientation, Phantom, abdomen, oriented
 
 
 def picture(phantom: Phantom) -> NDArray[np.float64]:
     grid = phantom.volume.grid
     z, y, x = (slice(0, n) for n in grid.shape)
-    liver = Liver(phantom.liver.astype(np.float32), (z, y, x), grid, ())
+    liver = Liver(phantom.liver.astype(np.float32), (z, y, x), grid)
     return np.asarray(Image.open(BytesIO(overlay_png(phantom.volume, liver))), dtype=np.float64)
 
 

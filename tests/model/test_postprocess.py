@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from liver_unet.postprocess import is_too_dark, liver_warnings, one_liver
+from liver_unet.liver import Liver
+from liver_unet.postprocess import is_too_dark, one_liver
 from liver_unet.volume import Grid
 
 # Feet-first slices, rows to the left, columns to the back: nothing is where identity would put it.
@@ -60,16 +61,10 @@ def test_a_cut_liver_names_the_patients_end(
 ) -> None:
     z, y, x = (slice(a, a + n) for a, n in zip(start, size, strict=True))
     grid = Grid(WHOLE.shape, AFFINE * np.array([[2.5], [2.5], [2.5], [1]]))
-    mask = np.ones(size, dtype=bool)
-    assert liver_warnings(mask, (z, y, x), grid) == [
-        f"liver touches the {end} of the field of view: volume is a lower bound"
-    ]
-
-
-def test_an_unusual_volume_is_told() -> None:
-    box = (slice(5, 15), slice(5, 15), slice(5, 15))
-    (warning,) = liver_warnings(np.ones((10, 10, 10), dtype=bool), box, WHOLE)
-    assert warning.startswith("the liver measures 12 mL")
+    liver = Liver(np.ones(size, dtype=np.float32), (z, y, x), grid)
+    assert liver.warnings == (
+        f"liver touches the {end} of the field of view: volume is a lower bound",
+    )
 
 
 @pytest.mark.parametrize(("hu", "dark"), [(110, False), (37, False), (-25, False), (-98, True)])

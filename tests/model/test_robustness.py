@@ -9,11 +9,13 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from liver_unet.liver import Liver, NoLiver
 from liver_unet.metrics import Agreement, agreement
 from liver_unet.nifti import read_nifti
 from liver_unet.resample import resample
-from liver_unet.segmenter import Liver, Segmenter, Stopwatch
-from liver_unet.volume import Grid, Volume
+from liver_unet.segmenter import Segmenter
+from liver_unet.stages import Stages
+from liver_unet.volume import AIR_HU, Grid, Volume
 from tests.support.real_data import FOLD_0_WEIGHTS, real_ct
 
 pytestmark = pytest.mark.long
@@ -38,13 +40,13 @@ def patient(name: str) -> tuple[Volume, Mask]:
     return Volume(hu, grid), truth > 0
 
 
-def segmented(segmenter: Segmenter, volume: Volume) -> Liver | None:
-    return segmenter.segment(volume, lambda stage, fraction: None, Stopwatch())
+def segmented(segmenter: Segmenter, volume: Volume) -> Liver | NoLiver:
+    return segmenter.segment(volume, Stages())
 
 
 def measured(segmenter: Segmenter, volume: Volume, truth: Mask) -> Agreement:
     liver = segmented(segmenter, volume)
-    assert liver is not None
+    assert isinstance(liver, Liver)
     return agreement(liver.mask_on_ct(), truth, volume.grid)
 
 
@@ -110,7 +112,7 @@ def with_slices(volume: Volume, truth: Mask, slice_mm: float) -> tuple[Volume, M
     affine[:3, 3] += affine[:3, 0] * (factor - 1) / 2 / factor
     _, rows, columns = volume.grid.shape
     grid = Grid((slices, rows, columns), affine)
-    hu = resample(torch.from_numpy(volume.hu), volume.grid, grid, fill=-1024.0).numpy()
+    hu = resample(torch.from_numpy(volume.hu), volume.grid, grid, fill=AIR_HU).numpy()
     mask = resample(torch.from_numpy(truth.astype(np.float32)), volume.grid, grid, fill=0.0)
     return Volume(hu, grid), mask.numpy() > 0.5
 
@@ -125,7 +127,7 @@ def test_a_cut_liver_is_outlined_as_far_as_it_is_seen(
     first, last = (0, inside[-1] - third) if end == "top" else (inside[0] + third, len(truth))
     kept = slice(int(first), int(last))
     liver = segmented(segmenter, some_slices(volume, kept))
-    assert liver is not None
+    assert isinstance(liver, Liver)
     found = agreement(liver.mask_on_ct(), truth[kept], liver.ct_grid)
     record_property(end, found)
     assert found.dsc > 0.94
@@ -137,7 +139,7 @@ def test_a_cut_liver_is_outlined_as_far_as_it_is_seen(
 def test_below_the_liver_no_liver_is_found(segmenter: Segmenter, name: str) -> None:
     volume, truth = patient(name)
     below = int(np.flatnonzero(truth.any(axis=(1, 2)))[0]) - 2
-    assert segmented(segmenter, some_slices(volume, slice(0, below))) is None
+    assert isinstance(segmented(segmenter, some_slices(volume, slice(0, below))), NoLiver)
 
 
 def some_slices(volume: Volume, kept: slice) -> Volume:

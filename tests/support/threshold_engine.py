@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from liver_unet.segmenter import Liver, Segmenter
+from liver_unet.liver import Liver, NoLiver
+from liver_unet.segmenter import Segmenter
 from liver_unet.volume import Grid, Volume
 from liver_unet.weights import ModelSpec
 from orthanc_liver.engine.child_process import end_with_the_other_side, give_way
@@ -53,7 +54,7 @@ class TroubledSegmenter(Segmenter):
 
     trouble: Trouble = ""
 
-    def segment(self, *arguments: Any) -> Liver | None:
+    def segment(self, *arguments: Any) -> Liver | NoLiver:
         if self.trouble == "out of memory":
             raise torch.OutOfMemoryError("CUDA out of memory. PatientName Secret^Patient")
         raise torch.AcceleratorError("CUDA error: unspecified launch failure")

@@ -11,6 +11,7 @@ from nibabel.filebasedimages import ImageFileError
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from liver_unet.liver import is_liver
 from liver_unet.model_errors import AtlasRefused
 from liver_unet.nifti import read_nifti, write_nifti
 from liver_unet.resample import canonical_grid, resample
@@ -65,7 +66,7 @@ def _atlas(files: CaseFiles) -> Atlas:
     case = read_case(files)
     volume = at_atlas_spacing(case.ct)
     share = torch.from_numpy(case.liver.astype(np.float32))
-    liver = resample(share, case.ct.grid, volume.grid, fill=0.0).numpy() > 0.5
+    liver = is_liver(resample(share, case.ct.grid, volume.grid, fill=0.0).numpy())
     return Atlas(case.name, volume, liver)
 
 

@@ -14,10 +14,11 @@ from scipy import ndimage
 from liver_unet.atlas import registration
 from liver_unet.atlas.library import SPACING_MM, WINDOW_HU, Atlas, at_atlas_spacing
 from liver_unet.atlas.registration import Image, Transform
+from liver_unet.liver import is_liver
 from liver_unet.model_errors import AtlasRefused
 from liver_unet.postprocess import one_liver
 from liver_unet.resample import resample
-from liver_unet.volume import Volume
+from liver_unet.volume import Volume, box_of
 
 # Those whose bodies fit best say where the liver is; of these the nearest are deformed and vote.
 BODIES = 8
@@ -46,7 +47,7 @@ def outline(volume: Volume, library: Sequence[Atlas]) -> Mask:
     whole = registration.to_image(fixed.hu, fixed.grid)
     placed = [one for atlas in library if (one := _placed(whole, atlas))]
     bodies = _most_alike(placed, whole, fixed.hu > registration.BODY_HU, BODIES)
-    box = _box_around(_shared_liver(bodies, whole))
+    box = box_of(_shared_liver(bodies, whole), margin=round(_BOX_MARGIN_MM / SPACING_MM))
     part = fixed.grid.cropped(box)
     here = registration.to_image(fixed.hu[box], part)
     aligned = [
@@ -60,7 +61,7 @@ def outline(volume: Volume, library: Sequence[Atlas]) -> Mask:
         for one in _most_alike(aligned, here, region, VOTERS)
     ]
     on_ct = resample(torch.from_numpy(_vote(voters, here)), part, volume.grid, fill=0.0)
-    return one_liver(on_ct.numpy()) > 0.5
+    return is_liver(one_liver(on_ct.numpy()))
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,16 +109,6 @@ def _shared_liver(candidates: Sequence[_Placed], image: Image) -> Mask:
     if not shared.any():
         raise AtlasRefused(_NOTHING_FITS)
     return shared
-
-
-def _box_around(mask: Mask) -> tuple[slice, slice, slice]:
-    margin = round(_BOX_MARGIN_MM / SPACING_MM)
-    (found,) = ndimage.find_objects(mask.astype(np.uint8))
-    z, y, x = (
-        slice(max(part.start - margin, 0), min(part.stop + margin, size))
-        for part, size in zip(found, mask.shape, strict=True)
-    )
-    return z, y, x
 
 
 def _vote(voters: Sequence[_Placed], image: Image) -> NDArray[np.float32]:

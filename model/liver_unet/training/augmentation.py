@@ -16,11 +16,10 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 from torch.nn import functional
 
-from liver_unet.preprocess import AIR_HU
 from liver_unet.resample import points_from_mm, sampling_points
 from liver_unet.training.averaged import AveragedCase
 from liver_unet.training.growth import Growth, draw_growth
-from liver_unet.volume import Grid
+from liver_unet.volume import AIR_HU, Grid
 
 # Typical mean HU of organs by contrast phase, from radiology textbooks, rounded.
 PHASES_HU: dict[str, dict[str, float]] = {

@@ -61,10 +61,7 @@ def _on_grid(path: Path, grid: Grid, ct: Path) -> NDArray[np.float32]:
             f"{path} has {label_grid.shape} voxels (slice, row, column), {ct} has {grid.shape}: "
             "the mask must lie on the CT's grid"
         )
-    corners = (
-        np.array(np.meshgrid(*[(0, n - 1) for n in grid.shape])).reshape(3, -1).T.astype(float)
-    )
-    apart_mm = np.abs(label_grid.to_mm(corners) - grid.to_mm(corners)).max()
+    apart_mm = np.abs(label_grid.corners_mm() - grid.corners_mm()).max()
     if apart_mm > _SAME_PLACE_MM:
         raise TrainingRefused(
             f"{path} lies up to {apart_mm:.1f} mm away from {ct}: their affines differ"

@@ -7,6 +7,8 @@ from monai.losses.dice import DiceFocalLoss, DiceLoss
 from torch import nn
 from torch.nn import functional
 
+from liver_unet.liver import LIVER
+
 
 class DiceFocal(nn.Module):
     """The published loss, over all classes. Source: Li et al. 2025."""
@@ -32,9 +34,9 @@ class DiceCrossEntropyNeighbours(nn.Module):
     def forward(
         self, logits: torch.Tensor, classes: torch.Tensor, neighbours_known: torch.Tensor
     ) -> torch.Tensor:
-        rest = torch.cat([logits[:, :1], logits[:, 2:]], dim=1).logsumexp(dim=1, keepdim=True)
-        liver = (classes == 1).float()
-        margin = logits[:, 1:2] - rest
+        rest = torch.cat([logits[:, :LIVER], logits[:, LIVER + 1 :]], dim=1)
+        liver = (classes == LIVER).float()
+        margin = logits[:, LIVER : LIVER + 1] - rest.logsumexp(dim=1, keepdim=True)
         loss: torch.Tensor = self._dice(torch.sigmoid(margin), liver)
         loss = loss + functional.binary_cross_entropy_with_logits(margin, liver)
         if bool(neighbours_known.any()):

@@ -1,7 +1,7 @@
 """The published recipe's patches: MONAI's transforms on cached cases.
 
 The bounding-box crop keeps the box of all that is denser than the window's lower bound: the body
-and the table. It needs no truth, so it has an exact counterpart at inference, where windows that
+and the table. It needs no truth, so it has an exact counterpart at inference, where patches that
 hold nothing but air are skipped (inference.py).
 """
 
@@ -25,6 +25,7 @@ from monai.transforms.transform import Transform
 from monai.transforms.utility.dictionary import CastToTyped
 from torch.utils.data import Dataset
 
+from liver_unet.liver import is_liver
 from liver_unet.preprocess import to_model_input
 from liver_unet.resample import resample
 from liver_unet.training.cases import read_case
@@ -95,7 +96,7 @@ class _Read(Transform):
         case = read_case(files)
         image, grid = to_model_input(case.ct, self._config.spacing_mm, self._config.window_hu)
         mask = torch.from_numpy(case.liver.astype(np.float32))
-        liver = resample(mask, case.ct.grid, grid, fill=0.0) > 0.5
+        liver = torch.from_numpy(is_liver(resample(mask, case.ct.grid, grid, fill=0.0).numpy()))
         # Half the bytes of float32: 131 cases at 1 mm have to fit into memory.
         return {"image": image[None].half(), "label": liver[None].to(torch.uint8)}
 

@@ -12,6 +12,7 @@ from PIL import Image
 from scipy.ndimage import binary_erosion
 
 from liver_unet.training.curves import Curve
+from liver_unet.volume import fullest_sections
 
 _PANEL = 400
 _TRUTH_RGB = (60, 220, 90)
@@ -25,9 +26,7 @@ def overlay(
 
     Arrays are on the model's grid: slices to the head, rows to the back, columns to the left.
     """
-    wrong = truth ^ mask
-    z = int(wrong.sum(axis=(1, 2)).argmax())
-    y = int(wrong.sum(axis=(0, 2)).argmax())
+    z, y, _ = fullest_sections(truth ^ mask)
     axial = _panel(image[z], truth[z], mask[z])
     coronal = _panel(image[::-1, y], truth[::-1, y], mask[::-1, y])
     return montage([[axial, coronal]])

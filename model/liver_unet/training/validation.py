@@ -10,6 +10,8 @@ from PIL import Image
 from torch import nn
 
 from liver_unet.inference import fastest_precision, liver_probability
+from liver_unet.liver import is_liver
+from liver_unet.metrics import dice
 from liver_unet.preprocess import to_model_input
 from liver_unet.resample import resample
 from liver_unet.training.cases import Case
@@ -34,9 +36,9 @@ def validate(network: nn.Module, case: Case, config: TrainingConfig) -> Score:
     probability = liver_probability(
         network, image.to(device), config.patch, precision=fastest_precision(device)
     ).cpu()
-    mask = resample(probability, grid, case.ct.grid, fill=0.0).numpy() > 0.5
-    both, found, true = (float(np.count_nonzero(m)) for m in (mask & case.liver, mask, case.liver))
+    mask = is_liver(resample(probability, grid, case.ct.grid, fill=0.0).numpy())
+    volume_ratio = float(np.count_nonzero(mask) / np.count_nonzero(case.liver))
     truth = torch.from_numpy(case.liver.astype(np.float32))
-    truth_there = resample(truth, case.ct.grid, grid, fill=0.0).numpy() > 0.5
-    picture = overlay(image.numpy(), truth_there, probability.numpy() > 0.5)
-    return Score(case.name, 2 * both / (found + true), found / true, picture)
+    truth_there = is_liver(resample(truth, case.ct.grid, grid, fill=0.0).numpy())
+    picture = overlay(image.numpy(), truth_there, is_liver(probability.numpy()))
+    return Score(case.name, dice(mask, case.liver), volume_ratio, picture)

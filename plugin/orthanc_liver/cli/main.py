@@ -15,10 +15,12 @@ from nibabel.filebasedimages import ImageFileError
 from tqdm import tqdm
 
 from liver_unet.bundle import export_bundle
+from liver_unet.liver import Liver
 from liver_unet.model_errors import ModelError, TrainingRefused
 from liver_unet.nifti import read_nifti, write_nifti
 from liver_unet.overlay import overlay_png
-from liver_unet.segmenter import Liver, Segmenter, Stopwatch
+from liver_unet.segmenter import Segmenter
+from liver_unet.stages import Stages
 from liver_unet.volume import Volume
 from liver_unet.weights import default_weights
 from orthanc_liver import __version__
@@ -99,8 +101,10 @@ def _segment(options: argparse.Namespace) -> None:
     (options.out / "report.json").write_text(json.dumps(summary, indent=2) + "\n")
     for warning in summary["warnings"]:
         sys.stderr.write(f"warning: {warning}\n")
-    found = summary["liver_ml"]
-    sys.stdout.write("no liver found\n" if found is None else f"liver: {found:.1f} mL\n")
+    if "no_liver" in summary:
+        sys.stdout.write(f"no liver found: {summary['no_liver']['reason']}\n")
+    else:
+        sys.stdout.write(f"liver: {summary['liver_ml']:.1f} mL\n")
 
 
 def _segment_folder(
@@ -124,14 +128,14 @@ def _segment_folder(
 def _segment_nifti(
     options: argparse.Namespace, segmenter: Segmenter, progress: _TerminalProgress
 ) -> dict[str, Any]:
-    clock = Stopwatch()
-    with clock.stage("read"):
+    stages = Stages(progress.show)
+    with stages("read"):
         volume = _read_ct(options.input)
-    liver = segmenter.segment(volume, progress.show, clock)
-    if liver is not None:
-        _write_mask(options.out, liver)
-        (options.out / "overlay.png").write_bytes(overlay_png(volume, liver))
-    return report(segmenter, () if liver is None else liver.warnings, clock, liver)
+    found = segmenter.segment(volume, stages)
+    if isinstance(found, Liver):
+        _write_mask(options.out, found)
+        (options.out / "overlay.png").write_bytes(overlay_png(volume, found))
+    return report(segmenter, (), stages, found)
 
 
 def _read_ct(path: Path) -> Volume:

@@ -11,6 +11,7 @@ from contourpy import FillType, contour_generator
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
+from liver_unet.liver import is_liver
 from liver_unet.volume import Grid
 
 # Coordinates are rounded here to what the RTSTRUCT will say, so that the check sees what is
@@ -63,7 +64,7 @@ def _to_mm(polygon: NDArray[np.float64], index: int, grid: Grid) -> NDArray[np.f
 
 def _polygons(plane: NDArray[np.float32]) -> list[NDArray[np.float64]]:
     """Return one slice's contours as (n, 2) fractional (row, column)."""
-    inside = plane > 0.5
+    inside = is_liver(plane)
     if not inside.any():
         return []
     level = np.where(inside, plane.clip(0.5 + _MARGIN, 1), plane.clip(0, 0.5 - _MARGIN))

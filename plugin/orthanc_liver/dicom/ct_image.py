@@ -29,11 +29,11 @@ from pydicom.uid import (
     LegacyConvertedEnhancedCTImageStorage,
 )
 
+from liver_unet.volume import AIR_HU
 from orthanc_liver.dicom.geometry import ImagePlane, image_plane
 from orthanc_liver.dicom.memory import MemoryLimit
 from orthanc_liver.liver_errors import SeriesRefused
 
-AIR_HU = -1024
 # Far more than metal has on an extended scale.
 _FARTHEST_HU = 1_000_000
 _INT16 = np.iinfo(np.int16)

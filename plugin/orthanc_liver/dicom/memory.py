@@ -19,7 +19,7 @@ _MIB = 1024 * 1024
 _BASE_MIB = 900
 # The images as they are read, the volume, and its float32 copy while it is resampled.
 _BYTES_PER_VOXEL = 10
-# The network's input, the sums of its windows, and what interpolating takes.
+# The network's input, the sums of its patches, and what interpolating takes.
 _BYTES_PER_MODEL_VOXEL = 40
 
 

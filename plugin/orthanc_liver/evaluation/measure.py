@@ -10,16 +10,19 @@ import numpy as np
 from nibabel.filebasedimages import ImageFileError
 from numpy.typing import NDArray
 
+from liver_unet.liver import NoLiver
 from liver_unet.metrics import agreement
 from liver_unet.nifti import read_nifti, write_nifti
 from liver_unet.overlay import Outline, planes_png
-from liver_unet.segmenter import Segmenter, Stopwatch
-from liver_unet.volume import Grid, Volume
+from liver_unet.segmenter import Segmenter
+from liver_unet.stages import Stages
+from liver_unet.volume import Grid, Volume, fullest_sections
 from orthanc_liver.dicom.ct_series import read_ct_series
 from orthanc_liver.evaluation.case_list import ListedCase
 from orthanc_liver.evaluation.outlines import read_contour
 from orthanc_liver.liver_errors import LiverError, SeriesRefused
 from orthanc_liver.sirt import formulas
+from orthanc_liver.sirt.activity import volume_warnings
 from orthanc_liver.sirt.inputs import check_parts, read_inputs
 
 GLASS_DOSE_GY = 120.0
@@ -84,10 +87,10 @@ def measure_case(case: ListedCase, segmenter: Segmenter | None, folder: Path) ->
 
 
 def _by_network(ct: Volume, segmenter: Segmenter) -> tuple[Mask, tuple[str, ...]]:
-    liver = segmenter.segment(ct, lambda stage, fraction: None, Stopwatch())
-    if liver is None:
-        raise CaseFailed("the network found no liver")
-    return liver.mask_on_ct(), liver.warnings
+    found = segmenter.segment(ct, Stages())
+    if isinstance(found, NoLiver):
+        raise CaseFailed(f"the network found no liver: {found.reason}")
+    return found.mask_on_ct(), (*found.warnings, *volume_warnings(found.volume_ml))
 
 
 def _figures(
@@ -154,5 +157,4 @@ def _where_most_wrong(mask: Mask | None, reference: Mask) -> NDArray[np.float64]
     """The (slice, row, column) whose three planes hold the most voxels in which the two differ."""
     wrong = reference if mask is None else mask ^ reference
     wrong = wrong if wrong.any() else reference
-    across = [tuple(i for i in range(3) if i != axis) for axis in range(3)]
-    return np.array([float(np.argmax(wrong.sum(axis=axes))) for axes in across])
+    return np.array(fullest_sections(wrong), dtype=np.float64)

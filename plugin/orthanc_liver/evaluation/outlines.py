@@ -57,8 +57,7 @@ def _from_nifti(path: Path, grid: Grid) -> Mask:
         array, own = read_nifti(path)
     except ImageFileError as error:
         raise OutlineRefused(str(error)) from error
-    corners = np.array(np.meshgrid(*[(0.0, n - 1.0) for n in grid.shape])).reshape(3, -1).T
-    index = own.to_index(grid.to_mm(corners))
+    index = own.to_index(grid.corners_mm())
     off_mm = np.abs(own.to_mm(np.rint(index)) - own.to_mm(index)).max()
     same_size = sorted(own.shape) == sorted(grid.shape)
     inside = (np.rint(index) >= 0).all() and (np.rint(index) < own.shape).all()

@@ -13,7 +13,6 @@ from orthanc_liver.sirt.methods import Figure, Method, method_named
 
 NOTE = "For review by a physician; not a medical device."
 
-# Those of the segmentation's report, whose code cannot be imported into Orthanc.
 USUAL_LIVER_ML = (500.0, 5000.0)
 LUNG_DOSE_LIMIT_GY = 30.0
 
@@ -102,7 +101,7 @@ def compute_activity(
     figures = method.figures(used)
     warnings = [
         *segmentation_warnings,
-        *_volume_warnings(used["LiverMl"].value),
+        *volume_warnings(used["LiverMl"].value),
         *_shunt_warnings(inputs, figures),
         *_activity_warnings(used, figures),
         *_unused_warnings(method_name, inputs, taken),
@@ -117,11 +116,11 @@ def compute_activity(
     )
 
 
-def _volume_warnings(liver_ml: float) -> list[str]:
+def volume_warnings(liver_ml: float) -> list[str]:
+    """Say where a volume is unusual for a liver; of a segmentation's report too."""
     low, high = USUAL_LIVER_ML
     if low <= liver_ml <= high:
         return []
-    # Word for word as in the segmentation's report, so that it is not said twice.
     return [
         f"the liver measures {liver_ml:.0f} mL, outside the usual {low:.0f}-{high:.0f} mL: "
         "check the outline"

@@ -12,6 +12,7 @@ import pytest
 
 from liver_unet.nifti import read_nifti, write_nifti
 from liver_unet.segmenter import Segmenter
+from liver_unet.volume import Grid
 from liver_unet.weights import default_weights
 from orthanc_liver.cli.main import REFUSED, main
 from tests.support.ct_writer import to_bytes, write_ct_series
@@ -123,3 +124,13 @@ def test_four_dimensions_are_refused(tmp_path: Path, capsys: pytest.CaptureFixtu
     nibabel.save(nibabel.Nifti1Image(np.zeros((5, 6, 7, 3), dtype=np.int16), np.eye(4)), path)
     assert main(["segment", str(path), "--out", str(tmp_path / "out")]) == REFUSED
     assert "3D" in capsys.readouterr().err
+
+
+def test_without_a_liver_it_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ct, out = tmp_path / "ct.nii.gz", tmp_path / "out"
+    air = np.full((14, 40, 50), -1000, dtype=np.int16)
+    write_nifti(ct, air, Grid(air.shape, np.diag([5.0, 4.0, 4.5, 1.0])[[2, 1, 0, 3]]))
+    assert main(["segment", str(ct), "--out", str(out), "--device", "cpu"]) == 0
+    assert capsys.readouterr().out == "no liver found: nothing that could be one was seen\n"
+    assert json.loads((out / "report.json").read_text())["no_liver"]["seen_ml"] == 0
+    assert not (out / "liver.nii.gz").exists()

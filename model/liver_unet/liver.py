@@ -1,0 +1,83 @@
+"""What counts as liver, and what a search for one comes to: the liver, or why there is none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from liver_unet.volume import Box, Grid
+
+# The network's class.
+LIVER = 1
+NOTHING_SEEN = "nothing that could be one was seen"
+
+
+def is_liver(probability: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Where a probability of liver, or the share of it in a voxel, is enough."""
+    return probability > 0.5
+
+
+@dataclass(frozen=True)
+class NoLiver:
+    """reason: a sentence's part for the physician, to stand after "no liver found:".
+
+    seen_ml: of the object that came nearest to being one; 0 where there was none.
+    """
+
+    reason: str
+    seen_ml: float
+
+
+@dataclass(frozen=True, eq=False)
+class Liver:
+    """A liver on the CT's own grid.
+
+    probability: (slice, row, column) float32 within box of that grid; the liver is where it
+    exceeds one half, one object without holes.
+    """
+
+    probability: NDArray[np.float32]
+    box: Box
+    ct_grid: Grid
+
+    @cached_property
+    def mask(self) -> NDArray[np.bool_]:
+        return is_liver(self.probability)
+
+    @property
+    def grid(self) -> Grid:
+        """The grid of probability and mask."""
+        return self.ct_grid.cropped(self.box)
+
+    def mask_on_ct(self) -> NDArray[np.bool_]:
+        """The mask on the whole CT's grid."""
+        whole = np.zeros(self.ct_grid.shape, dtype=bool)
+        whole[self.box] = self.mask
+        return whole
+
+    @cached_property
+    def volume_ml(self) -> float:
+        return float(np.count_nonzero(self.mask)) * self.ct_grid.voxel_ml
+
+    @cached_property
+    def warnings(self) -> tuple[str, ...]:
+        """Where the liver reaches the edge of the scan; ends are named as the patient's."""
+        ends = []
+        for axis, (part, size) in enumerate(zip(self.box, self.ct_grid.shape, strict=True)):
+            if part.start == 0 and self.mask.take(0, axis).any():
+                ends.append(_end_name(self.ct_grid, axis, -1))
+            if part.stop == size and self.mask.take(-1, axis).any():
+                ends.append(_end_name(self.ct_grid, axis, +1))
+        return tuple(
+            f"liver touches the {end} of the field of view: volume is a lower bound" for end in ends
+        )
+
+
+def _end_name(grid: Grid, axis: int, sign: int) -> str:
+    direction = sign * grid.affine[:3, axis] / grid.spacing_mm[axis]
+    main = int(np.argmax(np.abs(direction)))
+    names = (("right", "left"), ("front", "back"), ("bottom", "top"))
+    return names[main][int(direction[main] > 0)]

@@ -53,6 +53,7 @@ Ending = Literal[
     "crash",
     "hang",
     "hang before reading",
+    "hang before reading, beside an orphan",
     "wrong study",
     "endless line on standard error",
     # What ends in a message, or not, that the other side must not believe.
@@ -126,6 +127,13 @@ class ScriptedEngine:
         pids = [note["pid"] for note in _notes(self._folder / "orphans.txt")]
         return [pid for pid in pids if _runs(pid)]
 
+    def end_orphans(self) -> int:
+        """End them, which nobody else can; returns how many there were."""
+        orphans = self.orphans()
+        for orphan in orphans:
+            os.kill(orphan, 9)
+        return len(orphans)
+
 
 def main(folder: Path, arguments: list[str]) -> None:
     """The process's side."""
@@ -159,7 +167,9 @@ def _work(folder: Path, order: Order, incoming: BinaryIO, outgoing: BinaryIO) ->
     number = len(_notes(folder / "jobs.txt")) - 1
     if not script.first_job <= number < script.first_job + script.times:
         script = Script()
-    if script.ending == "hang before reading":
+    if script.ending.startswith("hang before reading"):
+        if "orphan" in script.ending:
+            _leave_an_orphan(folder, in_session_of_its_own=True)
         time.sleep(3600)
     instances = list(read_instances(incoming, order))
     for step in range(10):
@@ -189,19 +199,19 @@ def _work(folder: Path, order: Order, incoming: BinaryIO, outgoing: BinaryIO) ->
 
 def _send_what_is_no_answer(ending: Ending, folder: Path, order: Order, outgoing: BinaryIO) -> None:
     head = json.dumps({"type": "ResultObject", "job": order.job, "kind": "RTSTRUCT"}).encode()
+    outgoing.write(
+        {
+            "rubbish": b"this is no message" * 10,
+            "deeply nested": struct.pack(">IQ", 200_000, 0) + b"[" * 200_000,
+            "4 GiB": struct.pack(">IQ", len(head), 4 * 1024**3) + head,
+        }.get(ending, b"")
+    )
+    outgoing.flush()
     match ending:
         case "endless line on standard error":
             for _ in range(1000):
                 os.write(2, b"x" * 65536)
             os.kill(os.getpid(), 9)
-        case "rubbish":
-            os.write(1, b"this is no message" * 10)
-        case "deeply nested":
-            outgoing.write(struct.pack(">IQ", 200_000, 0) + b"[" * 200_000)
-            outgoing.flush()
-        case "4 GiB":
-            outgoing.write(struct.pack(">IQ", len(head), 4 * 1024**3) + head)
-            outgoing.flush()
         case "without end":
             while True:
                 write(outgoing, ResultObject(order.job, Kind.RTSTRUCT, bytes(8 * 1024**2)))
@@ -210,10 +220,14 @@ def _send_what_is_no_answer(ending: Ending, folder: Path, order: Order, outgoing
         case "another job":
             write(outgoing, Done("another", Outcome.NO_LIVER, "", None))
         case "orphan holds the pipes" | "orphan in a session of its own":
-            is_far = ending == "orphan in a session of its own"
-            orphan = subprocess.Popen(["sleep", "600"], start_new_session=is_far)
-            _note(folder / "orphans.txt", {"pid": orphan.pid})
+            _leave_an_orphan(folder, in_session_of_its_own="session" in ending)
             os.kill(os.getpid(), 9)
+
+
+def _leave_an_orphan(folder: Path, *, in_session_of_its_own: bool) -> None:
+    """It holds all three pipes."""
+    orphan = subprocess.Popen(["sleep", "600"], start_new_session=in_session_of_its_own)
+    _note(folder / "orphans.txt", {"pid": orphan.pid})
 
 
 def result(kind: Kind, instances: list[bytes], model_sha256: str, *, is_wrong: bool) -> bytes:

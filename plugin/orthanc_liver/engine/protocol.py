@@ -269,10 +269,10 @@ def _message(head: bytes, payload: bytes) -> Message:
     json.dumps(fields, ensure_ascii=False).encode()  # half a character cannot be logged
     kind = _BY_NAME[fields.pop("type")]
     name = _payload_field(kind)
+    if name in fields or (payload and not name):
+        raise ValueError("a payload out of place")
     if name:
         fields[name] = payload
-    elif payload:
-        raise ValueError("a payload that belongs to nothing")
     message: Message = _typed(kind, fields)
     return message
 

@@ -99,9 +99,8 @@ def test_whatever_a_process_does_whoever_waits_is_told(
         outcome_of(engine)
     assert not engine.alive
     wait_for("the end of the process", lambda: script.alive() == [])
-    if ending == "orphan in a session of its own":  # out of reach, so this test must end it
-        [orphan] = script.orphans()
-        os.kill(orphan, signal.SIGKILL)
+    if ending == "orphan in a session of its own":
+        assert script.end_orphans() == 1
     wait_for("the end of what it started", lambda: script.orphans() == [])
 
 
@@ -182,27 +181,36 @@ def test_close_leaves_no_thread_and_no_descriptor(script: ScriptedEngine) -> Non
         engine.close()
         engine.kill()
     assert ours() == before
-    for orphan in script.orphans():
-        os.kill(orphan, signal.SIGKILL)
+    assert script.end_orphans() == 1
 
 
+@pytest.mark.parametrize("ending", ["hang before reading", "hang before reading, beside an orphan"])
 def test_a_kill_frees_a_writer_whom_nobody_reads(
-    engine: EngineProcess, script: ScriptedEngine
+    ending: Ending, engine: EngineProcess, script: ScriptedEngine
 ) -> None:
     engine.wait_ready()
-    script.behave("hang before reading")
+    script.behave(ending)
     engine.send(Order("1", 1, JobSettings()))
+    wait_for("the job", script.jobs)
     threading.Timer(0.3, engine.kill).start()
     with pytest.raises(EngineGone):
         engine.send(Instance("1", b"x" * 8_000_000))
+    assert script.end_orphans() == ("orphan" in ending)
 
 
-def test_a_kill_frees_a_reader(engine: EngineProcess) -> None:
+@pytest.mark.parametrize("ending", ["hang before reading", "hang before reading, beside an orphan"])
+def test_a_kill_frees_a_reader(
+    ending: Ending, engine: EngineProcess, script: ScriptedEngine
+) -> None:
     engine.wait_ready()
+    script.behave(ending)
+    engine.send(Order("1", 1, JobSettings()))
+    wait_for("the job", script.jobs)
     threading.Timer(0.3, engine.kill).start()
     for _ in range(2):  # and whoever asks a second time
         with pytest.raises(EngineGone):
             engine.receive()
+    assert script.end_orphans() == ("orphan" in ending)
 
 
 def test_a_process_that_says_it_cannot_work(script: ScriptedEngine) -> None:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from pydicom.dataset import Dataset
+
 from liver_unet.fallback import FELL_BACK, segment_or_fall_back
 from liver_unet.liver import Liver, NoLiver
 from liver_unet.overlay import overlay_png
@@ -17,22 +19,20 @@ from orthanc_liver.dicom.contour_check import check_contours
 from orthanc_liver.dicom.contours import trace_contours
 from orthanc_liver.dicom.ct_series import CtSeries, read_ct_series
 from orthanc_liver.dicom.memory import MemoryLimit
-from orthanc_liver.dicom.result import Provenance, RoiStyle, to_bytes
-from orthanc_liver.dicom.rtstruct import build_rtstruct
+from orthanc_liver.dicom.result import Provenance, to_bytes
+from orthanc_liver.dicom.result_objects import Source, build, roi_style
+from orthanc_liver.engine.protocol import NEEDS, JobSettings, Kind, Outcome, with_needs
 from orthanc_liver.sirt.activity import volume_warnings
-
-NO_LIVER = "no liver found"
-SEGMENTED = "segmented"
 
 
 @dataclass(frozen=True, eq=False)
-class Outcome:
-    """What one series came to; without a liver there is neither RTSTRUCT nor picture."""
+class Segmentation:
+    """What one series came to; without a liver there are neither objects nor a picture."""
 
-    outcome: str
+    outcome: Outcome
     series: CtSeries
     liver: Liver | None
-    rtstruct: bytes | None
+    objects: dict[Kind, bytes]
     preview_png: bytes | None
     report: dict[str, Any]
 
@@ -40,40 +40,69 @@ class Outcome:
 def segment_series(
     instances: Iterable[bytes],
     segmenter: Segmenter,
+    settings: JobSettings,
     *,
-    style: RoiStyle,
     created: datetime,
-    min_slices: int,
     progress: Progress,
     limit: MemoryLimit | None = None,
-) -> Outcome:
+) -> Segmentation:
     """Outline the liver on the series whose DICOM files are given in any order.
 
+    The RTSTRUCT is always written; what else settings.kinds names is missing, with a warning in
+    the report, where it cannot be.
     Raises SeriesRefused for input that cannot be trusted, or is beyond the limit, and
     ContoursDisagree where our own contours, rasterised again, are not the mask: then nothing may
     be stored.
     """
     stages = Stages(progress)
     with stages("read"):
-        series = read_ct_series(instances, min_slices=min_slices, limit=limit)
+        series = read_ct_series(instances, min_slices=settings.minimum_slices, limit=limit)
     if limit:
         limit.check_field(series.volume.grid, segmenter.spec.spacing_mm)
     found, used = segment_or_fall_back(segmenter, series.volume, stages)
     warnings = series.warnings + (() if used is segmenter else (FELL_BACK,))
     if isinstance(found, NoLiver):
         summary = report(used, warnings, stages, found)
-        return Outcome(NO_LIVER, series, None, None, None, summary)
+        return Segmentation(Outcome.NO_LIVER, series, None, {}, None, summary)
     first_slice = found.box[0].start
     with stages("contour"):
         contours = trace_contours(found.probability, found.grid, first_slice)
         check_contours(contours, found.mask, found.grid, first_slice)
     with stages("write"):
-        provenance = Provenance(__version__, segmenter.spec.name, segmenter.spec.sha256)
-        rtstruct = to_bytes(build_rtstruct(series, contours, provenance, style, created))
+        source = Source(
+            series=series,
+            contours=contours,
+            mask=found.mask_on_ct,
+            liver_ml=found.volume_ml,
+            provenance=Provenance(__version__, segmenter.spec.name, segmenter.spec.sha256),
+            style=roi_style(settings),
+            created=created,
+        )
+        objects, missing = _objects(source, settings.kinds)
     with stages("preview"):
         preview = overlay_png(series.volume, found)
-    summary = report(used, warnings, stages, found)
-    return Outcome(SEGMENTED, series, found, rtstruct, preview, summary)
+    summary = report(used, warnings + missing, stages, found)
+    return Segmentation(Outcome.SEGMENTED, series, found, objects, preview, summary)
+
+
+def _objects(source: Source, kinds: Iterable[Kind]) -> tuple[dict[Kind, bytes], tuple[str, ...]]:
+    """Write what can be written; return warnings for the rest."""
+    made: dict[Kind, Dataset] = {}
+    written: dict[Kind, bytes] = {}
+    missing = []
+    for kind in with_needs([Kind.RTSTRUCT, *kinds]):
+        if absent := [need for need in NEEDS.get(kind, ()) if need not in written]:
+            missing.append(f"The {kind} could not be written without the {', '.join(absent)}.")
+            continue
+        try:
+            made[kind] = build(kind, source, made)
+            written[kind] = to_bytes(made[kind])
+        except Exception as error:
+            if kind is Kind.RTSTRUCT:
+                raise
+            # No header must cost the patient the RTSTRUCT.
+            missing.append(f"The {kind} could not be written ({type(error).__name__}).")
+    return written, tuple(missing)
 
 
 def report(
@@ -81,11 +110,14 @@ def report(
 ) -> dict[str, Any]:
     """What is told about a result, in JSON's own types; warnings: those of the series."""
     if isinstance(found, Liver):
-        result: dict[str, Any] = {"outcome": SEGMENTED, "liver_ml": round(found.volume_ml, 2)}
+        result: dict[str, Any] = {
+            "outcome": Outcome.SEGMENTED,
+            "liver_ml": round(found.volume_ml, 2),
+        }
         warnings += (*found.warnings, *volume_warnings(found.volume_ml))
     else:
         why = {"reason": found.reason, "seen_ml": round(found.seen_ml, 2)}
-        result = {"outcome": NO_LIVER, "liver_ml": None, "no_liver": why}
+        result = {"outcome": Outcome.NO_LIVER, "liver_ml": None, "no_liver": why}
     return {
         **result,
         "software_version": __version__,

@@ -12,7 +12,7 @@ import torch
 
 from liver_unet.segmenter import Segmenter
 from liver_unet.weights import default_weights
-from orthanc_liver.dicom.result import RoiStyle
+from orthanc_liver.engine.protocol import JobSettings
 from orthanc_liver.pipeline import segment_series
 from tests.bench.child import tell
 
@@ -26,9 +26,8 @@ def main(folder: Path, runs: int) -> None:
         outcome = segment_series(
             _instances(folder / "dicom"),
             segmenter,
-            style=RoiStyle(),
+            JobSettings(minimum_slices=10),
             created=datetime.now(UTC),
-            min_slices=10,
             progress=lambda stage, fraction: None,
         )
         seconds.append(outcome.report["seconds"])

@@ -15,8 +15,8 @@ from liver_unet.segmenter import Segmenter
 from liver_unet.stages import Stages
 from liver_unet.volume import Grid, Volume
 from liver_unet.weights import default_weights
-from orthanc_liver.dicom.result import RoiStyle
-from orthanc_liver.pipeline import Outcome, segment_series
+from orthanc_liver.engine.protocol import JobSettings
+from orthanc_liver.pipeline import Segmentation, segment_series
 from tests.support.ct_writer import to_bytes, write_ct_series
 from tests.support.phantom import Phantom, abdomen, head
 from tests.support.real_data import real_ct
@@ -32,14 +32,13 @@ def patient() -> Phantom:
     return abdomen((44, 130, 170), (6.5, 2.5, 2.3))
 
 
-def outcome_of(segmenter: Segmenter, volume: Volume) -> Outcome:
+def outcome_of(segmenter: Segmenter, volume: Volume) -> Segmentation:
     instances: Iterator[bytes] = (to_bytes(one) for one in write_ct_series(volume))
     return segment_series(
         instances,
         segmenter,
-        style=RoiStyle(),
+        JobSettings(minimum_slices=10),
         created=datetime(2026, 1, 1, tzinfo=UTC),
-        min_slices=10,
         progress=lambda stage, fraction: None,
     )
 

@@ -10,13 +10,14 @@ import hashlib
 import json
 import os
 import struct
+import subprocess
 import sys
 import time
 import zlib
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO, Literal, cast
 
 import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
@@ -28,7 +29,21 @@ from pydicom.uid import (
 )
 
 from orthanc_liver.engine.child_process import end_with_the_other_side
-from orthanc_liver.engine.protocol import PipeClosed, read_frame, write_frame
+from orthanc_liver.engine.protocol import (
+    Done,
+    Failed,
+    Kind,
+    Order,
+    Outcome,
+    PipeClosed,
+    Preview,
+    Progress,
+    Ready,
+    ResultObject,
+    read,
+    read_instances,
+    write,
+)
 
 Ending = Literal[
     "segmented",
@@ -38,15 +53,25 @@ Ending = Literal[
     "crash",
     "hang",
     "hang before reading",
-    "rubbish",
+    "hang before reading, beside an orphan",
     "wrong study",
+    "endless line on standard error",
+    # What ends in a message, or not, that the other side must not believe.
+    "rubbish",
+    "deeply nested",
+    "4 GiB",
+    "without end",
+    "wrong types",
+    "another job",
+    "orphan holds the pipes",
+    "orphan in a session of its own",
 ]
 
 
 _SOP_CLASSES = {
-    "RTSTRUCT": RTStructureSetStorage,
-    "SEG": SegmentationStorage,
-    "SR": ComprehensiveSRStorage,
+    Kind.RTSTRUCT: RTStructureSetStorage,
+    Kind.SEG: SegmentationStorage,
+    Kind.SR: ComprehensiveSRStorage,
 }
 
 
@@ -59,7 +84,7 @@ class Script:
     times: int = 1_000_000
     first_job: int = 0
     model_sha256: str = "a" * 64
-    start: Literal["ready", "failed", "crash"] = "ready"
+    start: Literal["ready", "failed", "crash", "wrong types"] = "ready"
 
 
 class ScriptedEngine:
@@ -97,6 +122,18 @@ class ScriptedEngine:
         """The processes that still run."""
         return [start["pid"] for start in self.starts() if _runs(start["pid"])]
 
+    def orphans(self) -> list[int]:
+        """The processes that an inference process started and left, as far as they still run."""
+        pids = [note["pid"] for note in _notes(self._folder / "orphans.txt")]
+        return [pid for pid in pids if _runs(pid)]
+
+    def end_orphans(self) -> int:
+        """End them, which nobody else can; returns how many there were."""
+        orphans = self.orphans()
+        for orphan in orphans:
+            os.kill(orphan, 9)
+        return len(orphans)
+
 
 def main(folder: Path, arguments: list[str]) -> None:
     """The process's side."""
@@ -107,62 +144,93 @@ def main(folder: Path, arguments: list[str]) -> None:
     if script.start == "crash":
         sys.exit("the scripted engine does not start")
     if script.start == "failed":
-        write_frame(outgoing, {"type": "failed", "reason": "the scripted engine has no weights"})
+        write(outgoing, Failed("the scripted engine has no weights"))
         return
-    model = {"name": "scripted", "sha256": script.model_sha256}
-    ready = {"type": "ready", "version": "0", "model": model, "device": "cpu"}
-    write_frame(outgoing, ready)
+    ready = Ready("0", "scripted", script.model_sha256, "cpu")
+    if script.start == "wrong types":
+        write(outgoing, replace(ready, model_sha256=cast(str, [7])))
+    write(outgoing, ready)
     while True:
         try:
-            job, _ = read_frame(incoming)
+            order = read(incoming)
         except PipeClosed:
             return
-        _work(folder, job, incoming, outgoing)
+        assert isinstance(order, Order)
+        _work(folder, order, incoming, outgoing)
 
 
-def _work(folder: Path, job: dict[str, Any], incoming: BinaryIO, outgoing: BinaryIO) -> None:
+def _work(folder: Path, order: Order, incoming: BinaryIO, outgoing: BinaryIO) -> None:
     script = _script(folder)
-    _note(
-        folder / "jobs.txt",
-        {"pid": os.getpid(), "instances": job["instances"], "settings": job["settings"]},
-    )
+    settings = asdict(order.settings)
+    note = {"pid": os.getpid(), "instances": order.instances, "settings": settings}
+    _note(folder / "jobs.txt", note)
     number = len(_notes(folder / "jobs.txt")) - 1
     if not script.first_job <= number < script.first_job + script.times:
         script = Script()
-    if script.ending == "hang before reading":
+    if script.ending.startswith("hang before reading"):
+        if "orphan" in script.ending:
+            _leave_an_orphan(folder, in_session_of_its_own=True)
         time.sleep(3600)
-    instances = [read_frame(incoming)[1] for _ in range(job["instances"])]
+    instances = list(read_instances(incoming, order))
     for step in range(10):
-        progress = {"type": "progress", "id": job["id"], "stage": "infer", "fraction": step / 10}
-        write_frame(outgoing, progress)
+        write(outgoing, Progress(order.job, "infer", step / 10))
         time.sleep(script.seconds / 10)
     match script.ending:
         case "crash":
             print("pydicom says Name^Secret", file=sys.stderr)  # noqa: T201 as a library would
             os.kill(os.getpid(), 9)
-        case "hang":
-            time.sleep(3600)
-        case "rubbish":
-            os.write(1, b"this is no frame" * 10)
-            time.sleep(3600)
         case "segmented" | "wrong study":
-            kinds = job["settings"].get("Store", ["RTSTRUCT"])
-            for kind in kinds:
-                is_wrong = script.ending == "wrong study" and kind == kinds[-1]
-                name = "rtstruct" if kind == "RTSTRUCT" else kind
-                head = {"type": "object", "id": job["id"], "name": name}
+            for kind in order.settings.kinds:
+                is_wrong = script.ending == "wrong study" and kind is order.settings.kinds[-1]
                 content = result(kind, instances, script.model_sha256, is_wrong=is_wrong)
-                write_frame(outgoing, head, content)
-            write_frame(outgoing, {"type": "preview", "id": job["id"]}, tiny_png())
-    ending = "segmented" if script.ending == "wrong study" else script.ending
-    reason = "the scripted engine was told so" if ending in ("refused", "failed") else ""
-    report = {"outcome": ending, "liver_ml": 1500.0, "warnings": ["a scripted warning"]}
-    done = {"type": "done", "id": job["id"], "outcome": ending, "reason": reason, "report": report}
-    write_frame(outgoing, done)
+                write(outgoing, ResultObject(order.job, kind, content))
+            write(outgoing, Preview(order.job, tiny_png()))
+        case "no liver found" | "refused" | "failed":
+            pass
+        case _:
+            _send_what_is_no_answer(script.ending, folder, order, outgoing)
+            time.sleep(3600)  # a hang
+    outcome = Outcome("segmented" if script.ending == "wrong study" else script.ending)
+    reason = "the scripted engine was told so" if outcome in ("refused", "failed") else ""
+    report = {"outcome": outcome, "liver_ml": 1500.0, "warnings": ["a scripted warning"]}
+    write(outgoing, Done(order.job, outcome, reason, report))
     _note(folder / "answers.txt", {"pid": os.getpid()})
 
 
-def result(kind: str, instances: list[bytes], model_sha256: str, *, is_wrong: bool) -> bytes:
+def _send_what_is_no_answer(ending: Ending, folder: Path, order: Order, outgoing: BinaryIO) -> None:
+    head = json.dumps({"type": "ResultObject", "job": order.job, "kind": "RTSTRUCT"}).encode()
+    outgoing.write(
+        {
+            "rubbish": b"this is no message" * 10,
+            "deeply nested": struct.pack(">IQ", 200_000, 0) + b"[" * 200_000,
+            "4 GiB": struct.pack(">IQ", len(head), 4 * 1024**3) + head,
+        }.get(ending, b"")
+    )
+    outgoing.flush()
+    match ending:
+        case "endless line on standard error":
+            for _ in range(1000):
+                os.write(2, b"x" * 65536)
+            os.kill(os.getpid(), 9)
+        case "without end":
+            while True:
+                write(outgoing, ResultObject(order.job, Kind.RTSTRUCT, bytes(8 * 1024**2)))
+        case "wrong types":
+            write(outgoing, Progress(order.job, "infer", cast(float, "much")))
+        case "another job":
+            write(outgoing, Done("another", Outcome.NO_LIVER, "", None))
+        case "orphan holds the pipes" | "orphan in a session of its own":
+            _leave_an_orphan(folder, in_session_of_its_own="session" in ending)
+            os.kill(os.getpid(), 9)
+
+
+def _leave_an_orphan(folder: Path, *, in_session_of_its_own: bool) -> None:
+    """It holds all three pipes."""
+    orphan = subprocess.Popen(["sleep", "600"], start_new_session=in_session_of_its_own)
+    _note(folder / "orphans.txt", {"pid": orphan.pid})
+
+
+def result(kind: Kind, instances: list[bytes], model_sha256: str, *, is_wrong: bool) -> bytes:
     """An object without content; its UID depends on the instances and the model alone.
 
     is_wrong: it belongs to another study.

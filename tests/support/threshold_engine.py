@@ -22,6 +22,8 @@ from liver_unet.weights import ModelSpec
 from orthanc_liver.engine.child_process import end_with_the_other_side, give_way
 from orthanc_liver.engine.inference_process import Engine
 
+CHECKOUT = Path(__file__).resolve().parents[2]
+
 Trouble = Literal["", "out of memory", "lost device"]
 
 LIVER_HU = (80.0, 140.0)
@@ -71,7 +73,8 @@ class ThresholdEngine:
         folder.mkdir(parents=True, exist_ok=True)
         self.interpreter = folder / "python"
         self.interpreter.write_text(
-            f'#!/bin/sh\nexec "{sys.executable}" -m tests.support.threshold_engine "{folder}"\n'
+            f'#!/bin/sh\ncd "{CHECKOUT}"\n'
+            f'exec "{sys.executable}" -m tests.support.threshold_engine "{folder}"\n'
         )
         self.interpreter.chmod(0o755)
         self.behave("")

@@ -25,8 +25,8 @@ from liver_unet.volume import Volume
 from liver_unet.weights import default_weights
 from orthanc_liver import __version__
 from orthanc_liver.cli import activity, evaluate
-from orthanc_liver.dicom.result import RoiStyle
 from orthanc_liver.dicom.training_cases import train
+from orthanc_liver.engine.protocol import JobSettings, Kind
 from orthanc_liver.liver_errors import LiverError, SeriesRefused
 from orthanc_liver.pipeline import report, segment_series
 
@@ -113,14 +113,13 @@ def _segment_folder(
     outcome = segment_series(
         _dicom_files(options.input),
         segmenter,
-        style=RoiStyle(),
+        JobSettings(minimum_slices=options.minimum_slices),
         created=datetime.now().astimezone(),
-        min_slices=options.minimum_slices,
         progress=progress.show,
     )
-    if outcome.liver is not None and outcome.rtstruct is not None:
+    if outcome.liver is not None:
         _write_mask(options.out, outcome.liver)
-        (options.out / "rtstruct.dcm").write_bytes(outcome.rtstruct)
+        (options.out / "rtstruct.dcm").write_bytes(outcome.objects[Kind.RTSTRUCT])
         (options.out / "overlay.png").write_bytes(outcome.preview_png or b"")
     return outcome.report
 

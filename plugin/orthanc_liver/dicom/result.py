@@ -13,6 +13,7 @@ from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
+from orthanc_liver.engine.protocol import JobSettings
 from orthanc_liver.liver_errors import SeriesRefused
 
 SOFTWARE = "orthanc-liver"
@@ -80,9 +81,9 @@ class RoiStyle:
     Raises ValueError where DICOM cannot hold them.
     """
 
-    name: str = "Liver"
-    colour: tuple[int, int, int] = (221, 130, 101)
-    series_description: str = "Liver (automatic, for review)"
+    name: str = JobSettings.roi_name
+    colour: tuple[int, ...] = JobSettings.roi_colour
+    series_description: str = JobSettings.series_description
 
     def __post_init__(self) -> None:
         for what, text in (

@@ -1,61 +1,85 @@
-"""SEG and SR beside the RTSTRUCT: what they are made of, and in which order."""
+"""What a job may store: a row for each kind of object, and what all of them are made of."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydicom.dataset import Dataset
 
+from orthanc_liver.dicom.contours import Contour
 from orthanc_liver.dicom.ct_series import CtSeries
-from orthanc_liver.dicom.result import Provenance, RoiStyle, to_bytes
+from orthanc_liver.dicom.result import Provenance, RoiStyle
+from orthanc_liver.dicom.rtstruct import build_rtstruct
 from orthanc_liver.dicom.segmentation import build_segmentation
 from orthanc_liver.dicom.structured_report import build_report
+from orthanc_liver.engine.protocol import JobSettings, Kind
+
+Made = Mapping[Kind, Dataset]
 
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """What the objects tell of. mask: (slice, row, column) on the series' grid."""
+    """What the objects of one job tell of.
+
+    contours: none where the RTSTRUCT is there already. mask: gives (slice, row, column) on the
+    series' grid; only asked for where it is needed, for it is as large as the CT.
+    """
 
     series: CtSeries
-    mask: NDArray[np.bool_]
+    contours: Sequence[Contour]
+    mask: Callable[[], NDArray[np.bool_]]
+    liver_ml: float
     provenance: Provenance
     style: RoiStyle
+    created: datetime
     activity: dict[str, Any] | None = None
 
 
-def further_objects(
-    source: Source, kinds: Sequence[str], created: datetime
-) -> Iterator[tuple[str, bytes]]:
-    """Yield "SEG" and "SR" with their DICOM files, as far as kinds names them.
+def _rtstruct(source: Source, _: Made) -> Dataset:
+    return build_rtstruct(
+        source.series, source.contours, source.provenance, source.style, source.created
+    )
 
-    The report refers to the SEG, so that must be stored too.
-    """
-    if not {"SEG", "SR"} & set(kinds):
-        return
+
+def _seg(source: Source, _: Made) -> Dataset:
+    return build_segmentation(
+        source.series, source.mask(), source.provenance, source.style, source.created
+    )
+
+
+def _sr(source: Source, made: Made) -> Dataset:
+    return build_report(
+        source.series,
+        made[Kind.SEG],
+        source.liver_ml,
+        source.activity,
+        source.provenance,
+        source.style,
+        source.created,
+    )
+
+
+BUILDERS: Mapping[Kind, Callable[[Source, Made], Dataset]] = {
+    Kind.RTSTRUCT: _rtstruct,
+    Kind.SEG: _seg,
+    Kind.SR: _sr,
+}
+
+
+def build(kind: Kind, source: Source, made: Made) -> Dataset:
+    """Build one object; made: those that it needs. Errors: whatever its header provokes."""
     # highdicom's warnings quote values, and values may be the patient's.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        series, mask = source.series, source.mask
-        seg = build_segmentation(series, mask, source.provenance, source.style, created)
-        if "SEG" in kinds:
-            yield "SEG", to_bytes(seg)
-        if "SR" in kinds:
-            liver_ml = float(np.count_nonzero(mask)) * series.volume.grid.voxel_ml
-            report = build_report(
-                series, seg, liver_ml, source.activity, source.provenance, source.style, created
-            )
-            yield "SR", to_bytes(report)
+        return BUILDERS[kind](source, made)
 
 
-def roi_style(settings: dict[str, Any]) -> RoiStyle:
-    """The look of the result, from the settings that travel with a job."""
-    return RoiStyle(
-        name=settings["RoiName"],
-        colour=tuple(settings["RoiColour"]),
-        series_description=settings["SeriesDescription"],
-    )
+def roi_style(settings: JobSettings) -> RoiStyle:
+    """The look of the result."""
+    return RoiStyle(settings.roi_name, settings.roi_colour, settings.series_description)

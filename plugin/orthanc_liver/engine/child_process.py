@@ -15,7 +15,7 @@ _FIRST_TO_GO = "800"  # of 1000
 
 
 def begin() -> BinaryIO:
-    """Return where frames go; whatever libraries print goes to standard error from now on."""
+    """Return where messages go; whatever libraries print goes to standard error from now on."""
     give_way()
     end_with_the_other_side(sys.stdin.fileno())
     outgoing = os.fdopen(os.dup(1), "wb")
@@ -41,7 +41,7 @@ def end_with_the_other_side(pipe: int) -> None:
     """End this process at once when nobody holds the writing end of the pipe any more.
 
     Needed because a process that computes does not read, so it would not notice the end of file.
-    Frames that still wait in the pipe are left alone.
+    Messages that still wait in the pipe are left alone.
     """
     watcher = select.poll()
     watcher.register(pipe, 0)  # a hang-up is always reported

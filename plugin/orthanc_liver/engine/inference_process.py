@@ -1,6 +1,6 @@
 """The inference process: a warm model behind a pipe, in the project's own interpreter.
 
-Orthanc's worker thread starts it, feeds it one job at a time (frames.py) and ends it by closing
+Orthanc's worker thread starts it, feeds it one job at a time (protocol.py) and ends it by closing
 its standard input, which happens also when Orthanc is killed.
 """
 
@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import torch
 
@@ -21,12 +21,25 @@ from liver_unet.segmenter import Segmenter
 from liver_unet.weights import default_weights
 from orthanc_liver import __version__
 from orthanc_liver.dicom.memory import MemoryLimit
-from orthanc_liver.dicom.result import Provenance
-from orthanc_liver.dicom.result_objects import Source, further_objects, roi_style
 from orthanc_liver.engine.child_process import begin
-from orthanc_liver.engine.protocol import PipeClosed, read_frame, write_frame
+from orthanc_liver.engine.protocol import (
+    Done,
+    Failed,
+    Message,
+    Order,
+    Outcome,
+    PipeClosed,
+    Preview,
+    Progress,
+    ProtocolError,
+    Ready,
+    ResultObject,
+    read,
+    read_instances,
+    write,
+)
 from orthanc_liver.liver_errors import ContoursDisagree, SeriesRefused
-from orthanc_liver.pipeline import Outcome, segment_series
+from orthanc_liver.pipeline import segment_series
 
 
 class Engine:
@@ -45,96 +58,59 @@ class Engine:
         """Say that the model is ready, then take jobs; returns when nobody is left to work for, or
         when the GPU failed."""
         spec = self._segmenter.spec
-        self._send(
-            {
-                "type": "ready",
-                "version": __version__,
-                "model": {"name": spec.name, "sha256": spec.sha256},
-                "device": self._device,
-            }
-        )
+        self._send(Ready(__version__, spec.name, spec.sha256, self._device))
         while self._is_sound:
             try:
-                message, _ = read_frame(self._incoming)
+                order = read(self._incoming)
             except PipeClosed:
                 return
-            if message["type"] != "job":
-                raise ValueError(f"a frame of type {message['type']!r} came between two jobs")
-            self._work(message)
+            if not isinstance(order, Order):
+                raise ProtocolError(f"a {type(order).__name__} between two jobs")
+            self._work(order)
 
-    def _work(self, job: dict[str, Any]) -> None:
-        instances = self._instances(job["instances"])
-        done = self._outcome(job, instances)
+    def _work(self, order: Order) -> None:
+        instances = read_instances(self._incoming, order)
+        done = self._done(order, instances)
         for _ in instances:
             pass  # what a refused series left in the pipe
-        self._send({"type": "done", "id": job["id"], **done})
+        self._send(done)
 
-    def _outcome(self, job: dict[str, Any], instances: Iterator[bytes]) -> dict[str, Any]:
+    def _done(self, order: Order, instances: Iterator[bytes]) -> Done:
         device = self._segmenter.device
         try:
-            return self._segment(job, instances)
+            return self._segment(order, instances)
         except SeriesRefused as refusal:
-            return {"outcome": "refused", "reason": str(refusal)}
+            return Done(order.job, Outcome.REFUSED, str(refusal), None)
         except ContoursDisagree as fault:
-            return {"outcome": "failed", "reason": str(fault)}
+            return Done(order.job, Outcome.FAILED, str(fault), None)
         except MemoryError:
-            return {"outcome": "failed", "reason": "this machine has too little memory for it"}
+            reason = "this machine has too little memory for it"
+            return Done(order.job, Outcome.FAILED, reason, None)
         except RuntimeError as fault:
             if device.type == "cpu":
                 raise
             # After a fault of the GPU nothing that this process computes can be trusted.
             self._is_sound = False
-            return {"outcome": "failed", "reason": f"{device} failed ({type(fault).__name__})"}
+            reason = f"{device} failed ({type(fault).__name__})"
+            return Done(order.job, Outcome.FAILED, reason, None)
 
-    def _segment(self, job: dict[str, Any], instances: Iterator[bytes]) -> dict[str, Any]:
-        settings = job["settings"]
-        outcome = segment_series(
+    def _segment(self, order: Order, instances: Iterator[bytes]) -> Done:
+        found = segment_series(
             instances,
             self._segmenter,
-            style=roi_style(settings),
+            order.settings,
             created=datetime.now().astimezone(),
-            min_slices=settings["MinimumSlices"],
-            limit=MemoryLimit(settings["MaximumMemoryMib"], job["instances"]),
-            progress=lambda stage, fraction: self._send(
-                {"type": "progress", "id": job["id"], "stage": stage, "fraction": fraction}
-            ),
+            limit=MemoryLimit(order.settings.maximum_memory_mib, order.instances),
+            progress=lambda stage, fraction: self._send(Progress(order.job, stage, fraction)),
         )
-        if outcome.rtstruct is not None and outcome.preview_png is not None:
-            head = {"type": "object", "id": job["id"], "name": "rtstruct"}
-            self._send(head, outcome.rtstruct)
-            self._send({"type": "preview", "id": job["id"]}, outcome.preview_png)
-            outcome.report["warnings"] += self._send_further(job, outcome)
-        return {"outcome": outcome.outcome, "reason": "", "report": outcome.report}
+        for kind, content in found.objects.items():
+            self._send(ResultObject(order.job, kind, content))
+        if found.preview_png is not None:
+            self._send(Preview(order.job, found.preview_png))
+        return Done(order.job, found.outcome, "", found.report)
 
-    def _send_further(self, job: dict[str, Any], outcome: Outcome) -> list[str]:
-        """Send what else is to be stored; return warnings."""
-        kinds = job["settings"]["Store"]
-        if outcome.liver is None or kinds == ["RTSTRUCT"]:
-            return []
-        spec = self._segmenter.spec
-        source = Source(
-            outcome.series,
-            outcome.liver.mask_on_ct(),
-            Provenance(__version__, spec.name, spec.sha256),
-            roi_style(job["settings"]),
-        )
-        try:
-            objects = list(further_objects(source, kinds, datetime.now().astimezone()))
-        except Exception as error:  # noqa: BLE001 no header must cost the patient the RTSTRUCT
-            return [f"SEG and SR could not be written ({type(error).__name__})"]
-        for name, content in objects:
-            self._send({"type": "object", "id": job["id"], "name": name}, content)
-        return []
-
-    def _instances(self, count: int) -> Iterator[bytes]:
-        for _ in range(count):
-            message, content = read_frame(self._incoming)
-            if message["type"] != "instance":
-                raise ValueError(f"a frame of type {message['type']!r} came among the instances")
-            yield content
-
-    def _send(self, message: dict[str, Any], payload: bytes = b"") -> None:
-        write_frame(self._outgoing, message, payload)
+    def _send(self, message: Message) -> None:
+        write(self._outgoing, message)
 
 
 def main() -> None:
@@ -150,7 +126,7 @@ def main() -> None:
     try:
         segmenter, device = load_segmenter(arguments.weights, arguments.device)
     except (ModelError, RuntimeError) as error:
-        write_frame(outgoing, {"type": "failed", "reason": str(error)})
+        write(outgoing, Failed(str(error)))
         return
     Engine(sys.stdin.buffer, outgoing, segmenter, device).serve()
 

@@ -1,60 +1,318 @@
-"""The language between Orthanc's worker thread and the inference process: frames on a pipe.
+"""The language between Orthanc and the processes that it starts: typed messages on a pipe.
 
-A frame is a JSON object and any bytes: two lengths (4 bytes and 8 bytes, big endian), then both.
+To the inference process: an Order, then its Instances. From it: Ready or Failed once; then for each
+order Progress, ResultObjects and a Preview, and Done as the last. The document process takes one
+DocumentOrder with its Instances and answers with ResultObjects and Done.
 
-To the engine:
-  {"type": "job", "id": ..., "instances": N, "settings": {...}}
-  {"type": "instance"} + one DICOM file, N times
-From the engine:
-  {"type": "ready", "version": ..., "model": {"name", "sha256"}, "device": ...}
-  {"type": "failed", "reason": ...}        instead of "ready": it cannot work at all
-  {"type": "progress", "id": ..., "stage": "...", "fraction": 0..1}
-  {"type": "object", "id": ..., "name": "rtstruct"} + bytes; then, as settings ask, "SEG" and "SR"
-  {"type": "preview", "id": ...} + PNG bytes
-  {"type": "done", "id": ..., "outcome": "segmented" | "no liver found" | "refused" | "failed",
-   "reason": ..., "report": {...}}         the last frame of a job
+On the pipe a message is two lengths (4 and 8 bytes, big endian), a JSON object and a payload: the
+field of type bytes. Whatever is not exactly one of these messages is a ProtocolError.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import struct
-from typing import Any, BinaryIO
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from io import BytesIO
+from types import NoneType, UnionType
+from typing import Any, Protocol, get_args, get_origin, get_type_hints
+
+# How much of a job's work each stage is, in percent, in the order in which they run.
+STAGES: Mapping[str, int] = {
+    "read": 20,
+    "resample": 5,
+    "localise": 25,
+    "infer": 35,
+    "back to the CT grid": 2,
+    "clean": 5,
+    "contour": 5,
+    "write": 2,
+    "preview": 1,
+}
+
+
+class Outcome(StrEnum):
+    """How a job ended."""
+
+    SEGMENTED = "segmented"
+    NO_LIVER = "no liver found"
+    REFUSED = "refused"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class Kind(StrEnum):
+    """What may be stored beside a CT, by DICOM modality, in the order in which it is made."""
+
+    RTSTRUCT = "RTSTRUCT"
+    SEG = "SEG"
+    SR = "SR"
+
+
+# What an object refers to, so that it cannot be without it.
+NEEDS: Mapping[Kind, tuple[Kind, ...]] = {Kind.SR: (Kind.SEG,)}
+
+
+def with_needs(kinds: Iterable[str]) -> tuple[Kind, ...]:
+    """These kinds and what they refer to, in the order in which they are made."""
+    named = {Kind(one) for one in kinds}
+    return tuple(k for k in Kind if k in named or any(k in NEEDS.get(one, ()) for one in named))
+
+
+@dataclass(frozen=True)
+class JobSettings:
+    """The settings that travel with a job, with their defaults. kinds: what is to be written."""
+
+    minimum_slices: int = 20
+    maximum_memory_mib: int = 6144
+    roi_name: str = "Liver"
+    roi_colour: tuple[int, ...] = (221, 130, 101)
+    series_description: str = "Liver (automatic, for review)"
+    kinds: tuple[Kind, ...] = (Kind.RTSTRUCT,)
+
+
+@dataclass(frozen=True)
+class Order:
+    """Segment the series whose instances follow."""
+
+    job: str
+    instances: int
+    settings: JobSettings
+
+
+@dataclass(frozen=True)
+class DocumentOrder:
+    """Write further objects of a job whose RTSTRUCT is stored; the CT's instances follow.
+
+    activity: as Activity.as_json tells it. The names say what made the RTSTRUCT.
+    """
+
+    job: str
+    instances: int
+    settings: JobSettings
+    software_version: str
+    model_name: str
+    model_sha256: str
+    activity: dict[str, Any] | None
+    rtstruct: bytes
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One DICOM file of the series."""
+
+    job: str
+    content: bytes
+
+
+@dataclass(frozen=True)
+class Ready:
+    """What the inference process says of itself when it is up."""
+
+    version: str
+    model_name: str
+    model_sha256: str
+    device: str
+
+
+@dataclass(frozen=True)
+class Failed:
+    """Instead of Ready: it cannot work at all."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far the job is within one of STAGES; fraction: 0 to 1."""
+
+    job: str
+    stage: str
+    fraction: float
+
+    def __post_init__(self) -> None:
+        if self.stage not in STAGES:
+            raise ValueError(f"{self.stage!r} is not in the table of stages")
+
+
+@dataclass(frozen=True)
+class ResultObject:
+    """One DICOM file to be stored."""
+
+    job: str
+    kind: Kind
+    content: bytes
+
+
+@dataclass(frozen=True)
+class Preview:
+    """The picture, a PNG."""
+
+    job: str
+    content: bytes
+
+
+@dataclass(frozen=True)
+class Done:
+    """The last message of a job. report: as pipeline.report tells it, where there is a result."""
+
+    job: str
+    outcome: Outcome
+    reason: str
+    report: dict[str, Any] | None
+
+    def __post_init__(self) -> None:
+        report = self.report or {}
+        _typed(float | None, report.get("liver_ml"))
+        _typed(tuple[str, ...], report.get("warnings", []))
+        for seconds in _typed(dict[str, Any], report.get("seconds", {})).values():
+            _typed(float, seconds)
+
+
+AboutAJob = Progress | ResultObject | Preview | Done
+Message = Order | DocumentOrder | Instance | Ready | Failed | AboutAJob
+_FIELDS: Mapping[type, Mapping[str, Any]] = {
+    kind: get_type_hints(kind) for kind in (*get_args(Message), JobSettings)
+}
+_BY_NAME = {kind.__name__: kind for kind in get_args(Message)}
 
 _LENGTHS = struct.Struct(">IQ")
-MAX_JSON_BYTES = 16 * 1024 * 1024
-MAX_BYTES = 4 * 1024 * 1024 * 1024
+# A report has some kilobytes.
+_MAX_HEAD_BYTES = 256 * 1024
+# Python's parser recurses on nested values; a report has ten of them, an activity fifty.
+_MAX_BRACKETS = 200
+# What JSON becomes in Python takes as many times its length at the most.
+_HEAD_WEIGHT = 32
+# DICOM's own lengths go no further; what a series may take is for the reader of the series to say.
+_MAX_MESSAGE_BYTES = 4 * 1024**3
+# A SEG of 1000 slices of 1024 x 1024 has 125 MiB, an RTSTRUCT a tenth of it.
+MAX_ANSWER_BYTES = 512 * 1024**2
+_CHUNK_BYTES = 1024**2
 
 
 class PipeClosed(EOFError):
-    """The other side is gone, between two frames or within one."""
+    """The other side is gone, between two messages or within one."""
 
 
-def write_frame(pipe: BinaryIO, message: dict[str, Any], payload: bytes = b"") -> None:
-    """Send one frame at once."""
-    text = json.dumps(message).encode()
+class ProtocolError(Exception):
+    """str(error) says what is wrong, without anything that the other side sent."""
+
+
+class Source(Protocol):
+    """Where messages come from."""
+
+    def read(self, length: int, /) -> bytes: ...
+
+
+class Sink(Protocol):
+    """Where messages go to."""
+
+    def write(self, content: bytes, /) -> object: ...
+    def flush(self) -> None: ...
+
+
+@dataclass
+class Allowance:
+    """How much memory the messages that are still to come may take."""
+
+    left_bytes: int = _MAX_MESSAGE_BYTES
+
+    def take(self, length: int) -> None:
+        """ProtocolError where that is more than is left."""
+        self.left_bytes -= length
+        if self.left_bytes < 0:
+            raise ProtocolError("more than a job may send")
+
+
+def write(pipe: Sink, message: Message) -> None:
+    """Send one message at once."""
+    head: dict[str, Any] = {"type": type(message).__name__, **asdict(message)}
+    payload: bytes = head.pop(_payload_field(type(message)), b"")
+    text = json.dumps(head, allow_nan=False).encode()
     pipe.write(_LENGTHS.pack(len(text), len(payload)) + text)
     pipe.write(payload)
     pipe.flush()
 
 
-def read_frame(pipe: BinaryIO) -> tuple[dict[str, Any], bytes]:
-    """Wait for one frame; PipeClosed where none comes, ValueError where it is not one of ours."""
-    text_length, payload_length = _LENGTHS.unpack(_read(pipe, _LENGTHS.size))
-    if text_length > MAX_JSON_BYTES or payload_length > MAX_BYTES:
-        raise ValueError("the other side sent something that is not a frame")
-    message = json.loads(_read(pipe, text_length))
-    if not isinstance(message, dict) or "type" not in message:
-        raise ValueError("the other side sent a frame without a type")
-    return message, _read(pipe, payload_length)
+def read(pipe: Source, allowance: Allowance | None = None) -> Message:
+    """Wait for one message; PipeClosed where none comes, ProtocolError where it is not one.
+
+    Nothing is allocated for a length before as much has come.
+    """
+    head_length, payload_length = _LENGTHS.unpack(_taken(pipe, _LENGTHS.size))
+    if head_length > _MAX_HEAD_BYTES:
+        raise ProtocolError("a message without a head")
+    (allowance or Allowance()).take(_HEAD_WEIGHT * head_length + payload_length)
+    head, payload = _taken(pipe, head_length), _taken(pipe, payload_length)
+    try:
+        return _message(head, payload)
+    except Exception as error:  # whatever the parser stumbles over
+        raise ProtocolError("something that is not a message") from error
 
 
-def _read(pipe: BinaryIO, length: int) -> bytes:
-    parts = []
-    while length:
-        part = pipe.read(min(length, 1 << 24))
+def read_instances(pipe: Source, order: Order | DocumentOrder) -> Iterator[bytes]:
+    """The DICOM files that follow an order; ProtocolError for anything else."""
+    for _ in range(order.instances):
+        message = read(pipe)
+        if not isinstance(message, Instance) or message.job != order.job:
+            raise ProtocolError(f"a {type(message).__name__} among the instances of a job")
+        yield message.content
+
+
+def _message(head: bytes, payload: bytes) -> Message:
+    if head.count(b"[") + head.count(b"{") > _MAX_BRACKETS:
+        raise ValueError("deeply nested")
+    fields = json.loads(head, parse_float=_finite, parse_constant=_finite)
+    json.dumps(fields, ensure_ascii=False).encode()  # half a character cannot be logged
+    kind = _BY_NAME[fields.pop("type")]
+    name = _payload_field(kind)
+    if name in fields or (payload and not name):
+        raise ValueError("a payload out of place")
+    if name:
+        fields[name] = payload
+    message: Message = _typed(kind, fields)
+    return message
+
+
+def _typed(kind: Any, value: Any) -> Any:
+    """The value as a field of this type holds it; an error of any type where it is another."""
+    choices = get_args(kind)
+    if kind in _FIELDS:
+        if set(value) != set(_FIELDS[kind]):
+            raise ValueError("fields are missing, or too many")
+        return kind(**{name: _typed(_FIELDS[kind][name], one) for name, one in value.items()})
+    if get_origin(kind) is UnionType:  # always X | None
+        return None if isinstance(value, NoneType) else _typed(choices[0], value)
+    if get_origin(kind) is tuple:
+        return tuple(_typed(choices[0], one) for one in _typed(list, value))
+    if kind is float and type(value) is int:
+        return float(value)
+    if issubclass(get_origin(kind) or kind, StrEnum):
+        return kind(_typed(str, value))
+    if type(value) is not (get_origin(kind) or kind):
+        raise TypeError(f"a {type(value).__name__} where {kind} belongs")
+    return value
+
+
+def _payload_field(kind: type) -> str:
+    return next((name for name, type_ in _FIELDS[kind].items() if type_ is bytes), "")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError("no number")
+    return number
+
+
+def _taken(pipe: Source, length: int) -> bytes:
+    taken = BytesIO()
+    while left := length - taken.tell():
+        part = pipe.read(min(left, _CHUNK_BYTES))
         if not part:
             raise PipeClosed("the pipe was closed")
-        parts.append(part)
-        length -= len(part)
-    return b"".join(parts)
+        taken.write(part)
+    return taken.getvalue()

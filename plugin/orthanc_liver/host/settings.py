@@ -10,6 +10,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from orthanc_liver.engine.protocol import NEEDS, JobSettings, Kind, with_needs
+
 SECTION = "LiverSegmentation"
 
 # plugin/orthanc_liver/host/settings.py, three folders below the checkout.
@@ -53,9 +55,6 @@ MAIN_TAGS = frozenset(
     }
 )
 
-# What may be stored beside the CT.
-OBJECTS = ("RTSTRUCT", "SEG", "SR")
-
 Check = Callable[[Any], str | None]
 
 
@@ -97,12 +96,15 @@ def _colour(value: Any) -> str | None:
 
 
 def _store(value: Any) -> str | None:
-    if not isinstance(value, list | tuple) or any(one not in OBJECTS for one in value):
-        return f"must be a list of {', '.join(OBJECTS)}"
-    if "RTSTRUCT" not in value:
-        return "must hold RTSTRUCT, of which everything else is made"
-    if "SR" in value and "SEG" not in value:
-        return "must hold SEG where it holds SR, which refers to it"
+    kinds = tuple(Kind)
+    if not isinstance(value, list | tuple) or any(one not in kinds for one in value):
+        return f"must be a list of {', '.join(kinds)}"
+    if Kind.RTSTRUCT not in value:
+        return f"must hold {Kind.RTSTRUCT}, of which everything else is made"
+    for kind in with_needs(value):
+        if kind not in value:
+            needy = ", ".join(one for one in value if kind in NEEDS.get(one, ()))
+            return f"must hold {kind} where it holds {needy}, which refers to it"
     return None
 
 
@@ -159,7 +161,7 @@ class Settings:
     )
     modality: str = _setting("CT", "The modality a series must have.", _text(16))
     minimum_slices: int = _setting(
-        20,
+        JobSettings.minimum_slices,
         "The least number of instances; below it a series cannot cover a liver.",
         _whole_number(2, 100_000),
     )
@@ -180,15 +182,17 @@ class Settings:
     threads: int = _setting(
         0, "CPU threads of the network; 0: as many as there are cores.", _whole_number(0, 1024)
     )
-    roi_name: str = _setting("Liver", "The name of the ROI in the RTSTRUCT.", _text(64))
-    roi_colour: tuple[int, int, int] = _setting(
-        (221, 130, 101), "The colour of the ROI: red, green, blue.", _colour
+    roi_name: str = _setting(
+        JobSettings.roi_name, "The name of the ROI in the RTSTRUCT.", _text(64)
+    )
+    roi_colour: tuple[int, ...] = _setting(
+        JobSettings.roi_colour, "The colour of the ROI: red, green, blue.", _colour
     )
     series_description: str = _setting(
-        "Liver (automatic, for review)", "The series description of the RTSTRUCT.", _text(64)
+        JobSettings.series_description, "The series description of the RTSTRUCT.", _text(64)
     )
     store: tuple[str, ...] = _setting(
-        ("RTSTRUCT",),
+        JobSettings.kinds,
         "What a job stores: RTSTRUCT, and at will SEG (the mask) and SR (the volume; needs SEG).",
         _store,
     )
@@ -199,7 +203,7 @@ class Settings:
         3600, "After this time a job is stopped and counts as failed.", _whole_number(1, 604_800)
     )
     maximum_memory_mib: int = _setting(
-        6144,
+        JobSettings.maximum_memory_mib,
         "A series for which the inference process would need more memory is refused.",
         _whole_number(1024, 16_777_216),
     )
@@ -243,16 +247,16 @@ class Settings:
             "orthanc_liver.engine.document_process",
         ]
 
-    def for_engine(self) -> dict[str, Any]:
+    def for_engine(self) -> JobSettings:
         """The part of the settings that travels with each job."""
-        return {
-            "MinimumSlices": self.minimum_slices,
-            "MaximumMemoryMib": self.maximum_memory_mib,
-            "RoiName": self.roi_name,
-            "RoiColour": list(self.roi_colour),
-            "SeriesDescription": self.series_description,
-            "Store": list(self.store),
-        }
+        return JobSettings(
+            minimum_slices=self.minimum_slices,
+            maximum_memory_mib=self.maximum_memory_mib,
+            roi_name=self.roi_name,
+            roi_colour=self.roi_colour,
+            series_description=self.series_description,
+            kinds=tuple(Kind(one) for one in self.store),
+        )
 
 
 @dataclass(frozen=True)
@@ -303,8 +307,11 @@ def read_settings(configuration: Mapping[str, Any]) -> tuple[Settings, list[str]
 
 
 def interpreter_path(setting: str) -> Path:
-    """The interpreter that a value of the setting means; it need not exist."""
-    return Path(setting) if setting else CHECKOUT / ".venv" / "bin" / "python"
+    """The interpreter that a value of the setting means; it need not exist.
+
+    Absolute, as its process begins in another folder, and not resolved: a link is an environment.
+    """
+    return Path(setting).absolute() if setting else CHECKOUT / ".venv" / "bin" / "python"
 
 
 def _key(name: str) -> str:

@@ -10,7 +10,7 @@ from pydicom.uid import generate_uid
 
 from liver_unet.volume import Grid
 from orthanc_liver.dicom.memory import MemoryLimit
-from orthanc_liver.engine.protocol import read_frame, write_frame
+from orthanc_liver.engine.protocol import Done, Instance, Order, Outcome, read, write
 from orthanc_liver.host.settings import Settings
 from orthanc_liver.liver_errors import SeriesRefused
 from tests.plugin.engine.test_inference_process import Child
@@ -57,16 +57,13 @@ def patient(slices: int, field_mm: tuple[float, float, float]) -> Iterator[bytes
         one.Rows, one.Columns, one.PixelData = rows, columns, content
 
 
-def run_job(child: Child, slices: int, instances: Iterator[bytes]) -> dict[str, object]:
-    head = {"type": "job", "id": "j", "instances": slices}
-    settings = Settings().for_engine()
-    write_frame(child.stdin, {**head, "settings": settings})
+def run_job(child: Child, slices: int, instances: Iterator[bytes]) -> Done:
+    write(child.stdin, Order("j", slices, Settings().for_engine()))
     for instance in instances:
-        write_frame(child.stdin, {"type": "instance"}, instance)
-    while True:
-        message, _ = read_frame(child.stdout)
-        if message["type"] == "done":
-            return message
+        write(child.stdin, Instance("j", instance))
+    while not isinstance(message := read(child.stdout), Done):
+        pass
+    return message
 
 
 @pytest.mark.long
@@ -75,9 +72,9 @@ def run_job(child: Child, slices: int, instances: Iterator[bytes]) -> dict[str, 
 def test_peak_memory(slices: int) -> None:
     """512 x 512 x 1000 stays under 4 GiB, and under what is reckoned before it is read."""
     child = Child()
-    read_frame(child.stdout)
+    read(child.stdout)
     done = run_job(child, slices, patient(slices, (300.0, 384.0, 384.0)))
-    assert done["outcome"] == "segmented", done
+    assert done.outcome is Outcome.SEGMENTED, done
     peak = peak_mib(child.process.pid)
     child.stdin.close()
     child.process.wait(10)

@@ -6,15 +6,30 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import BinaryIO, cast
 
 import numpy as np
 import pydicom
 import pytest
 
 from liver_unet.volume import Volume
-from orthanc_liver.engine.protocol import read_frame, write_frame
+from orthanc_liver.engine.protocol import (
+    STAGES,
+    Done,
+    Failed,
+    Instance,
+    Message,
+    Order,
+    Outcome,
+    Preview,
+    Progress,
+    Ready,
+    ResultObject,
+    read,
+    write,
+)
 from orthanc_liver.host.settings import Settings
 from tests.support.ct_writer import to_bytes, write_ct_series
 from tests.support.phantom import abdomen
@@ -44,23 +59,26 @@ class Child:
         self.stdin = cast(BinaryIO, self.process.stdin)
         self.stdout = cast(BinaryIO, self.process.stdout)
 
-    def job(self, instances: list[bytes]) -> list[tuple[dict[str, Any], bytes]]:
-        """Every frame that comes back, the last one "done"."""
-        head = {"type": "job", "id": "j", "instances": len(instances)}
-        write_frame(self.stdin, {**head, "settings": Settings().for_engine()})
+    def job(self, instances: list[bytes]) -> list[Message]:
+        """Every message that comes back, the last one Done."""
+        write(self.stdin, Order("j", len(instances), Settings().for_engine()))
         for instance in instances:
-            write_frame(self.stdin, {"type": "instance"}, instance)
-        frames = [read_frame(self.stdout)]
-        while frames[-1][0]["type"] != "done":
-            frames.append(read_frame(self.stdout))
-        return frames
+            write(self.stdin, Instance("j", instance))
+        messages = [read(self.stdout)]
+        while not isinstance(messages[-1], Done):
+            messages.append(read(self.stdout))
+        return messages
+
+    def done(self, instances: list[bytes]) -> Done:
+        """The last message of the job."""
+        [done] = [one for one in self.job(instances) if isinstance(one, Done)]
+        return done
 
 
 @pytest.fixture(scope="module")
 def child() -> Iterator[Child]:
     engine = Child()
-    ready, _ = read_frame(engine.stdout)
-    assert ready["type"] == "ready"
+    assert isinstance(read(engine.stdout), Ready)
     yield engine
     engine.stdin.close()
     assert engine.process.wait(10) == 0
@@ -78,40 +96,41 @@ def test_a_job_gives_the_same_object_whenever_and_in_whatever_order(
     first = child.job(patient)
     again = child.job(patient[::-1])
     uids = []
-    for frames in (first, again):
-        by_type = {head["type"]: (head, payload) for head, payload in frames}
-        done, _ = by_type["done"]
-        assert done["outcome"] == "segmented"
-        assert done["report"]["liver_ml"] > 500
-        assert by_type["preview"][1].startswith(b"\x89PNG")
-        rtstruct = pydicom.dcmread(pydicom.filebase.DicomBytesIO(by_type["object"][1]))
-        uids.append(rtstruct.SOPInstanceUID)
+    for messages in (first, again):
+        by_type = {type(one): one for one in messages}
+        done, preview, written = by_type[Done], by_type[Preview], by_type[ResultObject]
+        assert isinstance(done, Done)
+        assert done.outcome is Outcome.SEGMENTED
+        assert done.report
+        assert done.report["liver_ml"] > 500
+        assert isinstance(preview, Preview)
+        assert preview.content.startswith(b"\x89PNG")
+        assert isinstance(written, ResultObject)
+        uids.append(pydicom.dcmread(BytesIO(written.content)).SOPInstanceUID)
     assert uids[0] == uids[1]
-    stages = [head["stage"] for head, _ in first if head["type"] == "progress"]
-    assert list(dict.fromkeys(stages)) == [
-        *("read", "resample", "localise", "infer"),
-        *("back to the CT grid", "clean", "contour", "write"),
-    ]
+    stages = [one.stage for one in first if isinstance(one, Progress)]
+    assert list(dict.fromkeys(stages)) == list(STAGES)
 
 
 def test_a_refused_series_leaves_the_process_ready_for_the_next(
     child: Child, patient: list[bytes]
 ) -> None:
-    ((done, _),) = [f for f in child.job([b"nonsense", *patient]) if f[0]["type"] == "done"]
-    assert done["outcome"] == "refused"
-    assert done["reason"]
-    ((done, _),) = [f for f in child.job(patient[:5]) if f[0]["type"] == "done"]
-    assert done["outcome"] == "refused"
-    assert "5 slices" in done["reason"]
+    done = child.done([b"nonsense", *patient])
+    assert done.outcome is Outcome.REFUSED
+    assert done.reason
+    done = child.done(patient[:5])
+    assert done.outcome is Outcome.REFUSED
+    assert "5 slices" in done.reason
 
 
 def test_an_empty_table_holds_no_liver(child: Child) -> None:
     hu = np.full((30, 90, 120), -1000, dtype=np.int16)
     hu[:, 80:84, 10:110] = 150
     grid = abdomen((30, 90, 120), (8.0, 3.0, 3.0)).volume.grid
-    frames = child.job([to_bytes(i) for i in write_ct_series(Volume(hu, grid))])
-    assert [head["type"] for head, _ in frames].count("object") == 0
-    assert frames[-1][0]["outcome"] == "no liver found"
+    *others, done = child.job([to_bytes(i) for i in write_ct_series(Volume(hu, grid))])
+    assert not [one for one in others if isinstance(one, ResultObject)]
+    assert isinstance(done, Done)
+    assert done.outcome is Outcome.NO_LIVER
 
 
 def test_the_process_gives_way_to_orthanc(child: Child) -> None:
@@ -124,19 +143,15 @@ def test_the_process_gives_way_to_orthanc(child: Child) -> None:
 
 def test_weights_that_are_not_there_are_told_instead_of_ready(tmp_path: Path) -> None:
     engine = Child("--weights", str(tmp_path))
-    failed, _ = read_frame(engine.stdout)
-    assert failed["type"] == "failed"
-    assert "cannot be read" in failed["reason"]
+    failed = read(engine.stdout)
+    assert isinstance(failed, Failed)
+    assert "cannot be read" in failed.reason
     assert engine.process.wait(10) == 0
 
 
 def test_the_process_is_gone_when_nobody_is_left_to_work_for(patient: list[bytes]) -> None:
     engine = Child()
-    read_frame(engine.stdout)
-    write_frame(
-        engine.stdin,
-        {"type": "job", "id": "j", "instances": len(patient), "settings": {}},
-        b"",
-    )
+    read(engine.stdout)
+    write(engine.stdin, Order("j", len(patient), Settings().for_engine()))
     engine.stdin.close()
     engine.process.wait(5)

@@ -12,6 +12,8 @@ import pytest
 from tests.plugin.host.conftest import Host
 from tests.plugin.host.series import small_ct
 from tests.support.orthanc_server import wait_for
+from tests.support.processes import peak_mib
+from tests.support.scripted_engine import Ending
 
 
 def test_a_crash_is_tried_again_in_a_fresh_process(host: Host) -> None:
@@ -61,10 +63,61 @@ def test_a_job_that_hangs_is_stopped_and_tried_again(host: Host) -> None:
     assert host.job(job_id, "Success")["Content"]["Attempt"] == 2
 
 
-def test_what_is_no_frame_is_tried_again(host: Host) -> None:
-    host.engine.behave("rubbish", times=1)
-    job = host.ended_job_of(host.upload("rubbish"))
+@pytest.mark.parametrize(
+    "ending",
+    [
+        "rubbish",
+        "deeply nested",
+        "4 GiB",
+        "wrong types",
+        "another job",
+        "orphan holds the pipes",
+        "orphan in a session of its own",
+        "endless line on standard error",
+    ],
+)
+def test_whatever_a_process_sends_or_leaves_the_job_is_tried_again(
+    host: Host, ending: Ending
+) -> None:
+    host.engine.behave(ending, times=1)
+    job = host.ended_job_of(host.upload(ending))
     assert (job["State"], job["Content"]["Attempt"]) == ("Success", 2)
+    assert host.engine.end_orphans() == ("session" in ending)
+
+
+def test_a_deadline_and_a_cancel_free_the_worker_though_an_orphan_holds_the_pipes(
+    host: Host,
+) -> None:
+    host.engine.behave("hang before reading, beside an orphan", times=1)
+    job_id = host.segment(host.upload("deadline beside an orphan", slices=150))
+    waiting = host.job(job_id, "Retry")
+    assert waiting["ErrorDescription"] == "it was stopped after JobTimeoutSeconds, 5 s"
+    assert host.job(job_id, "Success")["Content"]["Attempt"] == 2
+    host.engine.behave("hang before reading, beside an orphan", times=1)
+    job_id = host.segment(host.upload("cancel beside an orphan", slices=150))
+    host.engine_at_work()
+    host.orthanc.call("POST", f"/liver/jobs/{job_id}/cancel").raise_for_status()
+    host.ended_job_of(host.upload("after the cancel"))
+    assert host.engine.end_orphans() == 2
+
+
+def test_an_answer_without_end_does_not_fill_orthancs_memory(host: Host) -> None:
+    host.engine.behave("without end", times=1)
+    job = host.ended_job_of(host.upload("without end"))
+    assert (job["State"], job["Content"]["Attempt"]) == ("Success", 2)
+    assert host.orthanc.process
+    assert peak_mib(host.orthanc.process.pid) < 1200
+
+
+def test_an_engine_that_says_ready_in_other_types_is_started_again(host: Host) -> None:
+    host.ready()
+    [pid] = host.engine.alive()
+    host.engine.behave(start="wrong types")
+    os.kill(pid, signal.SIGKILL)
+    wait_for("its problem", lambda: host.orthanc.get("/liver/status")["EngineProblem"])
+    assert "not a message" in host.orthanc.get("/liver/status")["EngineProblem"]
+    host.engine.behave()
+    assert host.ended_job_of(host.upload("after a strange ready"))["State"] == "Success"
 
 
 def test_a_result_for_another_study_is_not_kept(host: Host) -> None:

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
+from orthanc_liver.engine.protocol import Kind, Outcome, with_needs
 from orthanc_liver.host.activity.documents import Documents, store_documents
 from orthanc_liver.host.activity.roi_of_series import roi_input
-from orthanc_liver.host.jobs.job import Job, Outcome
+from orthanc_liver.host.jobs.job import Job
 from orthanc_liver.host.jobs.records import Ledger, Record
 from orthanc_liver.host.server.api import Orthanc, Series
 from orthanc_liver.host.settings import Settings
@@ -27,9 +28,8 @@ from orthanc_liver.sirt.methods import method_named
 
 _OTHERWISE = "segment the series (again), or give LiverMl"
 _DICOM_TAGS = {"HeightM": "PatientSize", "WeightKg": "PatientWeight"}
-
-
-_DOCUMENTS = ("SEG", "SR")
+# Of an RTSTRUCT that is stored.
+_DOCUMENTS = tuple(kind for kind in Kind if kind is not Kind.RTSTRUCT)
 
 
 def activity_of_series(
@@ -63,11 +63,11 @@ def store_activity(
 ) -> list[dict[str, str]]:
     """Store the activity as an SR, which refers to the SEG of the series' segmentation.
 
-    kinds: of "SEG" and "SR"; an SR brings its SEG. HttpError 409 where no segmentation stands.
+    kinds: what an object refers to comes with it. HttpError 409 where no segmentation stands.
     """
     series = orthanc.series(series_id)
     job = _standing_job(ledger.read_record(series_id), orthanc, series)
-    wanted = Documents(job, _DOCUMENTS if "SR" in kinds else kinds, activity.as_json())
+    wanted = Documents(job, with_needs(kinds), activity.as_json())
     return store_documents(orthanc, series, settings, wanted)
 
 

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Any
 
+from orthanc_liver.engine.protocol import (
+    DocumentOrder,
+    Done,
+    Instance,
+    Kind,
+    ResultObject,
+)
 from orthanc_liver.host.jobs.engine_process import EngineGone, EngineProcess, EngineUnavailable
 from orthanc_liver.host.jobs.job import Job
 from orthanc_liver.host.jobs.storing import StoredElsewhere, store_beside
@@ -25,7 +31,7 @@ class Documents:
     """Which objects of which finished job; activity: as Activity.as_json tells it, or None."""
 
     job: Job
-    kinds: Sequence[str]
+    kinds: tuple[Kind, ...]
     activity: dict[str, Any] | None
 
 
@@ -53,38 +59,35 @@ def _written(
     deadline.daemon = True
     deadline.start()
     try:
-        writer.send(_order(series, settings, wanted), _rtstruct(orthanc, wanted.job))
+        writer.send(_order(orthanc, series, settings, wanted))
         for instance in series.instances:
-            writer.send({"type": "instance"}, orthanc.dicom_file(instance))
-        objects = []
-        while (frame := writer.receive())[0]["type"] == "object":
-            objects.append((str(frame[0]["name"]), frame[1]))
+            writer.send(Instance(wanted.job.id, orthanc.dicom_file(instance)))
+        objects: list[tuple[str, bytes]] = []
+        while not isinstance(message := writer.receive(), Done):
+            if isinstance(message, ResultObject):
+                objects.append((message.kind, message.content))
     finally:
         deadline.cancel()
         writer.close()
-    if frame[0]["reason"]:
-        raise _failed(frame[0]["reason"])
+    if message.reason:
+        raise _failed(message.reason)
     return objects
 
 
-def _order(series: Series, settings: Settings, wanted: Documents) -> dict[str, Any]:
+def _order(
+    orthanc: Orthanc, series: Series, settings: Settings, wanted: Documents
+) -> DocumentOrder:
     model, report = wanted.job.model or {}, wanted.job.report or {}
-    return {
-        "type": "objects",
-        "kinds": list(wanted.kinds),
-        "instances": len(series.instances),
-        "settings": settings.for_engine(),
-        "provenance": {
-            "software_version": report.get("software_version", ""),
-            "model_name": model.get("Name", ""),
-            "model_sha256": model.get("Sha256", ""),
-        },
-        "activity": wanted.activity,
-    }
-
-
-def _rtstruct(orthanc: Orthanc, job: Job) -> bytes:
-    return orthanc.dicom_file((job.result or {})["Instance"])
+    return DocumentOrder(
+        job=wanted.job.id,
+        instances=len(series.instances),
+        settings=replace(settings.for_engine(), kinds=wanted.kinds),
+        software_version=report.get("software_version", ""),
+        model_name=model.get("Name", ""),
+        model_sha256=model.get("Sha256", ""),
+        activity=wanted.activity,
+        rtstruct=orthanc.dicom_file((wanted.job.result or {})["Instance"]),
+    )
 
 
 def _failed(reason: str) -> HttpError:

@@ -1,4 +1,4 @@
-"""The inference process as its owner sees it: frames in, frames out, and it may die any time."""
+"""A child process as its owner sees it: messages in, messages out, and it may die any time."""
 
 from __future__ import annotations
 
@@ -9,15 +9,29 @@ import re
 import signal
 import subprocess
 import threading
-from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, BinaryIO, cast
+from typing import IO, cast
 
-from orthanc_liver.engine.protocol import PipeClosed, read_frame, write_frame
+from orthanc_liver.engine.protocol import (
+    MAX_ANSWER_BYTES,
+    AboutAJob,
+    Allowance,
+    DocumentOrder,
+    Failed,
+    Message,
+    Order,
+    PipeClosed,
+    ProtocolError,
+    Ready,
+    read,
+    write,
+)
+from orthanc_liver.host.jobs.child_pipe import Alarm, ChildPipe
 from orthanc_liver.host.settings import CHECKOUT
 
-_STDERR_LINES = 40
+# Of what a process says on standard error, the end is kept.
+_STDERR_BYTES = 16 * 1024
+_LINE_CHARACTERS = 300
 # Loading torch and the weights from a cold disk takes its time.
 _READY_TIMEOUT_S = 300.0
 # Between closing its pipes and being gone.
@@ -28,8 +42,6 @@ _SAFE_LINE = re.compile(
     r'^(\s*File "[^"]+", line \d+.*|Fatal Python error: [A-Za-z ]+|[\w.]+Error\b)'
 )
 
-Frame = tuple[dict[str, Any], bytes]
-
 
 class EngineGone(Exception):
     """The process ended or was ended; str(error) says how, without patient data."""
@@ -37,16 +49,6 @@ class EngineGone(Exception):
 
 class EngineUnavailable(Exception):
     """The process did not come up; str(error) says why."""
-
-
-@dataclass(frozen=True)
-class Ready:
-    """What the process says of itself when it is up."""
-
-    version: str
-    model_name: str
-    model_sha256: str
-    device: str
 
 
 class EngineProcess:
@@ -59,34 +61,38 @@ class EngineProcess:
         try:
             self._process = subprocess.Popen(
                 command,
+                bufsize=0,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
+                cwd="/",  # Orthanc's own may be on a disk that somebody wants to take away
                 env=_environment(),
                 start_new_session=True,  # Ctrl-C in Orthanc's terminal is not for the child
             )
         except OSError as error:
             raise EngineUnavailable(f"{command[0]} cannot be started: {error.strerror}") from error
-        self._stdin = cast(BinaryIO, self._process.stdin)
-        self._stdout = cast(BinaryIO, self._process.stdout)
-        self._stderr = cast(BinaryIO, self._process.stderr)
-        self._frames: queue.SimpleQueue[Frame | None] = queue.SimpleQueue()
-        self._said: deque[str] = deque(maxlen=_STDERR_LINES)
+        self._alarm = Alarm()
+        ends = (self._process.stdin, self._process.stdout, self._process.stderr)
+        self._stdin, self._stdout, self._stderr = (
+            ChildPipe(cast(IO[bytes], end), self._alarm) for end in ends
+        )
+        self._messages: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
+        self._said = b""
         self._on_end = on_end
-        self._has_ended = False
+        self._lock = threading.Lock()
+        self._is_over = self._is_closed = False
+        self._exited = threading.Event()
         self._has_seen_a_patient = False
-        self._talks_rubbish = False
-        self._readers = [
-            threading.Thread(target=self._read_frames, name="engine-frames", daemon=True),
-            threading.Thread(target=self._read_stderr, name="engine-stderr", daemon=True),
-        ]
-        for reader in self._readers:
-            reader.start()
+        self._rubbish = ""
+        self._job = ""
+        self._allowance = Allowance(MAX_ANSWER_BYTES)
+        self._readers = [_thread(self._read_messages), _thread(self._read_stderr)]
+        self._threads = [*self._readers, _thread(self._await_exit)]
 
     @property
     def alive(self) -> bool:
         """Whether the process runs, and may still say something."""
-        return not self._has_ended and self._process.poll() is None
+        return not self._is_over and not self._exited.is_set()
 
     @property
     def pid(self) -> int:
@@ -96,14 +102,7 @@ class EngineProcess:
     def wait_ready(self) -> Ready:
         """Wait until the model is loaded; EngineUnavailable where it will not be."""
         try:
-            message, _ = self.receive(_READY_TIMEOUT_S)
-            if message["type"] == "failed":
-                raise EngineUnavailable(message["reason"])
-            model = message["model"]
-            return Ready(message["version"], model["name"], model["sha256"], message["device"])
-        except KeyError as error:
-            self.kill()
-            raise EngineUnavailable("the inference process speaks another language") from error
+            message = self._next(_READY_TIMEOUT_S)
         except TimeoutError as error:
             self.kill()
             raise EngineUnavailable(
@@ -111,79 +110,136 @@ class EngineProcess:
             ) from error
         except EngineGone as error:
             raise EngineUnavailable(str(error)) from error
+        if isinstance(message, Failed):
+            raise EngineUnavailable(message.reason)
+        if not isinstance(message, Ready):
+            self.kill()
+            raise EngineUnavailable("the inference process speaks another language")
+        return message
 
-    def send(self, message: dict[str, Any], payload: bytes = b"") -> None:
-        """Send one frame; waits for as long as the process does not read."""
-        self._has_seen_a_patient = self._has_seen_a_patient or bool(payload)
+    def send(self, message: Message) -> None:
+        """Send one message; waits for as long as the process does not read."""
+        if isinstance(message, Order | DocumentOrder):
+            self._job, self._allowance.left_bytes = message.job, MAX_ANSWER_BYTES
+        self._has_seen_a_patient = self._has_seen_a_patient or not isinstance(message, Order)
         try:
-            write_frame(self._stdin, message, payload)
-        except (OSError, ValueError) as error:
+            write(self._stdin, message)
+        except OSError as error:
             raise self._gone() from error
 
-    def receive(self, timeout_s: float | None = None) -> Frame:
-        """Wait for one frame; EngineGone where none will come, TimeoutError where none came."""
-        try:
-            frame = self._frames.get(timeout=timeout_s)
-        except queue.Empty:
-            raise TimeoutError from None
-        if frame is None:
+    def receive(self, timeout_s: float | None = None) -> AboutAJob:
+        """Wait for one message about the job of the last order; EngineGone where none will come,
+        TimeoutError where none came."""
+        message = self._next(timeout_s)
+        if not isinstance(message, AboutAJob) or message.job != self._job:
+            self._rubbish = "a message of another job"
+            self.kill()
             raise self._gone()
-        return frame
+        return message
 
     def kill(self) -> None:
-        """End the process now."""
-        if self._process.poll() is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
+        """End the process and all that it started, and free whoever waits for it."""
+        with self._lock:
+            self._is_over = True
+            self._kill_group()
+            if not self._is_closed:
+                self._alarm.ring()
+        self._messages.put(None)
 
     def close(self) -> None:
         """End the process and leave nothing of it behind."""
         self.kill()
-        self._process.wait()
-        for reader in self._readers:
-            reader.join(timeout=2.0)
-        for pipe in (self._stdin, self._stdout, self._stderr):
-            with contextlib.suppress(OSError, ValueError):
-                pipe.close()
+        for thread in self._threads:
+            thread.join(timeout=_LAST_BREATH_S)
+        with self._lock:
+            if self._is_closed:
+                return
+            self._is_closed = True
+            self._alarm.close()
+        for end in (self._process.stdin, self._process.stdout, self._process.stderr):
+            with contextlib.suppress(OSError):
+                cast(IO[bytes], end).close()
 
-    def _read_frames(self) -> None:
+    def _next(self, timeout_s: float | None) -> Message:
+        try:
+            message = self._messages.get(timeout=timeout_s)
+        except queue.Empty:
+            raise TimeoutError from None
+        if message is None:
+            raise self._gone()
+        return message
+
+    def _read_messages(self) -> None:
         try:
             while True:
-                self._frames.put(read_frame(self._stdout))
-        except ValueError:
-            self._talks_rubbish = True
-            self.kill()
+                self._messages.put(read(self._stdout, self._allowance))
         except (PipeClosed, OSError):
             pass
-        self._has_ended = True
-        self._frames.put(None)
-        self._on_end()
+        except Exception as error:  # noqa: BLE001 whatever it was, the child sent it
+            told = isinstance(error, ProtocolError)
+            self._rubbish = str(error) if told else f"what ends in {type(error).__name__}"
+            self.kill()
+        finally:
+            self._is_over = True
+            self._messages.put(None)
+            self._on_end()
 
     def _read_stderr(self) -> None:
-        with contextlib.suppress(OSError, ValueError):
-            for line in self._stderr:
-                self._said.append(line.decode(errors="replace").rstrip())
+        with contextlib.suppress(OSError):
+            while part := self._stderr.read(_STDERR_BYTES):
+                self._said = (self._said + part)[-_STDERR_BYTES:]
+
+    def _await_exit(self) -> None:
+        """When the process ends, so does what it started, and soon whoever waits for its words."""
+        with contextlib.suppress(ChildProcessError):
+            os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
+        with self._lock:
+            self._kill_group()
+            self._process.wait()
+        self._exited.set()
+        for reader in self._readers:
+            reader.join(_LAST_BREATH_S)
+        self.kill()
+
+    def _kill_group(self) -> None:
+        # Once the process has been waited for, its number may be another's.
+        if self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
 
     def _gone(self) -> EngineGone:
-        self._frames.put(None)  # for whoever asks next
-        if self._talks_rubbish:
-            return EngineGone("the inference process sent something that is not a frame")
-        try:
-            code = self._process.wait(timeout=_LAST_BREATH_S)
-        except subprocess.TimeoutExpired:
+        self._messages.put(None)  # for whoever asks next
+        if self._rubbish:
+            return EngineGone(f"the inference process sent {self._rubbish}")
+        if not self._exited.wait(_LAST_BREATH_S):
             self.kill()
-            code = self._process.wait()
+            self._exited.wait(_LAST_BREATH_S)
         self._readers[1].join(timeout=1.0)
-        how = f"was ended by {_signal_name(-code)}" if code < 0 else f"ended with code {code}"
         said = " | ".join(self._last_words())
-        return EngineGone(f"the inference process {how}" + (f": {said}" if said else ""))
+        return EngineGone(f"the inference process {self._how()}" + (f": {said}" if said else ""))
+
+    def _how(self) -> str:
+        code = self._process.returncode
+        if code is None:
+            return "does not end"
+        return f"was ended by {_signal_name(-code)}" if code < 0 else f"ended with code {code}"
 
     def _last_words(self) -> list[str]:
-        lines = [line for line in self._said if line.strip()]
+        said = self._said
+        lines = said.decode(errors="replace").splitlines()
+        if len(said) == _STDERR_BYTES:
+            del lines[0]  # its beginning is lost
+        lines = [line[:_LINE_CHARACTERS] for line in lines if line.strip()]
         if not self._has_seen_a_patient:
             return lines[-3:]
         safe = [found.group().strip() for line in lines if (found := _SAFE_LINE.match(line))]
         return safe[-3:]
+
+
+def _thread(work: Callable[[], None]) -> threading.Thread:
+    thread = threading.Thread(target=work, name=f"engine{work.__name__}", daemon=True)
+    thread.start()
+    return thread
 
 
 def _environment() -> dict[str, str]:

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
+from orthanc_liver.engine.protocol import STAGES, Outcome
 from orthanc_liver.host.server.times import text_of, time_of
 
 JOB_TYPE = "LiverSegmentation"
@@ -40,16 +41,6 @@ class Event(StrEnum):
     RESUBMIT = "resubmit"
 
 
-class Outcome(StrEnum):
-    """How a finished job ended."""
-
-    SEGMENTED = "segmented"
-    NO_LIVER = "no liver found"
-    REFUSED = "refused"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-
-
 # What is not here is not allowed.
 TRANSITIONS: dict[tuple[State, Event], State] = {
     (State.PENDING, Event.START): State.RUNNING,
@@ -74,18 +65,6 @@ _ERROR_CODES = {
     Outcome.REFUSED: 15,  # bad file format
     Outcome.FAILED: -1,  # internal error
     Outcome.CANCELLED: 37,  # canceled job
-}
-
-# How far a job is when the engine begins and ends each of its stages, in percent.
-_STAGE_PERCENT = {
-    "read": (0, 20),
-    "resample": (20, 25),
-    "localise": (25, 50),
-    "infer": (50, 85),
-    "back to the CT grid": (85, 87),
-    "clean": (87, 92),
-    "contour": (92, 97),
-    "write": (97, 99),
 }
 
 
@@ -149,11 +128,11 @@ class Job:
                 self.completed, self.stage = now, ""
 
     def show_progress(self, stage: str, fraction: float) -> None:
-        """Note how far the engine is within a stage; what the client sees never goes back."""
+        """Note how far the engine is within one of STAGES; the client never sees it go back."""
         self.stage = stage
-        begin, end = _STAGE_PERCENT.get(stage, (0, 0))
-        percent = int(begin + (end - begin) * min(max(fraction, 0.0), 1.0))
-        self.progress_percent = max(self.progress_percent, percent)
+        before = sum(list(STAGES.values())[: list(STAGES).index(stage)])
+        percent = int(before + STAGES[stage] * min(max(fraction, 0.0), 1.0))
+        self.progress_percent = min(max(self.progress_percent, percent), 99)
 
     def as_json(self) -> dict[str, Any]:
         """The job as Orthanc would show one of its own."""

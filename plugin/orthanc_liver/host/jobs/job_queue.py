@@ -8,7 +8,8 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from orthanc_liver.host.jobs.job import UNFINISHED, WAITING, Event, Job, NotAllowed, Outcome, State
+from orthanc_liver.engine.protocol import Outcome
+from orthanc_liver.host.jobs.job import UNFINISHED, WAITING, Event, Job, NotAllowed, State
 from orthanc_liver.host.jobs.records import Ledger, ServerState
 from orthanc_liver.host.server.api import Series
 

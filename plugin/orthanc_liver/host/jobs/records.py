@@ -11,7 +11,8 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from orthanc_liver.host.jobs.job import Job, Outcome
+from orthanc_liver.engine.protocol import Outcome
+from orthanc_liver.host.jobs.job import Job
 from orthanc_liver.host.server.api import Missing, Orthanc, OrthancError
 from orthanc_liver.host.server.untrusted_json import parse_clients_json
 

@@ -1,4 +1,7 @@
-"""Results go into the study of their CT: all of a result's objects, or none, and the picture."""
+"""Results go into the study of their CT, with the picture: all that was written, or nothing.
+
+An object that could not be written is not among them, and the report has a warning of it.
+"""
 
 from __future__ import annotations
 
@@ -45,13 +48,13 @@ def _stored(
     if stored["Status"] == "Success":
         new.append(stored["ID"])
     if stored["ParentStudy"] != series.study:
-        raise StoredElsewhere(f"the {name.upper()} does not belong to the study of its CT")
+        raise StoredElsewhere(f"the {name} does not belong to the study of its CT")
     try:
         instance = orthanc.get(f"/instances/{stored['ID']}")
     except Missing as error:
-        raise OrthancError(f"the {name.upper()} was deleted while it was being stored") from error
+        raise OrthancError(f"the {name} was deleted while it was being stored") from error
     return {
-        "Kind": name.upper(),
+        "Kind": str(name),
         "Instance": stored["ID"],
         "Series": stored["ParentSeries"],
         "SopInstanceUid": instance["MainDicomTags"]["SOPInstanceUID"],

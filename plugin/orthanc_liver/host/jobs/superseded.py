@@ -10,6 +10,7 @@ import contextlib
 import json
 from typing import Any
 
+from orthanc_liver.engine.protocol import Kind
 from orthanc_liver.host.jobs.job import Job, instances_of
 from orthanc_liver.host.jobs.records import Record
 from orthanc_liver.host.server.api import Missing, Orthanc
@@ -50,7 +51,7 @@ def _former_result(record: Record | None, job: Job) -> dict[str, Any] | None:
 def _is_result_in(orthanc: Orthanc, instance: str, study: str) -> bool:
     """Whatever the metadata names, nothing else may be touched."""
     series = orthanc.get(f"/instances/{instance}/series")
-    is_result = series["MainDicomTags"].get("Modality") in ("RTSTRUCT", "SEG", "SR")
+    is_result = series["MainDicomTags"].get("Modality") in tuple(Kind)
     return bool(is_result and series["ParentStudy"] == study)
 
 

@@ -5,17 +5,27 @@ from __future__ import annotations
 import threading
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from orthanc_liver.engine.protocol import (
+    Done,
+    Instance,
+    Kind,
+    Order,
+    Outcome,
+    Preview,
+    Progress,
+    Ready,
+    ResultObject,
+)
 from orthanc_liver.host.jobs.engine_process import (
     EngineGone,
     EngineProcess,
     EngineUnavailable,
-    Ready,
 )
-from orthanc_liver.host.jobs.job import Job, NotAllowed, Outcome, State
+from orthanc_liver.host.jobs.job import Job, NotAllowed, State
 from orthanc_liver.host.jobs.job_queue import JobQueue
 from orthanc_liver.host.jobs.storing import StoredElsewhere, store_beside
 from orthanc_liver.host.server.api import Missing, Orthanc, OrthancError, Series, ServerStopping
@@ -30,15 +40,13 @@ class JobFailed(Exception):
     """This attempt failed; another one may succeed. str(error) is the reason."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Answer:
     """What the inference process sent for one job."""
 
-    objects: list[tuple[str, bytes]] = field(default_factory=list)
-    preview_png: bytes = b""
-    outcome: str = ""
-    reason: str = ""
-    report: dict[str, Any] | None = None
+    done: Done
+    objects: list[tuple[str, bytes]]
+    preview_png: bytes
 
 
 class Deadline:
@@ -249,54 +257,43 @@ class Worker:
         self._finish(job, series, answer)
 
     def _feed(self, job: Job, series: Series, engine: EngineProcess) -> None:
-        engine.send(
-            {
-                "type": "job",
-                "id": job.id,
-                "instances": len(series.instances),
-                "settings": self._settings.for_engine(),
-            }
-        )
+        engine.send(Order(job.id, len(series.instances), self._settings.for_engine()))
         for instance in series.instances:
             if job.state is not State.RUNNING:
                 engine.kill()
-            engine.send({"type": "instance"}, self._orthanc.dicom_file(instance))
+            engine.send(Instance(job.id, self._orthanc.dicom_file(instance)))
 
     def _answer(self, job: Job, engine: EngineProcess) -> Answer:
-        answer = Answer()
+        objects: list[tuple[str, bytes]] = []
+        preview_png = b""
         while True:
-            message, payload = engine.receive()
-            match message["type"]:
-                case "progress":
-                    job.show_progress(message["stage"], message["fraction"])
-                case "object":
-                    answer.objects.append((message["name"], payload))
-                case "preview":
-                    answer.preview_png = payload
-                case "done":
-                    answer.outcome = message["outcome"]
-                    answer.reason = message.get("reason", "")
-                    answer.report = message.get("report")
-                    return answer
-                case other:
-                    raise JobFailed(f"the inference process sent a frame of type {other!r}")
+            match engine.receive():
+                case Progress(_, stage, fraction):
+                    job.show_progress(stage, fraction)
+                case ResultObject(_, kind, content):
+                    objects.append((kind, content))
+                case Preview(_, content):
+                    preview_png = content
+                case Done() as done:
+                    return Answer(done, objects, preview_png)
 
     def _finish(self, job: Job, series: Series, answer: Answer) -> None:
+        done = answer.done
         job.model = self._model()
-        job.report = answer.report
-        match answer.outcome:
+        job.report = done.report
+        match done.outcome:
             case Outcome.SEGMENTED:
                 self._store(job, series, answer)
             case Outcome.NO_LIVER:
                 self._queue.succeed(job, Outcome.NO_LIVER)
             case Outcome.REFUSED:
-                self._queue.fail(job, Outcome.REFUSED, answer.reason)
+                self._queue.fail(job, Outcome.REFUSED, done.reason)
             case _:
-                raise JobFailed(answer.reason or "the inference process gave no reason")
+                raise JobFailed(done.reason or "the inference process gave no reason")
 
     def _store(self, job: Job, series: Series, answer: Answer) -> None:
         names = [name for name, _ in answer.objects]
-        if names[:1] != ["rtstruct"]:
+        if names[:1] != [Kind.RTSTRUCT]:
             raise JobFailed(f"no RTSTRUCT came first, but: {', '.join(names) or 'nothing'}")
         if not self._queue.claim_storing(job):
             return

@@ -35,12 +35,12 @@ def test_the_engine_gets_every_instance_and_the_settings(host: Host) -> None:
     host.ended_job_of(series_id)
     assert host.engine.jobs()[-1]["instances"] == 7
     assert host.engine.jobs()[-1]["settings"] == {
-        "MinimumSlices": 5,
-        "MaximumMemoryMib": 6144,
-        "RoiName": "Liver",
-        "RoiColour": [221, 130, 101],
-        "SeriesDescription": "Liver (automatic, for review)",
-        "Store": ["RTSTRUCT"],
+        "minimum_slices": 5,
+        "maximum_memory_mib": 6144,
+        "roi_name": "Liver",
+        "roi_colour": [221, 130, 101],
+        "series_description": "Liver (automatic, for review)",
+        "kinds": ["RTSTRUCT"],
     }
 
 

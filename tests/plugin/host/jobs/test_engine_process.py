@@ -7,17 +7,27 @@ import signal
 import subprocess
 import sys
 import threading
-import time
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from orthanc_liver.engine.protocol import (
+    Done,
+    Instance,
+    JobSettings,
+    Message,
+    Order,
+    Outcome,
+    ResultObject,
+)
+from orthanc_liver.host.jobs import engine_process
 from orthanc_liver.host.jobs.engine_process import EngineGone, EngineProcess, EngineUnavailable
 from tests.plugin.host.series import small_ct
 from tests.support.ct_writer import to_bytes
 from tests.support.orthanc_server import CHECKOUT, wait_for
-from tests.support.scripted_engine import ScriptedEngine
+from tests.support.scripted_engine import Ending, ScriptedEngine
 
 
 @pytest.fixture
@@ -35,16 +45,16 @@ def engine(script: ScriptedEngine) -> Iterator[EngineProcess]:
 
 def send_job(engine: EngineProcess) -> None:
     ct = [to_bytes(one) for one in small_ct("engine process")]
-    engine.send({"type": "job", "id": "1", "instances": len(ct), "settings": {}})
+    engine.send(Order("1", len(ct), JobSettings()))
     for one in ct:
-        engine.send({"type": "instance"}, one)
+        engine.send(Instance("1", one))
 
 
-def last_frame(engine: EngineProcess) -> dict[str, object]:
-    while True:
-        message, _ = engine.receive(timeout_s=10)
-        if message["type"] == "done":
-            return message
+def outcome_of(engine: EngineProcess) -> Outcome:
+    """How the job ended; waits for ever where receive does."""
+    while not isinstance(message := engine.receive(), Done):
+        pass
+    return message.outcome
 
 
 def test_a_warm_process_takes_job_after_job(engine: EngineProcess, script: ScriptedEngine) -> None:
@@ -52,7 +62,7 @@ def test_a_warm_process_takes_job_after_job(engine: EngineProcess, script: Scrip
     assert (ready.model_name, ready.model_sha256, ready.device) == ("scripted", "a" * 64, "cpu")
     for _ in range(2):
         send_job(engine)
-        assert last_frame(engine)["outcome"] == "segmented"
+        assert outcome_of(engine) is Outcome.SEGMENTED
     assert len(script.starts()) == 1
 
 
@@ -63,37 +73,144 @@ def test_a_crash_is_told_by_signal_and_without_what_a_library_printed(
     script.behave("crash")
     send_job(engine)
     with pytest.raises(EngineGone, match="ended by SIGKILL") as gone:
-        last_frame(engine)
+        outcome_of(engine)
     assert "Secret" not in str(gone.value)
 
 
-def test_what_is_no_frame_ends_the_process(engine: EngineProcess, script: ScriptedEngine) -> None:
+@pytest.mark.parametrize(
+    ("ending", "told"),
+    [
+        ("rubbish", "sent a message without a head"),
+        ("deeply nested", "sent something that is not a message"),
+        ("4 GiB", "sent more than a job may send"),
+        ("wrong types", "sent something that is not a message"),
+        ("another job", "sent a message of another job"),
+        ("orphan holds the pipes", "was ended by SIGKILL"),
+        ("orphan in a session of its own", "was ended by SIGKILL"),
+    ],
+)
+def test_whatever_a_process_does_whoever_waits_is_told(
+    ending: Ending, told: str, engine: EngineProcess, script: ScriptedEngine
+) -> None:
     engine.wait_ready()
-    script.behave("rubbish")
+    script.behave(ending)
     send_job(engine)
-    with pytest.raises(EngineGone, match="not a frame"):
-        last_frame(engine)
+    with pytest.raises(EngineGone, match=told):
+        outcome_of(engine)
+    assert not engine.alive
+    wait_for("the end of the process", lambda: script.alive() == [])
+    if ending == "orphan in a session of its own":
+        assert script.end_orphans() == 1
+    wait_for("the end of what it started", lambda: script.orphans() == [])
 
 
-def test_a_kill_frees_a_writer_whom_nobody_reads(
+def test_an_answer_without_end_is_cut_off(
+    script: ScriptedEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_process, "MAX_ANSWER_BYTES", 40 * 1024**2)
+    engine = EngineProcess([str(script.interpreter)])
+    engine.wait_ready()
+    script.behave("without end")
+    send_job(engine)
+    received: list[Message] = []
+    with pytest.raises(EngineGone, match="more than a job may send"):
+        received.extend(iter(engine.receive, None))
+    assert sum(isinstance(one, ResultObject) for one in received) == 4  # of 8 MiB
+    engine.close()
+
+
+def test_each_job_may_send_as_much(script: ScriptedEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_process, "MAX_ANSWER_BYTES", 60_000)
+    engine = EngineProcess([str(script.interpreter)])
+    engine.wait_ready()
+    for _ in range(5):  # some 40 kB each
+        send_job(engine)
+        assert outcome_of(engine) is Outcome.SEGMENTED
+    engine.close()
+
+
+def test_an_endless_line_on_standard_error_is_not_kept(
+    engine: EngineProcess, script: ScriptedEngine
+) -> None:
+    script.behave("endless line on standard error", start="ready")
+    engine.wait_ready()
+    send_job(engine)
+    tracemalloc.start()
+    with pytest.raises(EngineGone, match=r"ended by SIGKILL$"):
+        outcome_of(engine)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 4 * 1024**2  # the line has 64 MiB
+
+
+def test_what_a_process_starts_ends_with_it_also_when_it_is_dead_already(
     engine: EngineProcess, script: ScriptedEngine
 ) -> None:
     engine.wait_ready()
-    script.behave("hang before reading")
-    engine.send({"type": "job", "id": "1", "instances": 1, "settings": {}})
-    threading.Timer(0.3, engine.kill).start()
-    began_s = time.monotonic()
-    with pytest.raises(EngineGone):
-        engine.send({"type": "instance"}, b"x" * 8_000_000)
-    assert time.monotonic() - began_s < 5
+    script.behave("orphan holds the pipes")
+    send_job(engine)
+    wait_for("the end of the process", lambda: script.alive() == [])
+    wait_for("the end of what it started", lambda: script.orphans() == [])
 
 
-def test_a_kill_frees_a_reader(engine: EngineProcess) -> None:
+def test_a_ready_of_wrong_types_is_no_ready(script: ScriptedEngine) -> None:
+    script.behave(start="wrong types")
+    process = EngineProcess([str(script.interpreter)])
+    with pytest.raises(EngineUnavailable, match="not a message"):
+        process.wait_ready()
+    process.close()
+
+
+def test_the_child_is_not_in_our_folder(engine: EngineProcess) -> None:
     engine.wait_ready()
+    assert Path(f"/proc/{engine.pid}/cwd").readlink() == Path("/")
+
+
+def test_close_leaves_no_thread_and_no_descriptor(script: ScriptedEngine) -> None:
+    def ours() -> tuple[set[str], int]:
+        return {t.name for t in threading.enumerate()}, len(list(Path("/proc/self/fd").iterdir()))
+
+    before = ours()
+    for ending in ("hang", "orphan in a session of its own"):
+        script.behave(ending)
+        engine = EngineProcess([str(script.interpreter)])
+        engine.wait_ready()
+        send_job(engine)
+        wait_for("the job", lambda: len(script.jobs()) == len(script.starts()))
+        engine.close()
+        engine.close()
+        engine.kill()
+    assert ours() == before
+    assert script.end_orphans() == 1
+
+
+@pytest.mark.parametrize("ending", ["hang before reading", "hang before reading, beside an orphan"])
+def test_a_kill_frees_a_writer_whom_nobody_reads(
+    ending: Ending, engine: EngineProcess, script: ScriptedEngine
+) -> None:
+    engine.wait_ready()
+    script.behave(ending)
+    engine.send(Order("1", 1, JobSettings()))
+    wait_for("the job", script.jobs)
+    threading.Timer(0.3, engine.kill).start()
+    with pytest.raises(EngineGone):
+        engine.send(Instance("1", b"x" * 8_000_000))
+    assert script.end_orphans() == ("orphan" in ending)
+
+
+@pytest.mark.parametrize("ending", ["hang before reading", "hang before reading, beside an orphan"])
+def test_a_kill_frees_a_reader(
+    ending: Ending, engine: EngineProcess, script: ScriptedEngine
+) -> None:
+    engine.wait_ready()
+    script.behave(ending)
+    engine.send(Order("1", 1, JobSettings()))
+    wait_for("the job", script.jobs)
     threading.Timer(0.3, engine.kill).start()
     for _ in range(2):  # and whoever asks a second time
         with pytest.raises(EngineGone):
-            engine.receive(timeout_s=10)
+            engine.receive()
+    assert script.end_orphans() == ("orphan" in ending)
 
 
 def test_a_process_that_says_it_cannot_work(script: ScriptedEngine) -> None:
@@ -134,10 +251,11 @@ def test_the_search_path_of_orthancs_own_python_is_not_the_childs(
 
 OWNER = """
 import sys
+from orthanc_liver.engine.protocol import JobSettings, Order
 from orthanc_liver.host.jobs.engine_process import EngineProcess
 engine = EngineProcess([sys.argv[1]])
 engine.wait_ready()
-engine.send({"type": "job", "id": "1", "instances": 9, "settings": {}})
+engine.send(Order("1", 9, JobSettings()))
 print("working", flush=True)
 engine.receive(60)
 engine.receive(60)

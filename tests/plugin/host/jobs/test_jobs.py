@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from orthanc_liver.host.jobs.job import TRANSITIONS, Event, Job, NotAllowed, Outcome, State
+from orthanc_liver.engine.protocol import Outcome
+from orthanc_liver.host.jobs.job import TRANSITIONS, Event, Job, NotAllowed, State
 from orthanc_liver.host.jobs.job_queue import JobQueue
 from orthanc_liver.host.jobs.records import Record, ServerState
 from orthanc_liver.host.server.api import Series
@@ -59,7 +60,7 @@ def test_progress_counts_over_all_stages_and_never_goes_back() -> None:
     for stage, fraction in [("read", 0), ("localise", 0.5), ("infer", 0.0), ("infer", 0.5)]:
         job.show_progress(stage, fraction)
         seen.append(job.progress_percent)
-    for stage, fraction in [("infer", 7.0), ("clean", 0.0), ("a new stage", 0.5), ("read", 0)]:
+    for stage, fraction in [("infer", 7.0), ("clean", 0.0), ("preview", 1.0), ("read", 0)]:
         job.show_progress(stage, fraction)
         seen.append(job.progress_percent)
     assert seen == sorted(seen)

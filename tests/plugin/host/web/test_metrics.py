@@ -5,7 +5,8 @@ from __future__ import annotations
 from prometheus_client.parser import text_string_to_metric_families
 
 from orthanc_liver import __version__
-from orthanc_liver.host.jobs.job import Job, Outcome
+from orthanc_liver.engine.protocol import Outcome
+from orthanc_liver.host.jobs.job import Job
 from orthanc_liver.host.web.metrics import Ended, exposition
 from tests.plugin.host.conftest import Host
 

@@ -5,15 +5,19 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from http import HTTPStatus
 from typing import Any
 
-from orthanc_liver.host.jobs.engine_process import EngineGone, EngineProcess, EngineUnavailable
+from orthanc_liver.host.errors import (
+    EngineGone,
+    EngineUnavailable,
+    NothingStored,
+    StoredElsewhere,
+)
+from orthanc_liver.host.jobs.engine_process import EngineProcess
 from orthanc_liver.host.jobs.job import Job
-from orthanc_liver.host.jobs.storing import StoredElsewhere, store_beside
+from orthanc_liver.host.jobs.storing import store_beside
 from orthanc_liver.host.server.api import Orthanc, OrthancError, Series
 from orthanc_liver.host.settings import Settings
-from orthanc_liver.host.web.routes import HttpError
 
 _TIMEOUT_S = 300.0
 # One at a time: each holds a CT in memory.
@@ -34,14 +38,14 @@ def store_documents(
 ) -> list[dict[str, str]]:
     """Write and store; return what store_beside does. Doing it twice stores nothing twice.
 
-    Raises HttpError 500 where they could not be written or stored.
+    Raises NothingStored where they could not be written or stored.
     """
     try:
         with _one_at_a_time:
             objects = _written(orthanc, series, settings, wanted)
         return store_beside(orthanc, series, objects)
     except (EngineGone, EngineUnavailable, StoredElsewhere, OrthancError) as error:
-        raise _failed(str(error)) from error
+        raise NothingStored(f"nothing was stored: {error}") from error
 
 
 def _written(
@@ -63,7 +67,7 @@ def _written(
         deadline.cancel()
         writer.close()
     if frame[0]["reason"]:
-        raise _failed(frame[0]["reason"])
+        raise NothingStored(f"nothing was stored: {frame[0]['reason']}")
     return objects
 
 
@@ -85,7 +89,3 @@ def _order(series: Series, settings: Settings, wanted: Documents) -> dict[str, A
 
 def _rtstruct(orthanc: Orthanc, job: Job) -> bytes:
     return orthanc.dicom_file((job.result or {})["Instance"])
-
-
-def _failed(reason: str) -> HttpError:
-    return HttpError(HTTPStatus.INTERNAL_SERVER_ERROR, f"nothing was stored: {reason}")

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
 
 from orthanc_liver.engine.protocol import PipeClosed, read_frame, write_frame
+from orthanc_liver.host.errors import EngineGone, EngineUnavailable
 from orthanc_liver.host.settings import CHECKOUT
 
 _STDERR_LINES = 40
@@ -29,14 +30,6 @@ _SAFE_LINE = re.compile(
 )
 
 Frame = tuple[dict[str, Any], bytes]
-
-
-class EngineGone(Exception):
-    """The process ended or was ended; str(error) says how, without patient data."""
-
-
-class EngineUnavailable(Exception):
-    """The process did not come up; str(error) says why."""
 
 
 @dataclass(frozen=True)

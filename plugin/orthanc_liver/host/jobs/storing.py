@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from orthanc_liver.host.errors import StoredElsewhere
 from orthanc_liver.host.jobs.records import write_preview
 from orthanc_liver.host.server.api import Missing, Orthanc, OrthancError, Series
-
-
-class StoredElsewhere(Exception):
-    """An object does not belong to the study of its CT; nothing was kept."""
 
 
 def store_beside(

@@ -3,31 +3,29 @@
 from __future__ import annotations
 
 import threading
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from orthanc_liver.host.jobs.engine_process import (
+from orthanc_liver.host.errors import (
     EngineGone,
-    EngineProcess,
     EngineUnavailable,
-    Ready,
+    JobFailed,
+    NotAllowed,
+    StoredElsewhere,
+    fault_of_ours,
 )
-from orthanc_liver.host.jobs.job import Job, NotAllowed, Outcome, State
+from orthanc_liver.host.jobs.engine_process import EngineProcess, Ready
+from orthanc_liver.host.jobs.job import Job, Outcome, State
 from orthanc_liver.host.jobs.job_queue import JobQueue
-from orthanc_liver.host.jobs.storing import StoredElsewhere, store_beside
+from orthanc_liver.host.jobs.storing import store_beside
 from orthanc_liver.host.server.api import Missing, Orthanc, OrthancError, Series, ServerStopping
 from orthanc_liver.host.server.times import growing_wait_s
 from orthanc_liver.host.settings import Settings
 
 # What follows when a job's result is stored; Missing where the series is gone.
 PassOn = Callable[[Job, Series], None]
-
-
-class JobFailed(Exception):
-    """This attempt failed; another one may succeed. str(error) is the reason."""
 
 
 @dataclass
@@ -205,9 +203,7 @@ class Worker:
             self._judge(job, str(error))
         except Exception as error:  # noqa: BLE001 the thread must live on for the next job
             self._end_engine()
-            place = traceback.extract_tb(error.__traceback__)[-1]
-            where = f"{place.filename}:{place.lineno}"
-            self._judge(job, f"a fault of the plugin: {type(error).__name__} at {where}")
+            self._judge(job, fault_of_ours(error))
 
     def _judge(self, job: Job, reason: str) -> None:
         """This attempt failed: is there another one?"""

@@ -24,6 +24,7 @@ from orthanc_liver.host.intake.series_filter import why_not
 from orthanc_liver.host.jobs.job import Job, State
 from orthanc_liver.host.jobs.job_queue import JobQueue
 from orthanc_liver.host.jobs.records import Ledger, Record
+from orthanc_liver.host.jobs.storing import is_result_in
 from orthanc_liver.host.jobs.superseded import supersede
 from orthanc_liver.host.jobs.worker import Worker
 from orthanc_liver.host.server.api import Orthanc, OrthancModule, Series
@@ -177,8 +178,9 @@ class Plugin:
         """
         self._refuse_unless_running()
         job = self.queue.job(job_id)
-        if job.state is not State.SUCCESS or not job.result_instances:
-            raise NoResult("the job has no result that could be sent")
+        stand = [is_result_in(self.orthanc, one, job.study) for one in job.result_instances]
+        if job.state is not State.SUCCESS or not stand or not all(stand):
+            raise NoResult("the job has no result in Orthanc that could be sent")
         self._deliver(job, self.orthanc.series(job.series))
         self.deliveries.end_rests()
         return self.deliveries.show_by_job().get(job_id, [])

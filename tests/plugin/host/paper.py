@@ -21,6 +21,7 @@ class Paper:
         self.properties: dict[int, str] = {}
         self.kept: dict[str, bytes] = {}  # by path
         self.studies: dict[str, str] = {}  # by series; else the one that its name makes
+        self.asked: list[str] = []
         self.said: list[str] = []
 
     def property(self, number: int) -> str:
@@ -34,6 +35,7 @@ class Paper:
         return {"ID": series, "ParentStudy": self.studies.get(series, orthanc_id("study"))}
 
     def get_bytes(self, path: str) -> bytes:
+        self.asked.append(path)
         if path not in self.kept:
             raise Missing(path)
         return self.kept[path]

@@ -55,6 +55,16 @@ def _stored(
     }
 
 
+def is_result_in(orthanc: Orthanc, instance: str, study: str) -> bool:
+    """Whether it may be one of ours: whatever a note names, nothing else is deleted or sent."""
+    try:
+        series = orthanc.get(f"/instances/{instance}/series")
+    except Missing:
+        return False
+    is_result = series["MainDicomTags"].get("Modality") in ("RTSTRUCT", "SEG", "SR")
+    return bool(is_result and series["ParentStudy"] == study)
+
+
 def _leave_preview(orthanc: Orthanc, series: Series, png: bytes) -> None:
     try:
         write_preview(orthanc, series.id, png)

@@ -11,6 +11,7 @@ from typing import Any
 
 from orthanc_liver.host.jobs.job import Job, instances_of
 from orthanc_liver.host.jobs.records import Record, mark_superseded, unmark_superseded
+from orthanc_liver.host.jobs.storing import is_result_in
 from orthanc_liver.host.server.api import Missing, Orthanc
 
 
@@ -26,7 +27,7 @@ def supersede(orthanc: Orthanc, record: Record | None, job: Job, *, keep: bool) 
     job.result["Supersedes"] = former["SopInstanceUid"]
     for instance in set(instances_of(former)) - set(job.result_instances):
         with contextlib.suppress(Missing):  # somebody deleted it already
-            if _is_result_in(orthanc, instance, job.study):
+            if is_result_in(orthanc, instance, job.study):
                 _set_aside(orthanc, instance, job, keep=keep)
     for instance in job.result_instances:
         # Superseded itself before: a late slice came, and was deleted again.
@@ -39,13 +40,6 @@ def _former_result(record: Record | None, job: Job) -> dict[str, Any] | None:
     if former is None or not former.get("Model") or not job.model:
         return None
     return former if former["Model"].get("Sha256") == job.model["Sha256"] else None
-
-
-def _is_result_in(orthanc: Orthanc, instance: str, study: str) -> bool:
-    """Whatever the metadata names, nothing else may be touched."""
-    series = orthanc.get(f"/instances/{instance}/series")
-    is_result = series["MainDicomTags"].get("Modality") in ("RTSTRUCT", "SEG", "SR")
-    return bool(is_result and series["ParentStudy"] == study)
 
 
 def _set_aside(orthanc: Orthanc, instance: str, job: Job, *, keep: bool) -> None:

@@ -231,6 +231,7 @@ def test_what_0_1_0_took_from_anybody_does_not_stop_the_plugin(old: Paper) -> No
     state["Finished"] |= {"../../tools/shutdown?x=": "../../instances", "x": 7}
     old.properties[4501] = json.dumps(state)
     assert len(ledger_of(old).read_state(at_first=7).finished) == 4
+    assert not [path for path in old.asked if ".." in path or "/7/" in path]
 
 
 def test_a_series_keeps_its_last_result_and_its_last_deliveries() -> None:

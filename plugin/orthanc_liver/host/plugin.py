@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Mapping
-from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +17,20 @@ from orthanc_liver.host.activity.activity_of_series import (
 from orthanc_liver.host.delivery.deliveries import Deliveries
 from orthanc_liver.host.delivery.destinations import Sending, destinations_of
 from orthanc_liver.host.delivery.transmitter import Transmitter
+from orthanc_liver.host.errors import NoResult, NotAdmitted, NotRunning, StateUnreadable
 from orthanc_liver.host.intake.backfill import Backfill, studies_wanted
 from orthanc_liver.host.intake.change_log import ChangeLog, end_of_log
 from orthanc_liver.host.intake.series_filter import why_not
 from orthanc_liver.host.jobs.job import Job, State
 from orthanc_liver.host.jobs.job_queue import JobQueue
-from orthanc_liver.host.jobs.records import Ledger, Record, StateUnreadable
+from orthanc_liver.host.jobs.records import Ledger, Record
+from orthanc_liver.host.jobs.storing import is_result_in
 from orthanc_liver.host.jobs.superseded import supersede
 from orthanc_liver.host.jobs.worker import Worker
 from orthanc_liver.host.server.api import Orthanc, OrthancModule, Series
 from orthanc_liver.host.settings import read_settings
 from orthanc_liver.host.web.metrics import Ended, exposition
-from orthanc_liver.host.web.routes import HttpError, Routes
+from orthanc_liver.host.web.routes import Routes
 
 OnChange = Callable[[int, int, str], None]
 
@@ -97,7 +98,7 @@ class Plugin:
         self._ledger = Ledger(self.orthanc)
         self._ended = Ended()
         self.queue = JobQueue(self.settings.jobs_kept, self._ledger, self._ended.note)
-        self.deliveries = Deliveries(self.orthanc)
+        self.deliveries = Deliveries(self._ledger)
         dicom_web_root = configuration.get("DicomWeb", {}).get("Root", "/dicom-web/")
         self._transmitter = Transmitter(
             self.orthanc, self.deliveries, Sending(self.orthanc, dicom_web_root)
@@ -140,12 +141,12 @@ class Plugin:
         return exposition(self.status(), self._ended)
 
     def segment_series(self, series_id: str, *, force: bool) -> Job:
-        """Somebody asks for a series; Missing or HttpError where it cannot be had."""
+        """Somebody asks for a series; Missing, NotAdmitted or NotRunning."""
         self._refuse_unless_running()
         series = self.orthanc.series(series_id)
         refusal = why_not(series, self.settings)
         if refusal:
-            raise HttpError(HTTPStatus.BAD_REQUEST, refusal)
+            raise NotAdmitted(refusal)
         return self._segment(series, force=force)
 
     def segment_study(self, study_id: str, *, force: bool) -> list[Job]:
@@ -173,12 +174,13 @@ class Plugin:
     def deliver_again(self, job_id: str) -> list[dict[str, Any]]:
         """Send a job's result to today's destinations, now; returns all of its deliveries.
 
-        KeyError where there is no such job, HttpError where it has no result.
+        UnknownJob where there is no such job, NoResult where it has none.
         """
         self._refuse_unless_running()
         job = self.queue.job(job_id)
-        if job.state is not State.SUCCESS or not job.result_instances:
-            raise HttpError(HTTPStatus.CONFLICT, "the job has no result that could be sent")
+        stand = [is_result_in(self.orthanc, one, job.study) for one in job.result_instances]
+        if job.state is not State.SUCCESS or not stand or not all(stand):
+            raise NoResult("the job has no result in Orthanc that could be sent")
         self._deliver(job, self.orthanc.series(job.series))
         self.deliveries.end_rests()
         return self.deliveries.show_by_job().get(job_id, [])
@@ -228,10 +230,7 @@ class Plugin:
 
     def _refuse_unless_running(self) -> None:
         if self._problems:
-            raise HttpError(
-                HTTPStatus.SERVICE_UNAVAILABLE,
-                "no job can run before the settings are mended; see /liver/status",
-            )
+            raise NotRunning("no job can run before the settings are mended; see /liver/status")
 
     def _start(self) -> None:
         try:

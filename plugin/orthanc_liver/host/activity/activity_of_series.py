@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from http import HTTPStatus
 from typing import Any
 
 from orthanc_liver.engine.protocol import Kind, Outcome, with_needs
 from orthanc_liver.host.activity.documents import Documents, store_documents
 from orthanc_liver.host.activity.roi_of_series import roi_input
+from orthanc_liver.host.errors import NoResult
 from orthanc_liver.host.jobs.job import Job
 from orthanc_liver.host.jobs.records import Ledger, Record
 from orthanc_liver.host.server.api import Orthanc, Series
 from orthanc_liver.host.settings import Settings
-from orthanc_liver.host.web.routes import HttpError
 from orthanc_liver.sirt.activity import Activity, compute_activity
 from orthanc_liver.sirt.inputs import (
     ROIS,
@@ -37,7 +36,7 @@ def activity_of_series(
 ) -> Activity:
     """asked: the method and what is given, as in the request's body.
 
-    Missing for an unknown series, ActivityRefused for inputs that make no sense, HttpError 409
+    Missing for an unknown series, ActivityRefused for inputs that make no sense, NoResult
     where the liver's volume is neither given nor known.
     """
     series = orthanc.series(series_id)
@@ -63,7 +62,7 @@ def store_activity(
 ) -> list[dict[str, str]]:
     """Store the activity as an SR, which refers to the SEG of the series' segmentation.
 
-    kinds: what an object refers to comes with it. HttpError 409 where no segmentation stands.
+    kinds: what an object refers to comes with it. NoResult where no segmentation stands.
     """
     series = orthanc.series(series_id)
     job = _standing_job(ledger.read_record(series_id), orthanc, series)
@@ -116,14 +115,14 @@ def _segmented_liver(
 
 def _standing_job(record: Record | None, orthanc: Orthanc, series: Series) -> Job:
     if record is None:
-        raise _conflict("the series has not been segmented")
+        raise _no_result("the series has not been segmented")
     job = record.job
     if job.outcome is not Outcome.SEGMENTED or job.result is None:
-        raise _conflict(f"the series' last job came to no liver volume ({job.outcome})")
+        raise _no_result(f"the series' last job came to no liver volume ({job.outcome})")
     if job.source_key != series.source_key:
-        raise _conflict("the series' instances are not those that were segmented")
+        raise _no_result("the series' instances are not those that were segmented")
     if not orthanc.has_instance(job.result["Instance"]):
-        raise _conflict("the RTSTRUCT of the segmentation is no longer in Orthanc")
+        raise _no_result("the RTSTRUCT of the segmentation is no longer in Orthanc")
     return job
 
 
@@ -148,5 +147,5 @@ def _number(text: str) -> float | None:
         return None
 
 
-def _conflict(problem: str) -> HttpError:
-    return HttpError(HTTPStatus.CONFLICT, f"{problem}: {_OTHERWISE}")
+def _no_result(problem: str) -> NoResult:
+    return NoResult(f"{problem}: {_OTHERWISE}")

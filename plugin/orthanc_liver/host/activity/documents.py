@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, replace
-from http import HTTPStatus
 from typing import Any
 
 from orthanc_liver.engine.protocol import (
@@ -14,12 +13,17 @@ from orthanc_liver.engine.protocol import (
     Kind,
     ResultObject,
 )
-from orthanc_liver.host.jobs.engine_process import EngineGone, EngineProcess, EngineUnavailable
+from orthanc_liver.host.errors import (
+    EngineGone,
+    EngineUnavailable,
+    NothingStored,
+    StoredElsewhere,
+)
+from orthanc_liver.host.jobs.engine_process import EngineProcess
 from orthanc_liver.host.jobs.job import Job
-from orthanc_liver.host.jobs.storing import StoredElsewhere, store_beside
+from orthanc_liver.host.jobs.storing import store_beside
 from orthanc_liver.host.server.api import Orthanc, OrthancError, Series
 from orthanc_liver.host.settings import Settings
-from orthanc_liver.host.web.routes import HttpError
 
 _TIMEOUT_S = 300.0
 # One at a time: each holds a CT in memory.
@@ -40,14 +44,14 @@ def store_documents(
 ) -> list[dict[str, str]]:
     """Write and store; return what store_beside does. Doing it twice stores nothing twice.
 
-    Raises HttpError 500 where they could not be written or stored.
+    Raises NothingStored where they could not be written or stored.
     """
     try:
         with _one_at_a_time:
             objects = _written(orthanc, series, settings, wanted)
         return store_beside(orthanc, series, objects)
     except (EngineGone, EngineUnavailable, StoredElsewhere, OrthancError) as error:
-        raise _failed(str(error)) from error
+        raise NothingStored(f"nothing was stored: {error}") from error
 
 
 def _written(
@@ -70,7 +74,7 @@ def _written(
         deadline.cancel()
         writer.close()
     if message.reason:
-        raise _failed(message.reason)
+        raise NothingStored(f"nothing was stored: {message.reason}")
     return objects
 
 
@@ -88,7 +92,3 @@ def _order(
         activity=wanted.activity,
         rtstruct=orthanc.dicom_file((wanted.job.result or {})["Instance"]),
     )
-
-
-def _failed(reason: str) -> HttpError:
-    return HttpError(HTTPStatus.INTERNAL_SERVER_ERROR, f"nothing was stored: {reason}")

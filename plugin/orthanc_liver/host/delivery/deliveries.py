@@ -1,82 +1,25 @@
 """Every result on its way to every destination: what waits, what goes, what failed and why.
 
-A delivery is not given up while its result is in Orthanc and nobody cancels it. Those under way
-are in global property 4502, those that ended in metadata 4503 of their CT series.
+A delivery is not given up while its result is in Orthanc and nobody cancels it.
 """
 
 from __future__ import annotations
 
-import json
 import threading
-import uuid
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from orthanc_liver.host.delivery.delivery import Delivery
 from orthanc_liver.host.delivery.destinations import Destination
-from orthanc_liver.host.jobs.job import UNFINISHED, WAITING, Job, NotAllowed, State
-from orthanc_liver.host.jobs.records import StateUnreadable
-from orthanc_liver.host.server.api import Missing, Orthanc, OrthancError
-from orthanc_liver.host.server.times import growing_wait_s, text_of, time_of
-from orthanc_liver.host.server.untrusted_json import parse_clients_json
+from orthanc_liver.host.errors import NotAllowed, UnknownDelivery
+from orthanc_liver.host.jobs.job import UNFINISHED, WAITING, Job, State
+from orthanc_liver.host.jobs.records import Ledger
+from orthanc_liver.host.server.times import growing_wait_s, text_of
 
-DELIVERIES_PROPERTY = 4502
-DELIVERIES_METADATA = 4503
-_KEPT_PER_SERIES = 20
 _ENDED_IN_MEMORY = 1000
-
-
-@dataclass
-class Delivery:
-    """The objects of one result to one destination. Instances and series are Orthanc's ids."""
-
-    job: str
-    series: str
-    instances: tuple[str, ...]
-    destination: Destination
-    id: str = field(default_factory=lambda: str(uuid.uuid4()))
-    created: datetime = field(default_factory=lambda: datetime.now(UTC))
-    state: State = State.PENDING
-    attempts: int = 0
-    reason: str = ""
-    completed: datetime | None = None
-    orthanc_job: str = ""
-
-    def as_json(self) -> dict[str, Any]:
-        """In the manner of Orthanc's jobs."""
-        return {
-            "ID": self.id,
-            "Job": self.job,
-            "Series": self.series,
-            "Instances": list(self.instances),
-            "Destination": self.destination.as_json(),
-            "State": str(self.state),
-            "Attempts": self.attempts,
-            "Reason": self.reason,
-            "OrthancJob": self.orthanc_job,
-            "CreationTime": text_of(self.created),
-            "CompletionTime": text_of(self.completed) if self.completed else None,
-        }
-
-    @classmethod
-    def from_json(cls, shown: dict[str, Any]) -> Delivery:
-        """The delivery that as_json showed."""
-        completed = shown["CompletionTime"]
-        return cls(
-            job=shown["Job"],
-            series=shown["Series"],
-            instances=tuple(shown["Instances"]),
-            destination=Destination.from_json(shown["Destination"]),
-            id=shown["ID"],
-            created=time_of(shown["CreationTime"]),
-            state=State(shown["State"]),
-            attempts=shown["Attempts"],
-            reason=shown["Reason"],
-            completed=time_of(completed) if completed else None,
-            orthanc_job=shown["OrthancJob"],
-        )
 
 
 @dataclass
@@ -93,8 +36,8 @@ class Deliveries:
     What must outlive a restart is in Orthanc before the call returns that changed it.
     """
 
-    def __init__(self, orthanc: Orthanc) -> None:
-        self._orthanc = orthanc
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
         self._all: dict[str, Delivery] = {}
         self._rests: dict[Destination, Rest] = {}
         self._changed = threading.Condition(threading.RLock())
@@ -104,9 +47,9 @@ class Deliveries:
         """Take up what was under way, and what the given series tell of those that ended."""
         with self._changed:
             for series_id in dict.fromkeys(series_ids):
-                self._all |= {one.id: one for one in self._read_ended(series_id)}
+                self._all |= {one.id: one for one in self._ledger.read_ended_deliveries(series_id)}
             # Orthanc may have been killed after an end was noted on the series and before here.
-            self._all = {one.id: one for one in self._read_under_way()} | self._all
+            self._all = {one.id: one for one in self._ledger.read_deliveries()} | self._all
 
     def add(self, job: Job, instances: Sequence[str], destinations: Iterable[Destination]) -> None:
         """Send a job's result, unless it is under way there already."""
@@ -129,8 +72,10 @@ class Deliveries:
             self._changed.notify_all()
 
     def cancel(self, delivery_id: str) -> None:
-        """Give up; KeyError where there is no such delivery, NotAllowed where it has ended."""
+        """Give up; UnknownDelivery, or NotAllowed where it has ended."""
         with self._changed:
+            if delivery_id not in self._all:
+                raise UnknownDelivery("there is no such delivery")
             one = self._all[delivery_id]
             if one.state not in UNFINISHED:
                 raise NotAllowed(f"a delivery in state {one.state} cannot cancel")
@@ -231,50 +176,15 @@ class Deliveries:
 
     def _end(self, one: Delivery, state: State, reason: str) -> None:
         one.state, one.reason, one.completed = state, reason, datetime.now(UTC)
-        self._note_end(one)  # first, so that it is never in neither place
+        self._ledger.record_delivery(one)  # first, so that it is never in neither place
         ended = sorted((d for d in self._all.values() if d.completed), key=_age)
         for old in ended[:-_ENDED_IN_MEMORY]:
             del self._all[old.id]
         self._keep()
 
-    def _note_end(self, one: Delivery) -> None:
-        ended = [d.as_json() for d in [*self._read_ended(one.series), one]]
-        text = json.dumps(ended[-_KEPT_PER_SERIES:])
-        try:
-            self._orthanc.put(f"/series/{one.series}/metadata/{DELIVERIES_METADATA}", text.encode())
-        except Missing:
-            pass  # the series is gone, and its notes with it
-        except OrthancError as error:
-            self._orthanc.log_error(f"delivery {one.id} could not be noted: {error}")
-
-    def _read_ended(self, series_id: str) -> list[Delivery]:
-        try:
-            text = self._orthanc.get_bytes(f"/series/{series_id}/metadata/{DELIVERIES_METADATA}")
-            return [Delivery.from_json(one) for one in parse_clients_json(text)]
-        except Missing:
-            return []
-        except (ValueError, KeyError, TypeError, AttributeError):
-            # Any client of Orthanc may write metadata. Ours will take its place.
-            self._orthanc.log_error(f"metadata {DELIVERIES_METADATA} of {series_id} is not ours")
-            return []
-
     def _keep(self) -> None:
-        under_way = [d.as_json() for d in self._all.values() if d.state in UNFINISHED]
-        try:
-            self._orthanc.set_property(DELIVERIES_PROPERTY, json.dumps(under_way))
-        except OrthancError as error:
-            self._orthanc.log_error(f"the list of deliveries could not be kept: {error}")
+        self._ledger.keep_deliveries(d for d in self._all.values() if d.state in UNFINISHED)
         self._changed.notify_all()
-
-    def _read_under_way(self) -> list[Delivery]:
-        text = self._orthanc.property(DELIVERIES_PROPERTY)
-        try:
-            return [Delivery.from_json(one) for one in json.loads(text or "[]")]
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise StateUnreadable(
-                f"Orthanc's global property {DELIVERIES_PROPERTY} does not hold orthanc-liver's "
-                f"deliveries; another program or another version wrote it ({type(error).__name__})"
-            ) from error
 
 
 def _age(one: Delivery) -> datetime:

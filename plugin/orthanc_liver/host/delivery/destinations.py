@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from orthanc_liver.host.errors import CannotSend
 from orthanc_liver.host.server.api import Missing, Orthanc, OrthancError, Series
 from orthanc_liver.host.settings import Settings
 
@@ -40,10 +41,6 @@ class Destination:
         """The destination that as_json showed."""
         [(kind, name)] = shown.items()
         return cls(Kind(kind), name)
-
-
-class CannotSend(Exception):
-    """Orthanc could not even begin to send; str(error) says why."""
 
 
 def destinations_of(orthanc: Orthanc, settings: Settings, series: Series) -> list[Destination]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import threading
 
-from orthanc_liver.host.delivery.deliveries import Deliveries, Delivery
-from orthanc_liver.host.delivery.destinations import CannotSend, Sending
+from orthanc_liver.host.delivery.deliveries import Deliveries
+from orthanc_liver.host.delivery.delivery import Delivery
+from orthanc_liver.host.delivery.destinations import Sending
+from orthanc_liver.host.errors import CannotSend
 from orthanc_liver.host.server.api import Orthanc, OrthancError, ServerStopping
 
 _LOOK_S = 0.25

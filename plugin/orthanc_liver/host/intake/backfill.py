@@ -1,7 +1,6 @@
 """Older studies, one series at a time and only while nothing newer waits.
 
-What is left to do outlives a restart: the studies are in global property 4503, how far they are
-done in 4504.
+What is left to do outlives a restart.
 """
 
 from __future__ import annotations
@@ -10,52 +9,26 @@ import json
 import re
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from enum import StrEnum
 from typing import Any
 
+from orthanc_liver.host.errors import BackfillRefused, NotAllowed
+from orthanc_liver.host.intake.place import Place, Stage
 from orthanc_liver.host.intake.series_filter import why_not
-from orthanc_liver.host.jobs.job import NotAllowed
 from orthanc_liver.host.jobs.job_queue import JobQueue
-from orthanc_liver.host.jobs.records import StateUnreadable
+from orthanc_liver.host.jobs.records import keep_place, keep_studies, read_backfill
 from orthanc_liver.host.server.api import Missing, Orthanc, OrthancError, Series, ServerStopping
+from orthanc_liver.host.server.identifiers import RESOURCE
 from orthanc_liver.host.server.times import text_of
 from orthanc_liver.host.settings import Settings
 
-STUDIES_PROPERTY = 4503
-PLACE_PROPERTY = 4504
 MAX_STUDIES = 2000
 PRIORITY = -100
 _LOOK_S = 0.5
 _IDLE_S = 60.0
-_RESOURCE = re.compile("[0-9a-f]{8}(?:-[0-9a-f]{8}){4}")
 
 # Whether running a series again could bring anything new; None while no model is loaded.
 BringsNothing = Callable[[Series], bool | None]
-
-
-class BackfillRefused(Exception):
-    """What is asked for makes no sense; str(error) says why."""
-
-
-class Stage(StrEnum):
-    """How a backfill stands."""
-
-    RUNNING = "Running"
-    DONE = "Done"
-    CANCELLED = "Cancelled"
-
-
-@dataclass
-class Place:
-    """How far a backfill is; the first `done` studies are done with."""
-
-    created: str
-    stage: Stage = Stage.RUNNING
-    done: int = 0
-    submitted: int = 0
-    skipped: int = 0
 
 
 def studies_wanted(orthanc: Orthanc, asked: Mapping[str, Any]) -> list[str]:
@@ -66,7 +39,7 @@ def studies_wanted(orthanc: Orthanc, asked: Mapping[str, Any]) -> list[str]:
     if set(asked) == {"Studies"}:
         studies = asked["Studies"]
         if not isinstance(studies, list) or not all(
-            isinstance(one, str) and _RESOURCE.fullmatch(one) for one in studies
+            isinstance(one, str) and re.fullmatch(RESOURCE, one) for one in studies
         ):
             raise BackfillRefused("Studies must be a list of Orthanc's identifiers of studies")
     elif set(asked) == {"From", "To"}:
@@ -113,19 +86,9 @@ class Backfill:
 
     def restore(self) -> None:
         """Take up what was not done; StateUnreadable where what is kept is not ours."""
-        place = self._orthanc.property(PLACE_PROPERTY)
-        if not place:
-            return
-        try:
-            kept = Place(**json.loads(place))
-            kept.stage = Stage(kept.stage)
-            self._studies = list(json.loads(self._orthanc.property(STUDIES_PROPERTY)))
-        except (ValueError, TypeError) as error:
-            raise StateUnreadable(
-                f"Orthanc's global properties {STUDIES_PROPERTY} and {PLACE_PROPERTY} do not hold "
-                f"orthanc-liver's backfill ({type(error).__name__})"
-            ) from error
-        self._place = kept
+        kept = read_backfill(self._orthanc)
+        if kept:
+            self._place, self._studies = kept
 
     def start(self) -> None:
         """Begin, or go on where it was."""
@@ -143,9 +106,9 @@ class Backfill:
         with self._lock:
             if self._place and self._place.stage is Stage.RUNNING:
                 raise NotAllowed("a backfill runs already; cancel it first")
-            self._orthanc.set_property(STUDIES_PROPERTY, json.dumps(studies))
+            keep_studies(self._orthanc, studies)
             self._studies, self._series_left = studies, None
-            self._keep(Place(text_of(datetime.now(UTC))))
+            self._keep(Place(datetime.now(UTC)))
         self._woken.set()
 
     def cancel(self) -> None:
@@ -163,7 +126,7 @@ class Backfill:
                 return None
             return {
                 "State": str(self._place.stage),
-                "CreationTime": self._place.created,
+                "CreationTime": text_of(self._place.created),
                 "Studies": len(self._studies),
                 "Done": self._place.done,
                 "Submitted": self._place.submitted,
@@ -236,4 +199,4 @@ class Backfill:
 
     def _keep(self, place: Place) -> None:
         self._place = place
-        self._orthanc.set_property(PLACE_PROPERTY, json.dumps(asdict(place)))
+        keep_place(self._orthanc, place)

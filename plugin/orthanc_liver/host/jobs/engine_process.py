@@ -26,6 +26,7 @@ from orthanc_liver.engine.protocol import (
     read,
     write,
 )
+from orthanc_liver.host.errors import EngineGone, EngineUnavailable
 from orthanc_liver.host.jobs.child_pipe import Alarm, ChildPipe
 from orthanc_liver.host.settings import CHECKOUT
 
@@ -41,14 +42,6 @@ _LAST_BREATH_S = 5.0
 _SAFE_LINE = re.compile(
     r'^(\s*File "[^"]+", line \d+.*|Fatal Python error: [A-Za-z ]+|[\w.]+Error\b)'
 )
-
-
-class EngineGone(Exception):
-    """The process ended or was ended; str(error) says how, without patient data."""
-
-
-class EngineUnavailable(Exception):
-    """The process did not come up; str(error) says why."""
 
 
 class EngineProcess:

@@ -14,7 +14,8 @@ from enum import StrEnum
 from typing import Any
 
 from orthanc_liver.engine.protocol import STAGES, Outcome
-from orthanc_liver.host.server.times import text_of, time_of
+from orthanc_liver.host.errors import NotAllowed
+from orthanc_liver.host.server.times import text_of
 
 JOB_TYPE = "LiverSegmentation"
 
@@ -74,10 +75,6 @@ def instances_of(result: Mapping[str, Any]) -> list[str]:
     others = further if isinstance(further, list) else []
     ids = [one.get("Instance") for one in [result, *others] if isinstance(one, Mapping)]
     return [one for one in ids if isinstance(one, str)]
-
-
-class NotAllowed(Exception):
-    """The event does not fit the job's state; str(error) says so."""
 
 
 @dataclass
@@ -176,27 +173,3 @@ class Job:
             "Result": self.result,
             "Report": self.report,
         }
-
-    @classmethod
-    def from_json(cls, shown: dict[str, Any]) -> Job:
-        """The job that as_json showed."""
-        content = shown["Content"]
-        return cls(
-            id=shown["ID"],
-            series=content["Series"],
-            study=content["Study"],
-            source_key=content["SourceKey"],
-            force=content["Force"],
-            priority=shown["Priority"],
-            created=time_of(shown["CreationTime"]),
-            state=State(shown["State"]),
-            started=time_of(shown["StartTime"]) if "StartTime" in shown else None,
-            completed=time_of(shown["CompletionTime"]) if "CompletionTime" in shown else None,
-            attempt=content["Attempt"],
-            progress_percent=shown["Progress"],
-            outcome=Outcome(content["Outcome"]) if content["Outcome"] else None,
-            reason=content["Reason"],
-            model=content["Model"],
-            result=content["Result"],
-            report=content["Report"],
-        )

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 from orthanc_liver.engine.protocol import Outcome
-from orthanc_liver.host.jobs.job import UNFINISHED, WAITING, Event, Job, NotAllowed, State
+from orthanc_liver.host.errors import NotAllowed, UnknownJob
+from orthanc_liver.host.jobs.job import UNFINISHED, WAITING, Event, Job, State
 from orthanc_liver.host.jobs.records import Ledger, ServerState
 from orthanc_liver.host.server.api import Series
 
@@ -121,19 +122,18 @@ class JobQueue:
             return job.state is State.RUNNING
 
     def cancel(self, job_id: str) -> Job:
-        """End an unfinished job; KeyError where there is no such job, NotAllowed where it has
-        ended."""
+        """End an unfinished job; UnknownJob, or NotAllowed where it has ended."""
         with self._changed:
-            job = self._jobs[job_id]
+            job = self.job(job_id)
             if job.state is State.RUNNING and job.stage == _STORING:
                 raise NotAllowed("the job is storing its result and cannot be cancelled any more")
             self._update(job, Event.CANCEL, outcome=Outcome.CANCELLED, reason="cancelled")
             return job
 
     def resubmit(self, job_id: str) -> Job:
-        """Run a failed job again; KeyError and NotAllowed as for cancel."""
+        """Run a failed job again; UnknownJob and NotAllowed as for cancel."""
         with self._changed:
-            job = self._jobs[job_id]
+            job = self.job(job_id)
             others = (one for one in self._jobs.values() if one is not job)
             if any(one.series == job.series and one.state in UNFINISHED for one in others):
                 raise NotAllowed("another job for the same series is not finished yet")
@@ -149,14 +149,16 @@ class JobQueue:
             return list(self._jobs)
 
     def job(self, job_id: str) -> Job:
-        """One job; KeyError where there is no such job."""
+        """One job; UnknownJob where there is no such job."""
         with self._changed:
+            if job_id not in self._jobs:
+                raise UnknownJob("there is no such job")
             return self._jobs[job_id]
 
     def show(self, job_id: str) -> dict[str, Any]:
-        """One job as JSON; KeyError where there is no such job."""
+        """One job as JSON; UnknownJob where there is no such job."""
         with self._changed:
-            return self._jobs[job_id].as_json()
+            return self.job(job_id).as_json()
 
     def show_all(self) -> list[dict[str, Any]]:
         """Every job as JSON, oldest first."""

@@ -1,27 +1,70 @@
-"""What is written in Orthanc, which is the only database.
+"""What is written in Orthanc, which is the only database, and under which numbers.
 
-On a series, metadata 4501: {"Job": the job that ended last, "Result": the RTSTRUCT stored last};
-attachment 4502: the preview picture. For the whole server, global property 4501: where we are in
-Orthanc's change log, the jobs that are not finished, and where to find those that are.
+On a series:         metadata 4501     the job that ended last, the RTSTRUCT stored last
+                     metadata 4503     deliveries that ended
+                     attachment 4502   the preview picture
+On a result:         metadata 4504     the UID of the result that took its place; never read
+For the whole server, global properties:
+                     4501              the place in Orthanc's change log, the jobs that are not
+                                       finished, and on which series to find those that are
+                     4502              deliveries under way
+                     4503, 4504        the backfill: its studies, and how far it is
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
+import re
+import struct
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from orthanc_liver.engine.protocol import Outcome
-from orthanc_liver.host.jobs.job import Job
+from orthanc_liver.host.delivery.delivery import Delivery
+from orthanc_liver.host.errors import NotOurs, StateUnreadable
+from orthanc_liver.host.intake.place import Place
+from orthanc_liver.host.jobs.job import UNFINISHED, Job
+from orthanc_liver.host.jobs.stored_form import (
+    Fields,
+    document,
+    opened,
+    opened_list,
+    read_delivery,
+    read_job,
+    read_place,
+    read_resource,
+    read_result,
+    stored_delivery,
+    stored_job,
+    stored_place,
+)
 from orthanc_liver.host.server.api import Missing, Orthanc, OrthancError
+from orthanc_liver.host.server.identifiers import RESOURCE
 from orthanc_liver.host.server.untrusted_json import parse_clients_json
 
-STATE_PROPERTY = 4501
-RECORD_METADATA = 4501
-PREVIEW_ATTACHMENT = 4502
+_RECORD_METADATA = 4501
+_DELIVERIES_METADATA = 4503
+_SUPERSEDED_METADATA = 4504
+_PREVIEW_ATTACHMENT = 4502
+_STATE_PROPERTY = 4501
+_DELIVERIES_PROPERTY = 4502
+_STUDIES_PROPERTY = 4503
+_PLACE_PROPERTY = 4504
+
+_DELIVERIES_PER_SERIES = 20
+_MAX_NOTE_BYTES = 1_000_000
+# Three planes of 2 m at 1 mm are 6 megapixels.
+_MAX_PICTURE_BYTES = 16_000_000
+_MAX_PICTURE_PIXELS = 32_000_000
+_PNG_HEAD = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
+_PNG_SIZES = slice(16, 24)
 
 # What the same instances and model would only come to again.
 _SETTLED = frozenset({Outcome.SEGMENTED, Outcome.NO_LIVER, Outcome.REFUSED})
+
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -53,35 +96,25 @@ class ServerState:
     finished: list[Job] = field(default_factory=list)
 
 
-class StateUnreadable(Exception):
-    """str(error) says where and why."""
-
-
 class Ledger:
-    """Writes into Orthanc. What cannot be written (a full disk) is logged, not raised: the jobs in
-    memory go on, and whoever called hears that it must be written again."""
+    """Reads and writes jobs and deliveries. What cannot be written (a full disk) is logged, not
+    raised: the jobs in memory go on, and whoever called hears that it must be written again."""
 
     def __init__(self, orthanc: Orthanc) -> None:
         self._orthanc = orthanc
+        self._told: set[str] = set()  # notes of others that the log has told of
 
     def read_state(self, at_first: int) -> ServerState:
         """What the server kept; at the very first start, nothing, and the log is at at_first.
 
         Raises StateUnreadable where what is kept is not ours, and then leaves it as it is.
         """
-        text = self._orthanc.property(STATE_PROPERTY)
-        if not text:
+        kept = _read_property(self._orthanc, _STATE_PROPERTY, "list of jobs", _read_state)
+        if kept is None:
             return ServerState(at_first)
-        try:
-            kept = json.loads(text)
-            unfinished = [Job.from_json(job) for job in kept["Unfinished"]]
-            state = ServerState(kept["Seq"])
-            places = {**kept["Finished"], **{job.id: job.series for job in unfinished}}
-        except (ValueError, KeyError, TypeError) as error:
-            raise StateUnreadable(
-                f"Orthanc's global property {STATE_PROPERTY} does not hold orthanc-liver's list of "
-                f"jobs; another program or another version wrote it ({type(error).__name__})"
-            ) from error
+        seq, unfinished, finished = kept
+        state = ServerState(at_first if seq is None else seq)
+        places = {**finished, **{job.id: job.series for job in unfinished}}
         for job_id, series_id in places.items():
             record = self.read_record(series_id)
             if record and record.job.id == job_id:
@@ -93,13 +126,13 @@ class Ledger:
 
     def keep(self, state: ServerState) -> bool:
         """Replace what the server keeps; False where that was not possible."""
-        kept = {
-            "Seq": state.seq,
-            "Unfinished": [job.as_json() for job in state.unfinished],
-            "Finished": {job.id: job.series for job in state.finished},
-        }
+        text = document(
+            Seq=state.seq,
+            Unfinished=[stored_job(job) for job in state.unfinished],
+            Finished={job.id: job.series for job in state.finished},
+        )
         try:
-            self._orthanc.set_property(STATE_PROPERTY, json.dumps(kept))
+            self._orthanc.set_property(_STATE_PROPERTY, text)
         except OrthancError as error:
             self._orthanc.log_error(f"the list of jobs could not be kept: {error}")
             return False
@@ -107,16 +140,15 @@ class Ledger:
 
     def read_record(self, series_id: str) -> Record | None:
         """What a series says of its last job, None where it says nothing."""
-        try:
-            text = self._orthanc.get_bytes(f"/series/{series_id}/metadata/{RECORD_METADATA}")
-            record = parse_clients_json(text)
-            return Record(Job.from_json(record["Job"]), record["Result"])
-        except Missing:
-            return None
-        except (ValueError, KeyError, TypeError):
-            # Any client of Orthanc may write metadata. Ours will take its place.
-            self._orthanc.log_error(f"metadata {RECORD_METADATA} of {series_id} is not ours")
-            return None
+
+        def read(kept: Any) -> Record:
+            fields = opened(kept, "Job")
+            job = _ended(read_job(fields.all.get("Job")), series_id)
+            if job.study != self._orthanc.get(f"/series/{series_id}")["ParentStudy"]:
+                raise NotOurs("it names another study")
+            return Record(job, fields.given("Result", read_result))
+
+        return self._read_note(series_id, _RECORD_METADATA, read)
 
     def record(self, job: Job) -> bool:
         """Leave a finished job on its series; an earlier result stays unless there is a new one.
@@ -129,21 +161,169 @@ class Ledger:
             if job.result:
                 source = {"Job": job.id, "SourceKey": job.source_key, "Model": job.model}
                 result = {**job.result, **source}
-            text = json.dumps({"Job": job.as_json(), "Result": result})
-            self._orthanc.put(f"/series/{job.series}/metadata/{RECORD_METADATA}", text.encode())
-        except Missing:
-            pass  # the series is gone, and its record with it
+            text = document(Job=stored_job(job), Result=result)
+            self._write_note(job.series, _RECORD_METADATA, text)
         except OrthancError as error:
             self._orthanc.log_error(f"job {job.id} could not be noted on its series: {error}")
             return False
         return True
 
+    def read_deliveries(self) -> list[Delivery]:
+        """Those that were under way; StateUnreadable where what is kept is not ours."""
+        number = _DELIVERIES_PROPERTY
+        return _read_property(self._orthanc, number, "deliveries", _read_deliveries) or []
+
+    def keep_deliveries(self, under_way: Iterable[Delivery]) -> None:
+        """Replace the list of those under way."""
+        text = document(Deliveries=[stored_delivery(one) for one in under_way])
+        try:
+            self._orthanc.set_property(_DELIVERIES_PROPERTY, text)
+        except OrthancError as error:
+            self._orthanc.log_error(f"the list of deliveries could not be kept: {error}")
+
+    def read_ended_deliveries(self, series_id: str) -> list[Delivery]:
+        """What a series says of deliveries that ended."""
+
+        def read(kept: Any) -> list[Delivery]:
+            return [_ended(one, series_id) for one in _read_deliveries(kept)]
+
+        return self._read_note(series_id, _DELIVERIES_METADATA, read) or []
+
+    def record_delivery(self, one: Delivery) -> None:
+        """Leave a delivery that ended on its series, which forgets the oldest."""
+        try:
+            ended = [*self.read_ended_deliveries(one.series), one][-_DELIVERIES_PER_SERIES:]
+            text = document(Deliveries=[stored_delivery(each) for each in ended])
+            self._write_note(one.series, _DELIVERIES_METADATA, text)
+        except OrthancError as error:
+            self._orthanc.log_error(f"delivery {one.id} could not be noted: {error}")
+
+    def _read_note(self, series_id: str, number: int, read: Callable[[Any], Found]) -> Found | None:
+        """What a series says; None where it says nothing, or nothing of ours.
+
+        Any client of Orthanc may have written it. Ours will take its place.
+        """
+        path = f"/series/{series_id}/metadata/{number}"
+        try:
+            return read(_parsed_note(self._orthanc.get_bytes(path)))
+        except Missing:
+            return None
+        except NotOurs as error:
+            if path not in self._told:
+                self._told.add(path)
+                self._orthanc.log_error(f"metadata {number} of {series_id} is not ours: {error}")
+            return None
+
+    def _write_note(self, series_id: str, number: int, text: str) -> None:
+        path = f"/series/{series_id}/metadata/{number}"
+        with contextlib.suppress(Missing):  # the series is gone, and its notes with it
+            self._orthanc.put(path, text.encode())
+        self._told.discard(path)
+
+
+def read_backfill(orthanc: Orthanc) -> tuple[Place, list[str]] | None:
+    """How far the last backfill is, and its studies; StateUnreadable where that is not ours."""
+
+    def read_studies(kept: Any) -> list[str]:
+        return opened_list(kept, "Studies", read_resource)
+
+    place = _read_property(
+        orthanc, _PLACE_PROPERTY, "backfill", lambda kept: read_place(opened(kept, "created"))
+    )
+    studies = _read_property(orthanc, _STUDIES_PROPERTY, "backfill", read_studies)
+    return (place, studies or []) if place else None
+
+
+def keep_studies(orthanc: Orthanc, studies: Sequence[str]) -> None:
+    """Replace the studies of the backfill."""
+    orthanc.set_property(_STUDIES_PROPERTY, document(Studies=studies))
+
+
+def keep_place(orthanc: Orthanc, place: Place) -> None:
+    """Replace how far the backfill is."""
+    orthanc.set_property(_PLACE_PROPERTY, document(**stored_place(place)))
+
+
+def mark_superseded(orthanc: Orthanc, instance: str, by: str) -> None:
+    """Note on a result the UID of the one that took its place; Missing where it is gone."""
+    note = json.dumps({"SupersededBy": by}).encode()
+    orthanc.put(f"/instances/{instance}/metadata/{_SUPERSEDED_METADATA}", note)
+
+
+def unmark_superseded(orthanc: Orthanc, instance: str) -> None:
+    """This result stands."""
+    with contextlib.suppress(Missing):
+        orthanc.delete(f"/instances/{instance}/metadata/{_SUPERSEDED_METADATA}")
+
 
 def write_preview(orthanc: Orthanc, series_id: str, png: bytes) -> None:
     """Leave the picture on the series."""
-    orthanc.put(f"/series/{series_id}/attachments/{PREVIEW_ATTACHMENT}", png)
+    orthanc.put(f"/series/{series_id}/attachments/{_PREVIEW_ATTACHMENT}", png)
 
 
 def read_preview(orthanc: Orthanc, series_id: str) -> bytes:
-    """The picture of the series; Missing where there is none."""
-    return orthanc.get_bytes(f"/series/{series_id}/attachments/{PREVIEW_ATTACHMENT}/data")
+    """The picture of the series, a PNG; Missing where there is none, NotOurs for anything else."""
+    path = f"/series/{series_id}/attachments/{_PREVIEW_ATTACHMENT}"
+    size_bytes = int(orthanc.get_bytes(f"{path}/size"))
+    png = orthanc.get_bytes(f"{path}/data") if size_bytes <= _MAX_PICTURE_BYTES else b""
+    if not png.startswith(_PNG_HEAD) or len(png) < _PNG_SIZES.stop:
+        raise NotOurs(f"attachment {_PREVIEW_ATTACHMENT} of the series is no picture of ours")
+    width, height = struct.unpack(">II", png[_PNG_SIZES])
+    if width * height > _MAX_PICTURE_PIXELS:
+        raise NotOurs(f"attachment {_PREVIEW_ATTACHMENT} of the series is too large a picture")
+    return png
+
+
+Ended = TypeVar("Ended", Job, Delivery)
+
+
+def _ended(one: Ended, series_id: str) -> Ended:
+    """What may stand on a series: only what is over, and only of that series."""
+    if one.series != series_id:
+        raise NotOurs("it names another series")
+    if one.state in UNFINISHED:
+        raise NotOurs("State is not that of what has ended")
+    one.completed = one.completed or one.created
+    return one
+
+
+def _read_state(kept: Any) -> tuple[int | None, list[Job], dict[str, str]]:
+    fields = opened(kept, "Unfinished")
+    unfinished = fields.list_of("Unfinished", read_job)
+    finished = fields.given("Finished", lambda places: Fields(places).all) or {}
+    seq = fields.number("Seq") if "Seq" in fields.all else None
+    # 0.1.0 believed what anybody had written on a series, and kept it.
+    places = {
+        job_id: series
+        for job_id, series in finished.items()
+        if isinstance(series, str) and re.fullmatch(RESOURCE, series)
+    }
+    return seq, unfinished, places
+
+
+def _read_deliveries(kept: Any) -> list[Delivery]:
+    return opened_list(kept, "Deliveries", read_delivery)
+
+
+def _read_property(
+    orthanc: Orthanc, number: int, what: str, read: Callable[[Any], Found]
+) -> Found | None:
+    text = orthanc.property(number)
+    try:
+        return read(json.loads(text)) if text else None
+    except (NotOurs, ValueError) as error:
+        why = error if isinstance(error, NotOurs) else "it is not JSON"
+        raise StateUnreadable(
+            f"Orthanc's global property {number} does not hold orthanc-liver's {what}: {why}"
+        ) from error
+
+
+def _parsed_note(text: bytes) -> Any:
+    if len(text) > _MAX_NOTE_BYTES:
+        raise NotOurs("it is too long")
+    try:
+        parsed = parse_clients_json(text)
+        json.dumps(parsed, allow_nan=False)  # NaN and 1e999 would make the API's answer no JSON
+    except ValueError:
+        raise NotOurs("it is not JSON") from None
+    return parsed

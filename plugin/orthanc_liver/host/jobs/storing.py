@@ -8,12 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from orthanc_liver.engine.protocol import Kind
+from orthanc_liver.host.errors import StoredElsewhere
 from orthanc_liver.host.jobs.records import write_preview
 from orthanc_liver.host.server.api import Missing, Orthanc, OrthancError, Series
-
-
-class StoredElsewhere(Exception):
-    """An object does not belong to the study of its CT; nothing was kept."""
 
 
 def store_beside(
@@ -59,6 +57,16 @@ def _stored(
         "Series": stored["ParentSeries"],
         "SopInstanceUid": instance["MainDicomTags"]["SOPInstanceUID"],
     }
+
+
+def is_result_in(orthanc: Orthanc, instance: str, study: str) -> bool:
+    """Whether it may be one of ours: whatever a note names, nothing else is deleted or sent."""
+    try:
+        series = orthanc.get(f"/instances/{instance}/series")
+    except Missing:
+        return False
+    is_result = series["MainDicomTags"].get("Modality") in tuple(Kind)
+    return bool(is_result and series["ParentStudy"] == study)
 
 
 def _leave_preview(orthanc: Orthanc, series: Series, png: bytes) -> None:

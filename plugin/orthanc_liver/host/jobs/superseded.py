@@ -7,15 +7,12 @@ SEG and SR are kept, with metadata 4504 that names the new one, or deleted, as K
 from __future__ import annotations
 
 import contextlib
-import json
 from typing import Any
 
-from orthanc_liver.engine.protocol import Kind
 from orthanc_liver.host.jobs.job import Job, instances_of
-from orthanc_liver.host.jobs.records import Record
+from orthanc_liver.host.jobs.records import Record, mark_superseded, unmark_superseded
+from orthanc_liver.host.jobs.storing import is_result_in
 from orthanc_liver.host.server.api import Missing, Orthanc
-
-SUPERSEDED_METADATA = 4504
 
 
 def supersede(orthanc: Orthanc, record: Record | None, job: Job, *, keep: bool) -> None:
@@ -30,35 +27,24 @@ def supersede(orthanc: Orthanc, record: Record | None, job: Job, *, keep: bool) 
     job.result["Supersedes"] = former["SopInstanceUid"]
     for instance in set(instances_of(former)) - set(job.result_instances):
         with contextlib.suppress(Missing):  # somebody deleted it already
-            if _is_result_in(orthanc, instance, job.study):
+            if is_result_in(orthanc, instance, job.study):
                 _set_aside(orthanc, instance, job, keep=keep)
-    with contextlib.suppress(Missing):
+    for instance in job.result_instances:
         # Superseded itself before: a late slice came, and was deleted again.
-        orthanc.delete(f"/instances/{job.result['Instance']}/metadata/{SUPERSEDED_METADATA}")
+        unmark_superseded(orthanc, instance)
 
 
 def _former_result(record: Record | None, job: Job) -> dict[str, Any] | None:
-    """The result of the same model; what somebody else wrote there counts as none."""
+    """The result of the same model."""
     former = record.result if record else None
-    if not isinstance(former, dict) or not isinstance(former.get("Model"), dict) or not job.model:
+    if former is None or not former.get("Model") or not job.model:
         return None
-    if former["Model"].get("Sha256") != job.model["Sha256"]:
-        return None
-    texts = {key for key, value in former.items() if isinstance(value, str)}
-    return former if {"Instance", "SopInstanceUid"} <= texts else None
-
-
-def _is_result_in(orthanc: Orthanc, instance: str, study: str) -> bool:
-    """Whatever the metadata names, nothing else may be touched."""
-    series = orthanc.get(f"/instances/{instance}/series")
-    is_result = series["MainDicomTags"].get("Modality") in tuple(Kind)
-    return bool(is_result and series["ParentStudy"] == study)
+    return former if former["Model"].get("Sha256") == job.model["Sha256"] else None
 
 
 def _set_aside(orthanc: Orthanc, instance: str, job: Job, *, keep: bool) -> None:
     if keep and job.result:
-        note = json.dumps({"SupersededBy": job.result["SopInstanceUid"]}).encode()
-        orthanc.put(f"/instances/{instance}/metadata/{SUPERSEDED_METADATA}", note)
+        mark_superseded(orthanc, instance, by=job.result["SopInstanceUid"])
     else:
         orthanc.delete(f"/instances/{instance}")
     did = "marked" if keep else "deleted"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,24 +19,24 @@ from orthanc_liver.engine.protocol import (
     Ready,
     ResultObject,
 )
-from orthanc_liver.host.jobs.engine_process import (
+from orthanc_liver.host.errors import (
     EngineGone,
-    EngineProcess,
     EngineUnavailable,
+    JobFailed,
+    NotAllowed,
+    StoredElsewhere,
+    fault_of_ours,
 )
-from orthanc_liver.host.jobs.job import Job, NotAllowed, State
+from orthanc_liver.host.jobs.engine_process import EngineProcess
+from orthanc_liver.host.jobs.job import Job, State
 from orthanc_liver.host.jobs.job_queue import JobQueue
-from orthanc_liver.host.jobs.storing import StoredElsewhere, store_beside
+from orthanc_liver.host.jobs.storing import store_beside
 from orthanc_liver.host.server.api import Missing, Orthanc, OrthancError, Series, ServerStopping
 from orthanc_liver.host.server.times import growing_wait_s
 from orthanc_liver.host.settings import Settings
 
 # What follows when a job's result is stored; Missing where the series is gone.
 PassOn = Callable[[Job, Series], None]
-
-
-class JobFailed(Exception):
-    """This attempt failed; another one may succeed. str(error) is the reason."""
 
 
 @dataclass(frozen=True)
@@ -213,9 +212,7 @@ class Worker:
             self._judge(job, str(error))
         except Exception as error:  # noqa: BLE001 the thread must live on for the next job
             self._end_engine()
-            place = traceback.extract_tb(error.__traceback__)[-1]
-            where = f"{place.filename}:{place.lineno}"
-            self._judge(job, f"a fault of the plugin: {type(error).__name__} at {where}")
+            self._judge(job, fault_of_ours(error))
 
     def _judge(self, job: Job, reason: str) -> None:
         """This attempt failed: is there another one?"""

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
+from orthanc_liver.host.errors import HostError
+
 _UNKNOWN_RESOURCE = 17
 _INEXISTENT_ITEM = 7
 
@@ -54,7 +56,7 @@ class OrthancModule(Protocol):
     def ExtendOrthancExplorer(self, javascript: str) -> None: ...
 
 
-class OrthancError(Exception):
+class OrthancError(HostError):
     """Orthanc could not do what it was asked; str(error) is its own description."""
 
 
@@ -62,7 +64,7 @@ class Missing(OrthancError):
     """Orthanc has no such resource."""
 
 
-class ServerStopping(Exception):
+class ServerStopping(HostError):
     """Orthanc is going down and must not be called any more."""
 
 
@@ -175,14 +177,14 @@ class Orthanc:
 
     def _call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         if self._closed:
-            raise ServerStopping
+            raise ServerStopping("Orthanc is stopping")
         try:
             return function(*arguments)
         except self._module.OrthancException as error:
             code = error.args[0] if error.args else 0
-            text = str(error.args[-1]) if error.args else "unknown error"
-            kind = Missing if code in (_UNKNOWN_RESOURCE, _INEXISTENT_ITEM) else OrthancError
-            raise kind(text) from error
+            if code in (_UNKNOWN_RESOURCE, _INEXISTENT_ITEM):
+                raise Missing("there is no such resource") from error
+            raise OrthancError(str(error.args[-1]) if error.args else "unknown error") from error
 
 
 def answer_json(output: RestOutput, answer: Any) -> None:

@@ -81,7 +81,7 @@
       if (!isShown(level, uuid)) { return; }
       jobs.forEach(function (job) { last[job.Content.Series] = job; });
       jobs = Object.keys(last).map(function (series) { return last[series]; });
-      render(level, jobs.map(describe));
+      render(level, jobs.map(describeSafely));
       if (jobs.some(function (job) { return UNFINISHED.indexOf(job.State) >= 0; })) {
         setTimeout(function () { follow(level, uuid); }, POLL_MS);
       }
@@ -93,10 +93,19 @@
       $.mobile.pageData && $.mobile.pageData.uuid === uuid;
   }
 
+  // One job that cannot be told must not hide the others.
+  function describeSafely(job) {
+    try {
+      return describe(job);
+    } catch (error) {
+      return $('<span>').text('This job cannot be shown: ' + error.message);
+    }
+  }
+
   function describe(job) {
     var content = job.Content;
     if (job.State === 'Success' && content.Result) {
-      return $('<a>').attr('href', '#instance?uuid=' + content.Result.Instance)
+      return $('<a>').attr('href', '#instance?uuid=' + encodeURIComponent(content.Result.Instance))
         .text('RTSTRUCT: liver ' + Math.round(content.Report.liver_ml) + ' mL');
     }
     if (job.State === 'Success') { return $('<span>').text('Success: ' + content.Outcome); }

@@ -1,4 +1,7 @@
-"""The REST routes, in the manner of Orthanc's own: the same job JSON, the same error JSON."""
+"""The REST routes, in the manner of Orthanc's own: the same job JSON, the same error JSON.
+
+Nothing else knows of HTTP.
+"""
 
 from __future__ import annotations
 
@@ -9,25 +12,34 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from orthanc_liver.host.delivery.deliveries import Deliveries
-from orthanc_liver.host.intake.backfill import BackfillRefused
-from orthanc_liver.host.jobs.job import Job, NotAllowed
+from orthanc_liver.host.errors import (
+    Conflict,
+    HostError,
+    NotOurs,
+    NotRunning,
+    Refused,
+    Unknown,
+    fault_of_ours,
+)
+from orthanc_liver.host.jobs.job import Job
 from orthanc_liver.host.jobs.job_queue import JobQueue
 from orthanc_liver.host.jobs.records import read_preview
 from orthanc_liver.host.server.api import (
     Missing,
     Orthanc,
     RestOutput,
+    ServerStopping,
     answer_error,
     answer_json,
 )
+from orthanc_liver.host.server.identifiers import JOB, RESOURCE
 from orthanc_liver.host.server.untrusted_json import TooDeeplyNested, parse_clients_json
 from orthanc_liver.host.web.metrics import CONTENT_TYPE
 from orthanc_liver.sirt.inputs import ActivityRefused
 
 _MAX_BODY_BYTES = 4096
 _MAX_BACKFILL_BYTES = 200_000  # room for the identifiers of the most studies that are taken
-_RESOURCE = "([0-9a-f]{8}(?:-[0-9a-f]{8}){4})"
-_JOB = "([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})"
+_RESOURCE, _JOB = f"({RESOURCE})", f"({JOB})"
 
 
 class Service(Protocol):
@@ -55,6 +67,20 @@ class HttpError(Exception):
     def __init__(self, status: HTTPStatus, message: str) -> None:
         super().__init__(message)
         self.status = status
+
+
+# What the client is told of the domain's errors; the first row that an error belongs to counts.
+_STATUS: dict[type[Exception], HTTPStatus] = {
+    Refused: HTTPStatus.BAD_REQUEST,
+    ActivityRefused: HTTPStatus.BAD_REQUEST,
+    Unknown: HTTPStatus.NOT_FOUND,
+    Missing: HTTPStatus.NOT_FOUND,
+    NotOurs: HTTPStatus.NOT_FOUND,
+    Conflict: HTTPStatus.CONFLICT,
+    NotRunning: HTTPStatus.SERVICE_UNAVAILABLE,
+    ServerStopping: HTTPStatus.SERVICE_UNAVAILABLE,
+    HostError: HTTPStatus.INTERNAL_SERVER_ERROR,
+}
 
 
 class Request:
@@ -131,16 +157,10 @@ class Routes:
         """Orthanc's REST callback for /liver/(.*)."""
         try:
             self._dispatch(output, raw)
-        except Missing:
-            self._refuse(output, uri, raw, HTTPStatus.NOT_FOUND, "there is no such resource")
-        except KeyError:
-            self._refuse(output, uri, raw, HTTPStatus.NOT_FOUND, "there is no such job or delivery")
-        except NotAllowed as error:
-            self._refuse(output, uri, raw, HTTPStatus.CONFLICT, str(error))
-        except (ActivityRefused, BackfillRefused) as error:
-            self._refuse(output, uri, raw, HTTPStatus.BAD_REQUEST, str(error))
         except HttpError as error:
-            self._refuse(output, uri, raw, error.status, str(error))
+            self._refuse(output, uri, raw, error)
+        except Exception as error:  # noqa: BLE001 a slip of ours is answered too, and not by 404
+            self._refuse(output, uri, raw, self._in_terms_of_http(error, uri))
 
     def _dispatch(self, output: RestOutput, raw: Mapping[str, Any]) -> None:
         path = raw["groups"][0].rstrip("/")
@@ -161,21 +181,24 @@ class Routes:
         handler(Request(groups, raw), output)
 
     def _refuse(
-        self,
-        output: RestOutput,
-        uri: str,
-        raw: Mapping[str, Any],
-        status: HTTPStatus,
-        message: str,
+        self, output: RestOutput, uri: str, raw: Mapping[str, Any], error: HttpError
     ) -> None:
         answer = {
-            "HttpError": status.phrase,
-            "HttpStatus": int(status),
-            "Message": message,
+            "HttpError": error.status.phrase,
+            "HttpStatus": int(error.status),
+            "Message": str(error),
             "Method": raw["method"],
             "Uri": uri,
         }
-        answer_error(output, int(status), answer)
+        answer_error(output, int(error.status), answer)
+
+    def _in_terms_of_http(self, error: Exception, uri: str) -> HttpError:
+        for kind, status in _STATUS.items():
+            if isinstance(error, kind):
+                return HttpError(status, str(error))
+        fault = fault_of_ours(error)
+        self._service.orthanc.log_error(f"{uri}: {fault}")
+        return HttpError(HTTPStatus.INTERNAL_SERVER_ERROR, fault)
 
     def _status(self, request: Request, output: RestOutput) -> None:
         answer_json(output, self._service.status())

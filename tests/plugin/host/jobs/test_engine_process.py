@@ -22,8 +22,9 @@ from orthanc_liver.engine.protocol import (
     Outcome,
     ResultObject,
 )
+from orthanc_liver.host.errors import EngineGone, EngineUnavailable
 from orthanc_liver.host.jobs import engine_process
-from orthanc_liver.host.jobs.engine_process import EngineGone, EngineProcess, EngineUnavailable
+from orthanc_liver.host.jobs.engine_process import EngineProcess
 from tests.plugin.host.series import small_ct
 from tests.support.ct_writer import to_bytes
 from tests.support.orthanc_server import CHECKOUT, wait_for

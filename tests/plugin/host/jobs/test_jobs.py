@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import threading
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,7 +10,8 @@ from typing import Any
 import pytest
 
 from orthanc_liver.engine.protocol import Outcome
-from orthanc_liver.host.jobs.job import TRANSITIONS, Event, Job, NotAllowed, State
+from orthanc_liver.host.errors import NotAllowed, UnknownJob
+from orthanc_liver.host.jobs.job import TRANSITIONS, Event, Job, State
 from orthanc_liver.host.jobs.job_queue import JobQueue
 from orthanc_liver.host.jobs.records import Record, ServerState
 from orthanc_liver.host.server.api import Series
@@ -40,18 +40,6 @@ def test_each_cell_of_the_table(state: State, event: Event) -> None:
     else:
         job.apply(event)
         assert job.state is expected
-
-
-def test_a_job_survives_being_written_down() -> None:
-    job = Job("series", "study", "key", force=True, priority=3)
-    job.apply(Event.START)
-    job.show_progress("infer", 0.5)
-    job.outcome, job.reason = Outcome.REFUSED, "because"
-    job.model = {"Name": "m", "Sha256": "s"}
-    job.result, job.report = {"Instance": "i"}, {"liver_ml": 1.5, "warnings": ["w"]}
-    job.apply(Event.FAIL)
-    again = Job.from_json(json.loads(json.dumps(job.as_json())))
-    assert again == job
 
 
 def test_progress_counts_over_all_stages_and_never_goes_back() -> None:
@@ -279,6 +267,12 @@ def test_whoever_waits_for_a_job_in_vain_can_be_woken(queue: JobQueue) -> None:
     reasons = [True, False]
     threading.Timer(0.1, queue.wake).start()
     assert queue.take(as_long_as=lambda: reasons.pop(0)) is None
+
+
+def test_what_is_not_there_is_an_unknown_job(queue: JobQueue) -> None:
+    for ask in (queue.job, queue.show, queue.cancel, queue.resubmit):
+        with pytest.raises(UnknownJob):
+            ask("no such")
 
 
 def test_closing_ends_a_wait(queue: JobQueue) -> None:

@@ -195,6 +195,41 @@ def test_the_page_tells_what_is_wrong(host: Host, window: Browser) -> None:
     window.see("#backfill", "Done: 0 of 0 studies")
 
 
+# What the page gets is ours and then, once, what somebody else put there.
+ALSO_GET = """
+const more = arguments[0], real = window.call;
+window.call = async (path, ...rest) => {
+  const answer = await real(path, ...rest);
+  return path.endsWith('jobs?expand') ? [...more, ...answer, ...more] : answer;
+};
+"""
+
+
+def test_one_bad_card_hides_no_other_and_no_bad_id_becomes_an_address(
+    host: Host, window: Browser
+) -> None:
+    series_id = host.upload("beside bad ones")
+    good = host.job(host.segment(series_id), "Success")
+    foreign = "01234567-01234567-01234567-01234567-01234567"
+    content = good["Content"] | {"Series": foreign, "Deliveries": [{"Destination": 7}]}
+    bad = [
+        good | {"ID": "../../tools/shutdown?x="},
+        good | {"Content": content | {"Series": "../../tools/shutdown?x="}},
+        good | {"Content": content | {"Study": "../tools/shutdown?x="}},
+        good | {"Content": None},
+        None,
+        good | {"Content": content},
+        good | {"CreationTime": 7, "Content": content | {"Report": None}},
+    ]
+    window.open(f"{host.orthanc.url}/liver/app")
+    window.driver.execute_script(ALSO_GET, bad)
+    window.see(f"[data-series='{foreign}'] .reason", "This job cannot be shown")
+    window.see("#problems", "10 of the jobs are not shown")
+    window.see(f"[data-series='{series_id}'] .state", "Success: liver 1500 mL")
+    assert "shutdown" not in window.driver.page_source.partition("<script>")[0]
+    assert host.orthanc.answers()
+
+
 def test_behind_nginx_with_tls_a_prefix_and_a_password(window: Browser, tmp_path: Path) -> None:
     """The configuration is the one that the documentation shows."""
     host = Host(tmp_path / "host", Automatic=False)

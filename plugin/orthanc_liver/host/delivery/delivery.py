@@ -1,0 +1,45 @@
+"""One result on its way to one destination, and how it looks to a client."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from orthanc_liver.host.delivery.destinations import Destination
+from orthanc_liver.host.jobs.job import State
+from orthanc_liver.host.server.times import text_of
+
+
+@dataclass
+class Delivery:
+    """The objects of one result to one destination. Instances and series are Orthanc's ids."""
+
+    job: str
+    series: str
+    instances: tuple[str, ...]
+    destination: Destination
+    id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    created: datetime = field(default_factory=lambda: datetime.now(UTC))
+    state: State = State.PENDING
+    attempts: int = 0
+    reason: str = ""
+    completed: datetime | None = None
+    orthanc_job: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """In the manner of Orthanc's jobs."""
+        return {
+            "ID": self.id,
+            "Job": self.job,
+            "Series": self.series,
+            "Instances": list(self.instances),
+            "Destination": self.destination.as_json(),
+            "State": str(self.state),
+            "Attempts": self.attempts,
+            "Reason": self.reason,
+            "OrthancJob": self.orthanc_job,
+            "CreationTime": text_of(self.created),
+            "CompletionTime": text_of(self.completed) if self.completed else None,
+        }

@@ -1,0 +1,118 @@
+"""Everything that the host refuses or cannot do, as one tree.
+
+HostError
+  Unknown             nothing has this id
+    UnknownJob
+    UnknownDelivery
+  Refused             what is asked for cannot be had, however often one asks
+    NotAdmitted       the settings do not admit the series
+    BackfillRefused   the studies are not named as they must be, or are too many
+  Conflict            what is asked for does not fit how things stand
+    NotAllowed        the state of a job, a delivery or the backfill does not allow it
+    NoResult          there is no standing result to work with
+  NotRunning          no job can run before the settings are mended
+  EngineUnavailable   the child process did not come up
+  EngineGone          the child process ended or was ended
+  JobFailed           this attempt failed; another one may succeed
+  StoredElsewhere     an object does not belong to the study of its CT; nothing was kept
+  NothingStored       SEG and SR that somebody asked for could not be written or stored
+  CannotSend          Orthanc could not even begin to send
+  NotOurs             what is kept in Orthanc is not what orthanc-liver writes there
+  StateUnreadable     so is the state of the whole server, and no job may run
+  OrthancError        Orthanc could not do what it was asked (server/api.py)
+    Missing           Orthanc has no such resource
+  ServerStopping      Orthanc is going down and must not be called (server/api.py)
+
+What makes an activity impossible is LiverError's ActivityRefused. web/routes.py alone says which
+HTTP status each of them is.
+"""
+
+from __future__ import annotations
+
+import traceback
+from pathlib import Path
+
+_OURS = str(Path(__file__).parents[1])
+
+
+class HostError(Exception):
+    """str(error) is one sentence for a person: what is wrong, what to do. No patient data."""
+
+
+class Unknown(HostError):
+    """Nothing has this id."""
+
+
+class UnknownJob(Unknown):
+    """There is no such job."""
+
+
+class UnknownDelivery(Unknown):
+    """There is no such delivery."""
+
+
+class Refused(HostError):
+    """What is asked for cannot be had, however often one asks."""
+
+
+class NotAdmitted(Refused):
+    """The settings do not admit the series."""
+
+
+class BackfillRefused(Refused):
+    """The studies are not named as they must be, or are too many."""
+
+
+class Conflict(HostError):
+    """What is asked for does not fit how things stand."""
+
+
+class NotAllowed(Conflict):
+    """The state of a job, a delivery or the backfill does not allow it."""
+
+
+class NoResult(Conflict):
+    """There is no standing result to work with."""
+
+
+class NotRunning(HostError):
+    """No job can run before the settings are mended."""
+
+
+class EngineUnavailable(HostError):
+    """The child process did not come up."""
+
+
+class EngineGone(HostError):
+    """The child process ended or was ended; str(error) says how."""
+
+
+class JobFailed(HostError):
+    """This attempt failed; another one may succeed."""
+
+
+class StoredElsewhere(HostError):
+    """An object does not belong to the study of its CT; nothing was kept."""
+
+
+class NothingStored(HostError):
+    """SEG and SR that somebody asked for could not be written or stored."""
+
+
+class CannotSend(HostError):
+    """Orthanc could not even begin to send."""
+
+
+class NotOurs(HostError):
+    """What is kept in Orthanc is not what orthanc-liver writes there; never tells a value."""
+
+
+class StateUnreadable(HostError):
+    """The state of the whole server is not ours, or of a newer version; it is left as it is."""
+
+
+def fault_of_ours(error: Exception) -> str:
+    """What may be told of an error that nobody foresaw, whose own text may name the patient."""
+    places = traceback.extract_tb(error.__traceback__)
+    place = [one for one in places if one.filename.startswith(_OURS)][-1]
+    return f"a fault of the plugin: {type(error).__name__} at {place.filename}:{place.lineno}"

@@ -1,0 +1,253 @@
+"""What is kept outlives an upgrade: 0.1.0's is read, keys may be missing, newer is refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orthanc_liver.engine.protocol import Outcome
+from orthanc_liver.host.delivery.delivery import Delivery
+from orthanc_liver.host.delivery.destinations import Destination, Kind
+from orthanc_liver.host.errors import NotOurs, StateUnreadable
+from orthanc_liver.host.intake.place import Place, Stage
+from orthanc_liver.host.jobs import stored_form
+from orthanc_liver.host.jobs.job import Event, Job, State
+from orthanc_liver.host.jobs.records import (
+    Ledger,
+    keep_place,
+    keep_studies,
+    read_backfill,
+)
+from tests.plugin.host.paper import Paper, orthanc_id
+
+SAMPLES = Path(__file__).parent / "state_0_1_0"
+SEGMENTED = "a492c445-fc3497a1-b2dd5467-a0ffd58f-3d1a3bd2"
+REFUSED = "c4f6b389-a9d46e28-cbec2629-a4ad56bd-0ef124aa"
+NO_LIVER = "89747714-9472b1d4-31797277-194f175e-31acb8b4"
+SUPERSEDING = "e2b6d0ba-5b428393-d979b0c8-c311a3f5-890c2293"
+RETRIED = "6202148f-8c3a342e-3494e68f-be29d606-c88d1468"
+PENDING = "094e8593-45dd9df5-c8f37312-a44c55af-98abc90c"
+RUNNING = "40914bdd-8fa23c38-17de353a-4b0b7f0e-ce80366e"
+
+
+@pytest.fixture
+def old() -> Paper:
+    """An Orthanc in which 0.1.0 ran."""
+    paper = Paper()
+    paper.studies = json.loads((SAMPLES / "studies.json").read_text())
+    for sample in SAMPLES.glob("property_*.json"):
+        paper.properties[int(sample.stem.removeprefix("property_"))] = sample.read_text()
+    for sample in SAMPLES.glob("metadata_*.json"):
+        number, _, series = sample.stem.removeprefix("metadata_").partition("_of_")
+        paper.kept[f"/series/{series}/metadata/{number}"] = sample.read_bytes()
+    return paper
+
+
+def ledger_of(paper: Paper) -> Ledger:
+    return Ledger(paper)  # type: ignore[arg-type] # as much as is used of one
+
+
+def test_the_jobs_of_0_1_0(old: Paper) -> None:
+    state = ledger_of(old).read_state(at_first=7)
+    assert state.seq == 135
+    unfinished = [(job.series, job.state, job.attempt, job.priority) for job in state.unfinished]
+    assert unfinished == [
+        (RETRIED, State.RETRY, 2, -100),
+        (RUNNING, State.RUNNING, 1, 0),
+        (PENDING, State.PENDING, 0, 0),
+    ]
+    assert state.unfinished[0].reason == "the inference process was ended by SIGKILL"
+    assert [job.force for job in state.unfinished] == [False, False, True]
+    finished = [(job.series, job.outcome) for job in state.finished]
+    assert finished == [
+        (SEGMENTED, Outcome.SEGMENTED),
+        (REFUSED, Outcome.REFUSED),
+        (NO_LIVER, Outcome.NO_LIVER),
+        (SUPERSEDING, Outcome.SEGMENTED),
+    ]
+    assert old.said == []
+
+
+@pytest.mark.parametrize("series", [SEGMENTED, REFUSED, NO_LIVER, SUPERSEDING])
+def test_the_record_of_0_1_0_says_what_it_said(old: Paper, series: str) -> None:
+    record = ledger_of(old).read_record(series)
+    assert record is not None
+    written = json.loads(old.kept[f"/series/{series}/metadata/4501"])
+    # The job is shown to a client as 0.1.0 showed it, but for the moment at which it is shown.
+    now = {"Timestamp": written["Job"]["Timestamp"]}
+    assert record.job.as_json() | now == written["Job"]
+    assert record.result == written["Result"]
+    assert record.settles(record.job.source_key, "a" * 64)
+
+
+def test_the_deliveries_of_0_1_0(old: Paper) -> None:
+    ledger = ledger_of(old)
+    under_way = ledger.read_deliveries()
+    assert [(one.series, one.state, one.attempts) for one in under_way] == [
+        (SUPERSEDING, State.RETRY, 1)
+    ] * 2
+    assert under_way[0].destination == Destination(Kind.MODALITY, "nowhere")
+    assert [one.as_json() for one in under_way] == json.loads(old.properties[4502])
+    for series in (SEGMENTED, SUPERSEDING):
+        written = json.loads(old.kept[f"/series/{series}/metadata/4503"])
+        assert [one.as_json() for one in ledger.read_ended_deliveries(series)] == written
+    assert old.said == []
+
+
+def test_the_backfill_of_0_1_0(old: Paper) -> None:
+    kept = read_backfill(old)  # type: ignore[arg-type] # as much as is used of one
+    assert kept is not None
+    place, studies = kept
+    assert (place.stage, place.done, place.submitted, place.skipped) == (Stage.RUNNING, 1, 0, 1)
+    assert place.created == datetime(2026, 11, 28, 3, 39, 45, 289406, tzinfo=UTC)
+    assert studies == json.loads(old.properties[4503])
+
+
+def test_what_0_1_0_kept_is_the_same_when_it_is_kept_again(old: Paper) -> None:
+    ledger = ledger_of(old)
+    state = ledger.read_state(at_first=7)
+    under_way = ledger.read_deliveries()
+    ledger.keep(state)
+    ledger.keep_deliveries(under_way)
+    assert ledger.read_state(at_first=7) == state
+    assert ledger.read_deliveries() == under_way
+    record = ledger.read_record(SUPERSEDING)
+    assert record is not None
+    ledger.record(record.job)
+    assert ledger.read_record(SUPERSEDING) == record
+    written = [old.properties[4501], old.properties[4502]]
+    written.append(old.kept[f"/series/{SUPERSEDING}/metadata/4501"].decode())
+    assert all("Version" in json.loads(text) for text in written)
+
+
+def a_job() -> Job:
+    """One of which every key has a value."""
+    job = Job(orthanc_id("series"), orthanc_id("study"), "key", force=True, priority=3)
+    job.apply(Event.START)
+    job.progress_percent = 61
+    job.outcome, job.reason = Outcome.FAILED, "because"
+    job.model = {"Name": "m", "Sha256": "s"}
+    rtstruct = {"Instance": orthanc_id("rtstruct"), "SopInstanceUid": "2.25.1", "Kind": "RTSTRUCT"}
+    seg = {"Instance": orthanc_id("seg"), "SopInstanceUid": "2.25.3", "Kind": "SEG"}
+    job.result = {**rtstruct, "Further": [seg], "Supersedes": "2.25.4"}
+    job.report = {"liver_ml": 1500.5, "warnings": ["a warning"], "seconds": {"read": 1.5}}
+    job.apply(Event.FAIL)
+    return job
+
+
+def a_delivery() -> Delivery:
+    """One of which every key has a value."""
+    return Delivery(
+        job=a_job().id,
+        series=orthanc_id("series"),
+        instances=(orthanc_id("rtstruct"), orthanc_id("seg")),
+        destination=Destination(Kind.DICOM_WEB, "archive"),
+        state=State.FAILURE,
+        attempts=3,
+        reason="why",
+        completed=datetime.now(UTC),
+        orthanc_job=a_job().id,
+    )
+
+
+def again(stored: Any) -> Any:
+    return json.loads(json.dumps(stored))
+
+
+def test_a_job_and_a_delivery_survive_being_written_down() -> None:
+    job, delivery = a_job(), a_delivery()
+    assert stored_form.read_job(again(stored_form.stored_job(job))) == job
+    assert stored_form.read_delivery(again(stored_form.stored_delivery(delivery))) == delivery
+
+
+def test_no_key_is_needed_but_those_that_say_what_it_is() -> None:
+    for stored, read, needed in (
+        (stored_form.stored_job(a_job()), stored_form.read_job, {"ID", "Series", "Study"}),
+        (
+            stored_form.stored_delivery(a_delivery()),
+            stored_form.read_delivery,
+            {"ID", "Job", "Series", "Destination"},
+        ),
+    ):
+        lacks = {key: {k: v for k, v in stored.items() if k != key} for key in stored}
+        assert {key for key, rest in lacks.items() if not readable(read, rest)} == needed
+        assert readable(read, {key: stored[key] for key in needed})
+        assert readable(read, stored | {"OfALaterVersion": [1]})
+
+
+def readable(read: Callable[[Any], object], stored: Any) -> bool:
+    try:
+        read(again(stored))
+    except NotOurs:
+        return False
+    return True
+
+
+def test_a_state_without_a_place_in_the_change_log_begins_at_its_end(old: Paper) -> None:
+    old.properties[4501] = '{"Version": 1}'
+    state = ledger_of(old).read_state(at_first=7)
+    assert (state.seq, state.unfinished, state.finished) == (7, [], [])
+
+
+READERS: dict[int, Callable[[Any], object]] = {
+    4501: lambda paper: ledger_of(paper).read_state(at_first=7),
+    4502: lambda paper: ledger_of(paper).read_deliveries(),
+    4503: read_backfill,
+    4504: read_backfill,
+}
+
+
+@pytest.mark.parametrize("number", READERS)
+def test_what_a_newer_version_wrote_is_refused_and_left_alone(old: Paper, number: int) -> None:
+    keep_studies(old, [])  # type: ignore[arg-type] # as above
+    keep_place(old, Place(datetime.now(UTC)))  # type: ignore[arg-type] # as above
+    old.properties[number] = '{"Version": 2, "Unfinished": "in another form"}'
+    before = dict(old.properties)
+    with pytest.raises(StateUnreadable, match=f"{number} .* newer orthanc-liver wrote it, in form"):
+        READERS[number](old)
+    assert old.properties == before
+
+
+@pytest.mark.parametrize("number", READERS)
+@pytest.mark.parametrize(
+    "text", ["{", "{}", "7", "null", '"x"', "[[]]", "[7]", '{"x": 1}', '{"Version": true}']
+)
+def test_what_another_program_wrote_is_refused_and_left_alone(
+    old: Paper, number: int, text: str
+) -> None:
+    old.properties[number] = text
+    before = dict(old.properties)
+    with pytest.raises(StateUnreadable, match=f"property {number} does not hold"):
+        READERS[number](old)
+    assert old.properties == before
+
+
+def test_what_0_1_0_took_from_anybody_does_not_stop_the_plugin(old: Paper) -> None:
+    state = json.loads(old.properties[4501])
+    state["Finished"] |= {"../../tools/shutdown?x=": "../../instances", "x": 7}
+    old.properties[4501] = json.dumps(state)
+    assert len(ledger_of(old).read_state(at_first=7).finished) == 4
+    assert not [path for path in old.asked if ".." in path or "/7/" in path]
+
+
+def test_a_series_keeps_its_last_result_and_its_last_deliveries() -> None:
+    paper = Paper()
+    ledger = ledger_of(paper)
+    job = a_job()
+    ledger.record(job)
+    ledger.record(replace(job, result=None, reason="later"))
+    record = ledger.read_record(job.series)
+    assert record is not None
+    assert job.result is not None
+    assert (record.job.reason, record.job.result) == ("later", None)
+    assert record.result == job.result | {"Job": job.id, "SourceKey": "key", "Model": job.model}
+    for number in range(25):
+        ledger.record_delivery(replace(a_delivery(), attempts=number))
+    kept = ledger.read_ended_deliveries(job.series)
+    assert [one.attempts for one in kept] == list(range(5, 25))

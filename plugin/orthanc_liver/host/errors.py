@@ -8,6 +8,7 @@ HostError
     NotAdmitted       the settings do not admit the series
     BackfillRefused   the studies are not named as they must be, or are too many
   Conflict            what is asked for does not fit how things stand
+    NoModelYet        nobody can tell before a model is loaded
     NotAllowed        the state of a job, a delivery or the backfill does not allow it
     NoResult          there is no standing result to work with
   NotRunning          no job can run before the settings are mended
@@ -21,6 +22,7 @@ HostError
   StateUnreadable     so is the state of the whole server, and no job may run
   OrthancError        Orthanc could not do what it was asked (server/api.py)
     Missing           Orthanc has no such resource
+    BadFile           Orthanc is well, but not one of the files
   ServerStopping      Orthanc is going down and must not be called (server/api.py)
 
 What makes an activity impossible is LiverError's ActivityRefused. web/routes.py alone says which
@@ -65,6 +67,10 @@ class BackfillRefused(Refused):
 
 class Conflict(HostError):
     """What is asked for does not fit how things stand."""
+
+
+class NoModelYet(Conflict):
+    """Nobody can tell before a model is loaded whether it would bring anything new."""
 
 
 class NotAllowed(Conflict):

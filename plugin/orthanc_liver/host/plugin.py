@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 from collections.abc import Callable, Mapping
@@ -15,19 +16,20 @@ from orthanc_liver.host.activity.activity_of_series import (
     store_activity,
 )
 from orthanc_liver.host.delivery.deliveries import Deliveries
-from orthanc_liver.host.delivery.destinations import Sending, destinations_of
+from orthanc_liver.host.delivery.destinations import Sending
 from orthanc_liver.host.delivery.transmitter import Transmitter
 from orthanc_liver.host.errors import NoResult, NotAdmitted, NotRunning, StateUnreadable
 from orthanc_liver.host.intake.backfill import Backfill, studies_wanted
-from orthanc_liver.host.intake.change_log import ChangeLog, end_of_log
-from orthanc_liver.host.intake.series_filter import why_not
+from orthanc_liver.host.intake.change_log import ChangeLog, end_of_log, place_to_begin
+from orthanc_liver.host.intake.intake import Door, Intake, Settled
 from orthanc_liver.host.jobs.job import Job, State
 from orthanc_liver.host.jobs.job_queue import JobQueue
-from orthanc_liver.host.jobs.records import Ledger, Record
+from orthanc_liver.host.jobs.records import Ledger
+from orthanc_liver.host.jobs.results import Results
 from orthanc_liver.host.jobs.storing import is_result_in
-from orthanc_liver.host.jobs.superseded import supersede
 from orthanc_liver.host.jobs.worker import Worker
-from orthanc_liver.host.server.api import Orthanc, OrthancModule, Series
+from orthanc_liver.host.server.api import Missing, Orthanc, OrthancModule
+from orthanc_liver.host.server.background import Background
 from orthanc_liver.host.settings import read_settings
 from orthanc_liver.host.web.metrics import Ended, exposition
 from orthanc_liver.host.web.routes import Routes
@@ -103,21 +105,39 @@ class Plugin:
         self._transmitter = Transmitter(
             self.orthanc, self.deliveries, Sending(self.orthanc, dicom_web_root)
         )
-        self._worker = Worker(self.orthanc, self.queue, self.settings, stable_age_s, self._pass_on)
-        self._change_log = ChangeLog(
-            self.orthanc, self.queue, self._ledger, self.settings, stable_age_s
+        self._results = Results(
+            self.orthanc, self.queue, self._ledger, self.deliveries, self.settings
         )
-
-        self._backfill = Backfill(self.orthanc, self.queue, self.settings, self._brings_nothing_new)
+        self._worker = Worker(self.orthanc, self.queue, self.settings, stable_age_s, self._results)
+        self._intake = Intake(
+            self.orthanc,
+            self.queue,
+            self._ledger,
+            self.settings,
+            lambda: self._worker.model_sha256,
+        )
+        self._change_log = ChangeLog(
+            self.orthanc, self.queue, self._intake, self.settings, stable_age_s
+        )
+        self._backfill = Backfill(
+            self.orthanc, self.queue, self._intake, self.settings.backfill_pause_seconds
+        )
+        self._starting = Background("start", self.orthanc, self._start)
+        self._threads = [
+            self._worker.thread,
+            self._change_log.thread,
+            self._transmitter.thread,
+            self._backfill.thread,
+        ]
 
     def on_change(self, change: int) -> None:
         """Orthanc's changes: only noted here, worked on elsewhere."""
         if change == self._changes.ORTHANC_STARTED:
-            self._start()
+            self._starting.start()
         elif change == self._changes.ORTHANC_STOPPED:
             self._stop()
         elif change == self._changes.STABLE_SERIES:
-            self._change_log.wake()
+            self._change_log.thread.wake()
 
     def wait_until_started(self) -> bool:
         """Orthanc answers HTTP a moment before it says that it has started; wait that moment."""
@@ -133,6 +153,7 @@ class Plugin:
             "Queue": self.queue.count(),
             "Deliveries": self.deliveries.count(),
             "Backfill": self._backfill.show(),
+            "Threads": self._states(),
             "SettingsProblems": self._problems,
         }
 
@@ -143,19 +164,16 @@ class Plugin:
     def segment_series(self, series_id: str, *, force: bool) -> Job:
         """Somebody asks for a series; Missing, NotAdmitted or NotRunning."""
         self._refuse_unless_running()
-        series = self.orthanc.series(series_id)
-        refusal = why_not(series, self.settings)
-        if refusal:
-            raise NotAdmitted(refusal)
-        return self._segment(series, force=force)
+        return self._ask(series_id, force=force)
 
     def segment_study(self, study_id: str, *, force: bool) -> list[Job]:
         """Somebody asks for every series of a study that the settings admit."""
         self._refuse_unless_running()
-        study = self.orthanc.get(f"/studies/{study_id}")
-        every = [self.orthanc.series(series_id) for series_id in study["Series"]]
-        admitted = [series for series in every if why_not(series, self.settings) is None]
-        return [self._segment(series, force=force) for series in admitted]
+        jobs = []
+        for series_id in self.orthanc.get(f"/studies/{study_id}")["Series"]:
+            with contextlib.suppress(NotAdmitted, Missing):
+                jobs.append(self._ask(series_id, force=force))
+        return jobs
 
     def cancel(self, job_id: str) -> None:
         """End a job, and the inference process where it works on that job."""
@@ -181,7 +199,7 @@ class Plugin:
         stand = [is_result_in(self.orthanc, one, job.study) for one in job.result_instances]
         if job.state is not State.SUCCESS or not stand or not all(stand):
             raise NoResult("the job has no result in Orthanc that could be sent")
-        self._deliver(job, self.orthanc.series(job.series))
+        self._results.send(job, self.orthanc.series(job.series))
         self.deliveries.end_rests()
         return self.deliveries.show_by_job().get(job_id, [])
 
@@ -200,51 +218,34 @@ class Plugin:
             )
         return answer
 
-    def _segment(self, series: Series, *, force: bool) -> Job:
-        record = None if force else self._ledger.read_record(series.id)
-        if record and self._would_bring_nothing_new(record, series):
-            self.queue.adopt(record.job)
-            return record.job
-        return self.queue.submit(series, force=force)
+    def _ask(self, series_id: str, *, force: bool) -> Job:
+        found = self._intake.offer(series_id, Door.ASKED, force=force)
+        return found.job if isinstance(found, Settled) else found
 
-    def _would_bring_nothing_new(self, record: Record, series: Series) -> bool:
-        if not record.settles(series.source_key, self._worker.model_sha256):
-            return False
-        return record.job.result is None or self.orthanc.has_instance(record.job.result["Instance"])
-
-    def _brings_nothing_new(self, series: Series) -> bool | None:
-        """For the backfill; None while no model is loaded, for then nobody can tell."""
-        if not self._worker.model_sha256:
-            return None
-        record = self._ledger.read_record(series.id)
-        return record is not None and self._would_bring_nothing_new(record, series)
-
-    def _pass_on(self, job: Job, series: Series) -> None:
-        record = self._ledger.read_record(series.id)
-        supersede(self.orthanc, record, job, keep=self.settings.keep_superseded)
-        self._deliver(job, series)
-
-    def _deliver(self, job: Job, series: Series) -> None:
-        destinations = destinations_of(self.orthanc, self.settings, series)
-        self.deliveries.add(job, job.result_instances, destinations)
+    def _states(self) -> dict[str, str]:
+        threads = self._threads if self._started.is_set() else [self._starting, *self._threads]
+        return {thread.name: thread.state for thread in threads}
 
     def _refuse_unless_running(self) -> None:
         if self._problems:
             raise NotRunning("no job can run before the settings are mended; see /liver/status")
 
     def _start(self) -> None:
+        """Take up what was kept and begin; repeated where Orthanc cannot tell yet."""
+        end = end_of_log(self.orthanc)
         try:
-            state = self._ledger.read_state(at_first=end_of_log(self.orthanc))
+            state = self._ledger.read_state(at_first=end)
             self.deliveries.restore(job.series for job in state.finished)
             self._backfill.restore()
         except StateUnreadable as error:
             self._problems.append(str(error))
         else:
+            state.seq = place_to_begin(self.orthanc, state.seq, end)
             self.queue.restore(state)
             if not self._problems:
-                self._transmitter.start()
-                self._backfill.start()
-                self._worker.start()
+                self._transmitter.thread.start()
+                self._backfill.thread.start()
+                self._worker.thread.start()
                 self._change_log.start(state.seq)
         for problem in self._problems:
             self.orthanc.log_error(f"no job runs before this is mended: {problem}")
@@ -252,7 +253,5 @@ class Plugin:
 
     def _stop(self) -> None:
         self.orthanc.close()
-        self._worker.stop(_STOP_TIMEOUT_S)
-        self._change_log.stop(_STOP_TIMEOUT_S)
-        self._transmitter.stop(_STOP_TIMEOUT_S)
-        self._backfill.stop(_STOP_TIMEOUT_S)
+        for thread in (self._starting, *self._threads):
+            thread.stop(_STOP_TIMEOUT_S)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -34,18 +34,19 @@ class Deliveries:
     """Shared by Orthanc's threads, the worker and the courier.
 
     What must outlive a restart is in Orthanc before the call returns that changed it.
+    on_change: called whenever there may be something to send.
     """
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self._all: dict[str, Delivery] = {}
         self._rests: dict[Destination, Rest] = {}
-        self._changed = threading.Condition(threading.RLock())
-        self._closed = False
+        self._lock = threading.RLock()
+        self.on_change: Callable[[], None] = lambda: None
 
     def restore(self, series_ids: Iterable[str]) -> None:
         """Take up what was under way, and what the given series tell of those that ended."""
-        with self._changed:
+        with self._lock:
             for series_id in dict.fromkeys(series_ids):
                 self._all |= {one.id: one for one in self._ledger.read_ended_deliveries(series_id)}
             # Orthanc may have been killed after an end was noted on the series and before here.
@@ -53,7 +54,7 @@ class Deliveries:
 
     def add(self, job: Job, instances: Sequence[str], destinations: Iterable[Destination]) -> None:
         """Send a job's result, unless it is under way there already."""
-        with self._changed:
+        with self._lock:
             under_way = {
                 (one.instances, one.destination)
                 for one in self._all.values()
@@ -67,13 +68,13 @@ class Deliveries:
 
     def end_rests(self) -> None:
         """Somebody asks: what failed before is tried again now."""
-        with self._changed:
+        with self._lock:
             self._rests.clear()
-            self._changed.notify_all()
+            self.on_change()
 
     def cancel(self, delivery_id: str) -> None:
         """Give up; UnknownDelivery, or NotAllowed where it has ended."""
-        with self._changed:
+        with self._lock:
             if delivery_id not in self._all:
                 raise UnknownDelivery("there is no such delivery")
             one = self._all[delivery_id]
@@ -83,7 +84,7 @@ class Deliveries:
 
     def running(self) -> list[Delivery]:
         """Those that one of Orthanc's jobs works on."""
-        with self._changed:
+        with self._lock:
             return [one for one in self._all.values() if one.state is State.RUNNING]
 
     def due(self) -> list[Delivery]:
@@ -92,7 +93,7 @@ class Deliveries:
         So what is always refused holds nothing else up. What failed before goes only when its
         destination has rested.
         """
-        with self._changed:
+        with self._lock:
             now = datetime.now(UTC)
             busy = {one.destination for one in self.running()}
             resting = {place for place, rest in self._rests.items() if rest.until > now}
@@ -105,7 +106,7 @@ class Deliveries:
 
     def begin(self, one: Delivery, orthanc_job: str) -> bool:
         """One of Orthanc's jobs works on it now; False where it has been cancelled meanwhile."""
-        with self._changed:
+        with self._lock:
             if one.state in WAITING:
                 one.state, one.orthanc_job = State.RUNNING, orthanc_job
                 one.attempts += 1
@@ -114,14 +115,14 @@ class Deliveries:
 
     def succeed(self, one: Delivery) -> None:
         """The destination has it."""
-        with self._changed:
+        with self._lock:
             self._rests.pop(one.destination, None)
             if one.state in UNFINISHED:
                 self._end(one, State.SUCCESS, "")
 
     def fail(self, one: Delivery, reason: str) -> None:
         """This attempt failed; the next one follows when the destination has rested."""
-        with self._changed:
+        with self._lock:
             if one.state not in UNFINISHED:
                 return
             one.attempts += one.state is not State.RUNNING  # it did not come to that
@@ -134,13 +135,13 @@ class Deliveries:
 
     def lose(self, one: Delivery) -> None:
         """Its result was deleted from Orthanc, so there is nothing left to send."""
-        with self._changed:
+        with self._lock:
             if one.state in UNFINISHED:
                 self._end(one, State.FAILURE, "the result is no longer in Orthanc")
 
     def show_all(self) -> list[dict[str, Any]]:
         """Every delivery that is remembered, as JSON, oldest first."""
-        with self._changed:
+        with self._lock:
             return [self._show(one) for one in sorted(self._all.values(), key=_age)]
 
     def show_by_job(self) -> dict[str, list[dict[str, Any]]]:
@@ -152,22 +153,9 @@ class Deliveries:
 
     def count(self) -> dict[str, int]:
         """How many are in each state."""
-        with self._changed:
+        with self._lock:
             counted = Counter(one.state for one in self._all.values())
             return {str(state): counted[state] for state in State}
-
-    def wait(self, timeout_s: float) -> bool:
-        """Sleep until something changed, or so long; False when closed."""
-        with self._changed:
-            if not self._closed:
-                self._changed.wait(timeout_s)
-            return not self._closed
-
-    def close(self) -> None:
-        """Let nobody wait any more."""
-        with self._changed:
-            self._closed = True
-            self._changed.notify_all()
 
     def _show(self, one: Delivery) -> dict[str, Any]:
         rest = self._rests.get(one.destination)
@@ -184,7 +172,7 @@ class Deliveries:
 
     def _keep(self) -> None:
         self._ledger.keep_deliveries(d for d in self._all.values() if d.state in UNFINISHED)
-        self._changed.notify_all()
+        self.on_change()
 
 
 def _age(one: Delivery) -> datetime:

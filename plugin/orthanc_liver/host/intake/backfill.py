@@ -8,27 +8,23 @@ from __future__ import annotations
 import json
 import re
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from orthanc_liver.host.errors import BackfillRefused, NotAllowed
+from orthanc_liver.host.errors import BackfillRefused, NoModelYet, NotAdmitted, NotAllowed
+from orthanc_liver.host.intake.intake import Door, Intake, Settled
 from orthanc_liver.host.intake.place import Place, Stage
-from orthanc_liver.host.intake.series_filter import why_not
 from orthanc_liver.host.jobs.job_queue import JobQueue
 from orthanc_liver.host.jobs.records import keep_place, keep_studies, read_backfill
-from orthanc_liver.host.server.api import Missing, Orthanc, OrthancError, Series, ServerStopping
+from orthanc_liver.host.server.api import Missing, Orthanc, OrthancError
+from orthanc_liver.host.server.background import Background
 from orthanc_liver.host.server.identifiers import RESOURCE
 from orthanc_liver.host.server.times import text_of
-from orthanc_liver.host.settings import Settings
 
 MAX_STUDIES = 2000
-PRIORITY = -100
 _LOOK_S = 0.5
 _IDLE_S = 60.0
-
-# Whether running a series again could bring anything new; None while no model is loaded.
-BringsNothing = Callable[[Series], bool | None]
 
 
 def studies_wanted(orthanc: Orthanc, asked: Mapping[str, Any]) -> list[str]:
@@ -68,17 +64,13 @@ def _date(asked: Mapping[str, Any], key: str) -> str:
 class Backfill:
     """At most one at a time, in a thread of its own."""
 
-    def __init__(
-        self, orthanc: Orthanc, queue: JobQueue, settings: Settings, brings_nothing: BringsNothing
-    ) -> None:
+    def __init__(self, orthanc: Orthanc, queue: JobQueue, intake: Intake, pause_s: float) -> None:
         self._orthanc = orthanc
         self._queue = queue
-        self._settings = settings
-        self._brings_nothing = brings_nothing
-        self._thread = threading.Thread(target=self._run, name="liver-backfill", daemon=True)
+        self._intake = intake
+        self._pause_s = pause_s
+        self.thread = Background("backfill", orthanc, self._turn)
         self._lock = threading.Lock()
-        self._woken = threading.Event()
-        self._stopping = False
         self._studies: list[str] = []
         self._place: Place | None = None
         self._series_left: list[str] | None = None  # of the study at `done`; None: not looked yet
@@ -90,17 +82,6 @@ class Backfill:
         if kept:
             self._place, self._studies = kept
 
-    def start(self) -> None:
-        """Begin, or go on where it was."""
-        self._thread.start()
-
-    def stop(self, timeout_s: float) -> None:
-        """End the thread."""
-        self._stopping = True
-        self._woken.set()
-        if self._thread.is_alive():
-            self._thread.join(timeout_s)
-
     def ask(self, studies: list[str]) -> None:
         """Begin with these studies; NotAllowed while another backfill runs."""
         with self._lock:
@@ -109,7 +90,7 @@ class Backfill:
             keep_studies(self._orthanc, studies)
             self._studies, self._series_left = studies, None
             self._keep(Place(datetime.now(UTC)))
-        self._woken.set()
+        self.thread.wake()
 
     def cancel(self) -> None:
         """Take up no more series; one that runs is finished. NotAllowed where none is running."""
@@ -133,20 +114,7 @@ class Backfill:
                 "Skipped": self._place.skipped,
             }
 
-    def _run(self) -> None:
-        wait_s = 0.0
-        while not self._stopping:
-            self._woken.wait(wait_s)
-            self._woken.clear()
-            try:
-                wait_s = self._step()
-            except ServerStopping:
-                return
-            except OrthancError as error:
-                self._orthanc.log_error(f"the backfill goes on shortly: {error}")
-                wait_s = 10.0
-
-    def _step(self) -> float:
+    def _turn(self) -> float:
         """Do a little and say how long to wait before the next step, in seconds."""
         with self._lock:
             if self._place is None or self._place.stage is not Stage.RUNNING:
@@ -155,7 +123,7 @@ class Backfill:
                 return _LOOK_S
             if self._job:
                 self._job = None
-                return float(self._settings.backfill_pause_seconds)
+                return self._pause_s
             if self._series_left is None:
                 return self._open_study(self._place)
             if not self._series_left:
@@ -178,22 +146,22 @@ class Backfill:
         return 0.0
 
     def _take_series(self, place: Place, left: list[str]) -> float:
+        # First, so that one whose consideration is at fault holds up no other for ever.
+        series_id = left.pop(0)
         try:
-            series = self._orthanc.series(left[0])
-        except Missing:
-            left.pop(0)
+            job = self._intake.offer(series_id, Door.BACKFILL)
+        except (Missing, NotAdmitted):
             return 0.0
-        if why_not(series, self._settings):
-            left.pop(0)
-            return 0.0
-        nothing_new = self._brings_nothing(series)
-        if nothing_new is None:
+        except NoModelYet:
+            left.insert(0, series_id)
             return _LOOK_S
-        left.pop(0)
-        if nothing_new:
+        except OrthancError:
+            left.insert(0, series_id)
+            raise
+        if isinstance(job, Settled):
             place.skipped += 1
             return 0.0
-        self._job = self._queue.submit(series, force=False, priority=PRIORITY).id
+        self._job = job.id
         place.submitted += 1
         return _LOOK_S
 

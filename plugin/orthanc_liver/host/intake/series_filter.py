@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from orthanc_liver.host.server.api import Series
 from orthanc_liver.host.settings import Settings
 
 
-def why_not(series: Series, settings: Settings) -> str | None:
-    """One sentence where the settings do not admit the series, else None.
+def why_not(series: Series, study_tags: Mapping[str, str], settings: Settings) -> str | None:
+    """One sentence where the settings do not admit the series of a study, else None.
 
     Names tags and what the settings ask of them, never the tags' values.
     """
@@ -20,7 +21,8 @@ def why_not(series: Series, settings: Settings) -> str | None:
             f"the series has {len(series.instances)} instances, "
             f"fewer than MinimumSlices, {settings.minimum_slices}"
         )
+    tags = {**study_tags, **series.tags}
     for tag, pattern in settings.filter.items():
-        if not re.search(pattern, series.tags.get(tag, "")):
+        if not re.search(pattern, tags.get(tag, "")):
             return f"{tag} of the series does not match the filter {pattern!r}"
     return None

@@ -79,7 +79,10 @@ def instances_of(result: Mapping[str, Any]) -> list[str]:
 
 @dataclass
 class Job:
-    """One series to segment. Times are UTC; source_key names the set of source instances."""
+    """One series to segment. Times are UTC; source_key names the set of source instances.
+
+    intended_uids: what was about to be stored, and may be in Orthanc although result is empty.
+    """
 
     series: str
     study: str
@@ -99,6 +102,7 @@ class Job:
     model: dict[str, str] | None = None
     result: dict[str, Any] | None = None
     report: dict[str, Any] | None = None
+    intended_uids: list[str] = field(default_factory=list)
 
     @property
     def result_instances(self) -> list[str]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from orthanc_liver.engine.protocol import Outcome
 from orthanc_liver.host.errors import NotAllowed, UnknownJob
 from orthanc_liver.host.jobs.job import UNFINISHED, WAITING, Event, Job, State
 from orthanc_liver.host.jobs.records import Ledger, ServerState
-from orthanc_liver.host.server.api import Series
+from orthanc_liver.host.server.api import OrthancError, Series
 
 _STORING = "store"
 
@@ -114,12 +114,20 @@ class JobQueue:
         """The running job ended badly, for good."""
         self._update(job, Event.FAIL, outcome=outcome, reason=reason)
 
-    def claim_storing(self, job: Job) -> bool:
-        """From now on the job cannot be cancelled; False where it has been already."""
+    def claim_storing(self, job: Job, uids: Sequence[str]) -> bool:
+        """From now on the job cannot be cancelled; False where it has been already.
+
+        uids: what it is about to store, SOP Instance UIDs; OrthancError where they cannot be kept.
+        """
         with self._changed:
-            if job.state is State.RUNNING:
-                job.stage = _STORING
-            return job.state is State.RUNNING
+            if job.state is not State.RUNNING:
+                return False
+            job.stage = _STORING
+            job.intended_uids = list(dict.fromkeys([*job.intended_uids, *uids]))
+            self._persist()
+            if not self._is_kept:
+                raise OrthancError("what is about to be stored could not be written down")
+            return True
 
     def cancel(self, job_id: str) -> Job:
         """End an unfinished job; UnknownJob, or NotAllowed where it has ended."""

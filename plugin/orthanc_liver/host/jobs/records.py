@@ -156,11 +156,12 @@ class Ledger:
         False where that was not possible.
         """
         try:
-            before = self.read_record(job.series)
-            result = before.result if before else None
             if job.result:
                 source = {"Job": job.id, "SourceKey": job.source_key, "Model": job.model}
-                result = {**job.result, **source}
+                result: dict[str, Any] | None = {**job.result, **source}
+            else:
+                before = self.read_record(job.series)
+                result = before.result if before else None
             text = document(Job=stored_job(job), Result=result)
             self._write_note(job.series, _RECORD_METADATA, text)
         except OrthancError as error:

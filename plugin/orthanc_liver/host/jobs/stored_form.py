@@ -138,6 +138,7 @@ def stored_job(job: Job) -> dict[str, Any]:
         "Model": job.model,
         "Result": job.result,
         "Report": job.report,
+        "IntendedUids": job.intended_uids,
     }
 
 
@@ -164,7 +165,12 @@ def read_job(kept: Any) -> Job:
         model=job.given("Model", _read_model),
         result=job.given("Result", read_result),
         report=job.given("Report", _read_report),
+        intended_uids=job.list_of("IntendedUids", _read_uid),
     )
+
+
+def _read_uid(kept: Any) -> str:
+    return Fields({"a UID": kept}).text("a UID", DICOM_UID)
 
 
 def read_result(kept: Any) -> dict[str, Any]:

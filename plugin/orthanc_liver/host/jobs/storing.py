@@ -5,6 +5,7 @@ An object that could not be written is not among them, and the report has a warn
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +13,29 @@ from orthanc_liver.engine.protocol import Kind
 from orthanc_liver.host.errors import StoredElsewhere
 from orthanc_liver.host.jobs.records import write_preview
 from orthanc_liver.host.server.api import Missing, Orthanc, OrthancError, Series
+
+_MEDIA_STORAGE_SOP_INSTANCE_UID = 3  # in group 2, which every DICOM file begins with
+_GROUP_2_AT = 132
+_LONG = (b"OB", b"UN")
+
+
+def sop_instance_uid(name: str, content: bytes) -> str:
+    """What a DICOM file says of itself before its dataset; StoredElsewhere where it is none."""
+    at = _GROUP_2_AT
+    try:
+        while content[at : at + 2] == b"\2\0":
+            element, vr, length = struct.unpack_from("<H2sH", content, at + 2)
+            at += 8
+            if vr in _LONG:
+                [length] = struct.unpack_from("<I", content, at)
+                at += 4
+            [value] = struct.unpack_from(f"{length}s", content, at)
+            if element == _MEDIA_STORAGE_SOP_INSTANCE_UID:
+                return bytes(value).rstrip(b"\0 ").decode("ascii")
+            at += length
+    except (struct.error, UnicodeDecodeError):
+        pass
+    raise StoredElsewhere(f"the {name} is not a DICOM file")
 
 
 def store_beside(
@@ -47,15 +71,11 @@ def _stored(
         new.append(stored["ID"])
     if stored["ParentStudy"] != series.study:
         raise StoredElsewhere(f"the {name} does not belong to the study of its CT")
-    try:
-        instance = orthanc.get(f"/instances/{stored['ID']}")
-    except Missing as error:
-        raise OrthancError(f"the {name} was deleted while it was being stored") from error
     return {
         "Kind": str(name),
         "Instance": stored["ID"],
         "Series": stored["ParentSeries"],
-        "SopInstanceUid": instance["MainDicomTags"]["SOPInstanceUID"],
+        "SopInstanceUid": sop_instance_uid(name, content),
     }
 
 

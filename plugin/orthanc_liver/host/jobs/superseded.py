@@ -2,6 +2,7 @@
 
 It happens when a slice came late, or when the settings of the output changed. The former RTSTRUCT,
 SEG and SR are kept, with metadata 4504 that names the new one, or deleted, as KeepSuperseded says.
+So is what an attempt stored that was cut off before it could say so.
 """
 
 from __future__ import annotations
@@ -17,21 +18,40 @@ from orthanc_liver.host.server.api import Missing, Orthanc
 
 def supersede(orthanc: Orthanc, record: Record | None, job: Job, *, keep: bool) -> None:
     """Note in job.result what it takes the place of. Doing so twice does no harm."""
-    former = _former_result(record, job)
-    if former is None or job.result is None:
+    if job.result is None:
         return
-    if former["Instance"] == job.result["Instance"]:
+    former = _former_result(record, job)
+    if former and former["Instance"] == job.result["Instance"]:
         if isinstance(former.get("Supersedes"), str):
             job.result["Supersedes"] = former["Supersedes"]
+        former = None
+    cut_off = _stored_by_attempts_cut_off(orthanc, record, job)
+    if not former and not cut_off:
         return
-    job.result["Supersedes"] = former["SopInstanceUid"]
-    for instance in set(instances_of(former)) - set(job.result_instances):
+    job.result["Supersedes"] = former["SopInstanceUid"] if former else next(iter(cut_off.values()))
+    for instance in {*instances_of(former or {}), *cut_off} - set(job.result_instances):
         with contextlib.suppress(Missing):  # somebody deleted it already
             if is_result_in(orthanc, instance, job.study):
                 _set_aside(orthanc, instance, job, keep=keep)
     for instance in job.result_instances:
         # Superseded itself before: a late slice came, and was deleted again.
         unmark_superseded(orthanc, instance)
+
+
+def _stored_by_attempts_cut_off(
+    orthanc: Orthanc, record: Record | None, job: Job
+) -> dict[str, str]:
+    """SOP Instance UIDs by Orthanc's id, RTSTRUCT first, of this job and of one that failed."""
+    result = job.result or {}
+    own = {one["SopInstanceUid"] for one in [result, *result["Further"]]}
+    intended = [*job.intended_uids, *(record.job.intended_uids if record else [])]
+    return {
+        instance: uid
+        for uid in dict.fromkeys(intended)
+        if uid not in own
+        for instance in orthanc.instances_with(uid)
+        if is_result_in(orthanc, instance, job.study)
+    }
 
 
 def _former_result(record: Record | None, job: Job) -> dict[str, Any] | None:

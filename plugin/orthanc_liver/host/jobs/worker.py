@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -28,15 +28,20 @@ from orthanc_liver.host.errors import (
     fault_of_ours,
 )
 from orthanc_liver.host.jobs.engine_process import EngineProcess
-from orthanc_liver.host.jobs.job import Job, State
+from orthanc_liver.host.jobs.job import UNFINISHED, Job, State
 from orthanc_liver.host.jobs.job_queue import JobQueue
-from orthanc_liver.host.jobs.storing import store_beside
-from orthanc_liver.host.server.api import Missing, Orthanc, OrthancError, Series, ServerStopping
+from orthanc_liver.host.jobs.results import Results
+from orthanc_liver.host.server.api import (
+    BadFile,
+    Missing,
+    Orthanc,
+    OrthancError,
+    Series,
+    ServerStopping,
+)
+from orthanc_liver.host.server.background import Background
 from orthanc_liver.host.server.times import growing_wait_s
 from orthanc_liver.host.settings import Settings
-
-# What follows when a job's result is stored; Missing where the series is gone.
-PassOn = Callable[[Job, Series], None]
 
 
 @dataclass(frozen=True)
@@ -76,34 +81,23 @@ class Worker:
         queue: JobQueue,
         settings: Settings,
         stable_age_s: float,
-        pass_on: PassOn,
+        results: Results,
     ) -> None:
         self._orthanc = orthanc
         self._queue = queue
         self._settings = settings
         self._stable_age_s = stable_age_s
-        self._pass_on = pass_on
-        self._thread = threading.Thread(target=self._run, name="liver-worker", daemon=True)
-        self._stopping = threading.Event()
+        self._results = results
+        # The model is loaded first of all, so that the status can tell of it.
+        self.thread = Background("worker", orthanc, self._turn, self._unblock)
         self._lock = threading.Lock()
         self._engine: EngineProcess | None = None
         self._current: Job | None = None
         self._ready: Ready | None = None
         self._problem = ""
-
-    def start(self) -> None:
-        """Begin, loading the model first so that the status can tell of it."""
-        self._thread.start()
-
-    def stop(self, timeout_s: float) -> None:
-        """End the inference process and the thread, whatever they are at."""
-        self._stopping.set()
-        self._queue.close()
-        with self._lock:
-            if self._engine:
-                self._engine.kill()
-        if self._thread.is_alive():
-            self._thread.join(timeout_s)
+        self._failures = 0  # of starts of the process, in a row
+        self._deaths = 0  # of processes that had nothing to do, in a row
+        self._troubles: Counter[str] = Counter()  # errors of Orthanc itself, by unfinished job
 
     def interrupt(self, job: Job) -> None:
         """A running job was cancelled: end the process that works on it."""
@@ -130,49 +124,46 @@ class Worker:
         ready = self._ready
         return {"Name": ready.model_name, "Sha256": ready.model_sha256} if ready else None
 
-    def _run(self) -> None:
-        deaths = 0  # of processes that had nothing to do
+    def _turn(self) -> float:
+        """Work on the next job, or start a process for it; returns how long to wait then."""
+        engine = self._engine
+        if not (engine and engine.alive and self._ready):
+            return self._renew_engine()
+        job = self._queue.take(lambda: engine.alive)
+        if job:
+            self._deaths = 0
+            self._work(job, engine)
+        elif not self.thread.stopping:
+            self._ready = None
+            self._orthanc.log_error("the inference process ended while it was idle")
+            self._deaths += 1
+            return growing_wait_s(self._deaths - 1)
+        return 0.0
+
+    def _unblock(self) -> None:
+        """End the inference process and the wait for jobs."""
+        self._queue.close()
+        self._end_engine()
+
+    def _renew_engine(self) -> float:
+        """No job is to blame for a process that does not come up, so jobs wait until one does."""
+        self._end_engine()
         try:
-            while engine := self._engine_that_runs():
-                job = self._queue.take(lambda: engine.alive)
-                if job:
-                    deaths = 0
-                    self._work(job, engine)
-                elif not self._stopping.is_set():
-                    self._ready = None
-                    self._orthanc.log_error("the inference process ended while it was idle")
-                    self._stopping.wait(growing_wait_s(deaths))
-                    deaths += 1
-        except ServerStopping:
-            pass
-        finally:
-            self._end_engine()
-
-    def _engine_that_runs(self) -> EngineProcess | None:
-        """Wait until an inference process is ready; None when stopping.
-
-        No job is to blame for a process that does not come up, so jobs wait until one does.
-        """
-        failures = 0
-        while not self._stopping.is_set():
-            if self._engine and self._engine.alive and self._ready:
-                return self._engine
-            self._end_engine()
-            try:
-                self._start_engine()
-            except EngineUnavailable as error:
-                if self._stopping.is_set():
-                    break
-                if str(error) != self._problem:
-                    self._orthanc.log_error(f"no job can run: {error}")
-                self._problem = str(error)
-                self._stopping.wait(growing_wait_s(failures))
-                failures += 1
-        return None
+            self._start_engine()
+        except EngineUnavailable as error:
+            if self.thread.stopping:
+                return 0.0
+            if str(error) != self._problem:
+                self._orthanc.log_error(f"no job can run: {error}")
+            self._problem = str(error)
+            self._failures += 1
+            return growing_wait_s(self._failures - 1)
+        self._failures = 0
+        return 0.0
 
     def _start_engine(self) -> None:
         with self._lock:
-            if self._stopping.is_set():
+            if self.thread.stopping:
                 raise EngineUnavailable("Orthanc is stopping")
             self._engine = engine = EngineProcess(self._settings.command, self._queue.wake)
         self._ready = ready = engine.wait_ready()
@@ -192,27 +183,48 @@ class Worker:
             self._attempt_and_judge(job, engine)
         except NotAllowed:
             pass  # it was cancelled in the meantime, and the queue knows
+        except Exception:
+            if job.state is State.RUNNING:  # the judging itself went wrong
+                self._queue.give_back(job, growing_wait_s(0))
+            raise
         finally:
             with self._lock:
                 self._current = None
 
     def _attempt_and_judge(self, job: Job, engine: EngineProcess) -> None:
         try:
-            self._attempt(job, engine)
+            self._attempt_unless_gone(job, engine)
         except ServerStopping:
             raise
         except EngineGone as gone:
-            if not self._stopping.is_set():
+            if not self.thread.stopping:
                 self._judge(job, str(gone))
+        except (JobFailed, StoredElsewhere, BadFile) as error:
+            self._end_engine()
+            self._judge(job, str(error))
+        except OrthancError as error:
+            self._end_engine()
+            self._wait_for_orthanc(job, str(error))
+        except Exception as error:  # noqa: BLE001 the next attempt may go well
+            self._end_engine()
+            self._judge(job, fault_of_ours(error))
+        if job.state not in UNFINISHED:
+            del self._troubles[job.id]
+
+    def _attempt_unless_gone(self, job: Job, engine: EngineProcess) -> None:
+        try:
+            self._attempt(job, engine)
         except Missing:
             self._end_engine()  # it may still wait for instances
             self._series_changed(job)
-        except (JobFailed, OrthancError) as error:
-            self._end_engine()
-            self._judge(job, str(error))
-        except Exception as error:  # noqa: BLE001 the thread must live on for the next job
-            self._end_engine()
-            self._judge(job, fault_of_ours(error))
+
+    def _wait_for_orthanc(self, job: Job, reason: str) -> None:
+        """Orthanc itself is in trouble, its database or its disk: that costs no attempt."""
+        if job.state is not State.RUNNING:
+            return
+        self._orthanc.log_error(f"job {job.id} waits for Orthanc: {reason}")
+        self._queue.give_back(job, growing_wait_s(self._troubles[job.id]), reason)
+        self._troubles[job.id] += 1
 
     def _judge(self, job: Job, reason: str) -> None:
         """This attempt failed: is there another one?"""
@@ -292,14 +304,4 @@ class Worker:
         names = [name for name, _ in answer.objects]
         if names[:1] != [Kind.RTSTRUCT]:
             raise JobFailed(f"no RTSTRUCT came first, but: {', '.join(names) or 'nothing'}")
-        if not self._queue.claim_storing(job):
-            return
-        try:
-            rtstruct, *further = store_beside(
-                self._orthanc, series, answer.objects, answer.preview_png
-            )
-        except StoredElsewhere as error:
-            raise JobFailed(str(error)) from error
-        job.result = {**rtstruct, "Further": further}
-        self._pass_on(job, series)  # first, so that a crash in between forgets nothing of it
-        self._queue.succeed(job, Outcome.SEGMENTED)
+        self._results.keep(job, series, answer.objects, answer.preview_png)

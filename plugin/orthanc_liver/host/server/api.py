@@ -19,6 +19,8 @@ from orthanc_liver.host.errors import HostError
 
 _UNKNOWN_RESOURCE = 17
 _INEXISTENT_ITEM = 7
+# A file is gone, damaged or no DICOM.
+_ABOUT_ONE_FILE = (13, 15, 20, 2006)
 
 
 class RestOutput(Protocol):
@@ -64,13 +66,17 @@ class Missing(OrthancError):
     """Orthanc has no such resource."""
 
 
+class BadFile(OrthancError):
+    """Orthanc is well, but not one of the files: it is gone, damaged or no DICOM."""
+
+
 class ServerStopping(HostError):
     """Orthanc is going down and must not be called any more."""
 
 
 @dataclass(frozen=True)
 class Series:
-    """One series as Orthanc's index tells of it."""
+    """One series as Orthanc's index tells of it; tags: its own, without those of its study."""
 
     id: str
     study: str
@@ -141,15 +147,24 @@ class Orthanc:
     def series(self, series_id: str) -> Series:
         """What the index tells of a series; Missing where there is none."""
         series = self.get(f"/series/{series_id}")
-        study = self.get(f"/studies/{series['ParentStudy']}")
         return Series(
             id=series["ID"],
             study=series["ParentStudy"],
             instances=tuple(series["Instances"]),
-            tags=study["MainDicomTags"] | series["MainDicomTags"],
+            tags=series["MainDicomTags"],
             is_stable=series["IsStable"],
             last_update=_utc(series.get("LastUpdate", "19700101T000000")),
         )
+
+    def study_tags(self, series: Series) -> Mapping[str, str]:
+        """The main DICOM tags of the study of a series; Missing where it is gone."""
+        tags: Mapping[str, str] = self.get(f"/studies/{series.study}")["MainDicomTags"]
+        return tags
+
+    def instances_with(self, sop_instance_uid: str) -> list[str]:
+        """Orthanc's ids of what it holds under a SOP Instance UID."""
+        found = self.post("/tools/lookup", sop_instance_uid.encode())
+        return [one["ID"] for one in found if one["Type"] == "Instance"]
 
     def has_instance(self, instance: str) -> bool:
         """Whether Orthanc holds the instance."""
@@ -184,7 +199,8 @@ class Orthanc:
             code = error.args[0] if error.args else 0
             if code in (_UNKNOWN_RESOURCE, _INEXISTENT_ITEM):
                 raise Missing("there is no such resource") from error
-            raise OrthancError(str(error.args[-1]) if error.args else "unknown error") from error
+            kind = BadFile if code in _ABOUT_ONE_FILE else OrthancError
+            raise kind(str(error.args[-1]) if error.args else "unknown error") from error
 
 
 def answer_json(output: RestOutput, answer: Any) -> None:

@@ -70,6 +70,12 @@ def exposition(status: Mapping[str, Any], ended: Ended) -> str:
             "How many things are wrong with the settings.",
             [({}, len(status["SettingsProblems"]))],
         ),
+        _family(
+            "liver_thread_alive",
+            "gauge",
+            "1 for each of the plugin's threads that is at work or waits for some, else 0.",
+            [({"thread": name}, how == "running") for name, how in status["Threads"].items()],
+        ),
         _family("liver_queue_length", "gauge", "Jobs that wait for their turn.", [({}, waiting)]),
         _family(
             "liver_jobs",

@@ -162,6 +162,11 @@ def test_what_was_cancelled_is_over(deliveries: Deliveries) -> None:
         deliveries.cancel("no such")
 
 
-def test_closing_ends_a_wait(deliveries: Deliveries) -> None:
-    deliveries.close()
-    assert not deliveries.wait(60.0)
+def test_whoever_sends_hears_of_what_there_is_to_send(deliveries: Deliveries) -> None:
+    heard = []
+    deliveries.on_change = lambda: heard.append(len(deliveries.due()))
+    add(deliveries, "a", PACS)
+    assert heard == [1]
+    deliveries.fail(deliveries.due()[0], "asleep")
+    deliveries.end_rests()
+    assert heard == [1, 0, 1]

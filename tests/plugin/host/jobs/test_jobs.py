@@ -162,7 +162,7 @@ def test_what_was_cancelled_while_running_can_neither_end_nor_store(queue: JobQu
     job = queue.submit(series("a"), force=False)
     queue.take()
     queue.cancel(job.id)
-    assert not queue.claim_storing(job)
+    assert not queue.claim_storing(job, [])
     with pytest.raises(NotAllowed):
         queue.succeed(job, Outcome.SEGMENTED)
 
@@ -170,7 +170,7 @@ def test_what_was_cancelled_while_running_can_neither_end_nor_store(queue: JobQu
 def test_a_job_that_stores_cannot_be_cancelled(queue: JobQueue) -> None:
     job = queue.submit(series("a"), force=False)
     queue.take()
-    assert queue.claim_storing(job)
+    assert queue.claim_storing(job, [])
     with pytest.raises(NotAllowed, match="storing"):
         queue.cancel(job.id)
     queue.succeed(job, Outcome.SEGMENTED)

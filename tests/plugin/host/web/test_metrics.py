@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from prometheus_client.parser import text_string_to_metric_families
 
 from orthanc_liver import __version__
@@ -68,12 +70,13 @@ def test_seconds_add_up_by_stage() -> None:
 
 def test_a_name_with_quotes_is_still_readable() -> None:
     name = 'a "model"\\ on\ntwo lines'
-    status = {
+    status: dict[str, Any] = {
         "Version": "1",
         "Device": None,
         "Model": {"Name": name, "Sha256": "s"},
         "Engine": "starting",
         "SettingsProblems": ["one"],
+        "Threads": {"worker": "running", "backfill": "rests after a fault", "start": "not started"},
         "Queue": {"Pending": 1, "Running": 0, "Retry": 2, "Success": 0, "Failure": 0},
         "Deliveries": {"Pending": 0},
     }
@@ -82,3 +85,7 @@ def test_a_name_with_quotes_is_still_readable() -> None:
     assert about["model"] == name
     assert found["liver_queue_length", ()] == 3
     assert found["liver_engine_ready", ()] == 0
+    alive = {
+        thread: found["liver_thread_alive", (("thread", thread),)] for thread in status["Threads"]
+    }
+    assert alive == {"worker": 1, "backfill": 0, "start": 0}

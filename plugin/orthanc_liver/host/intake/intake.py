@@ -1,0 +1,83 @@
+"""Whether a series needs a job: one rule, and three doors by which a series comes to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from orthanc_liver.host.errors import NoModelYet, NotAdmitted
+from orthanc_liver.host.intake.series_filter import why_not
+from orthanc_liver.host.jobs.job import Job
+from orthanc_liver.host.jobs.job_queue import JobQueue
+from orthanc_liver.host.jobs.records import Ledger, Record
+from orthanc_liver.host.server.api import Orthanc, Series
+from orthanc_liver.host.settings import Settings
+
+_BACKFILL_PRIORITY = -100
+
+
+class Door(Enum):
+    """How a series comes to us."""
+
+    ARRIVED = auto()
+    ASKED = auto()
+    BACKFILL = auto()
+
+
+@dataclass(frozen=True)
+class Settled:
+    """There is nothing to do: this job of the same instances has ended."""
+
+    job: Job
+
+
+class Intake:
+    """Every series passes here before it becomes a job.
+
+    model_sha256: tells which model would run now, empty as long as none is loaded.
+    """
+
+    def __init__(
+        self,
+        orthanc: Orthanc,
+        queue: JobQueue,
+        ledger: Ledger,
+        settings: Settings,
+        model_sha256: Callable[[], str],
+    ) -> None:
+        self._orthanc = orthanc
+        self._queue = queue
+        self._ledger = ledger
+        self._settings = settings
+        self._model_sha256 = model_sha256
+
+    def offer(self, series_id: str, door: Door, *, force: bool = False) -> Job | Settled:
+        """The job that segments the series as it is now, or the one that settled it.
+
+        Raises NotAdmitted, Missing where there is no such series, or, at the backfill's door
+        only, NoModelYet.
+        """
+        series = self._orthanc.series(series_id)
+        refusal = why_not(series, self._orthanc.study_tags(series), self._settings)
+        if refusal:
+            raise NotAdmitted(refusal)
+        if door is Door.BACKFILL and not self._model_sha256():
+            raise NoModelYet("no model is loaded yet")
+        record = None if force else self._ledger.read_record(series_id)
+        if record and self._is_settled(record, series, door):
+            if door is Door.ASKED:
+                self._queue.adopt(record.job)
+            return Settled(record.job)
+        priority = _BACKFILL_PRIORITY if door is Door.BACKFILL else 0
+        return self._queue.submit(series, force=force, priority=priority)
+
+    def _is_settled(self, record: Record, series: Series, door: Door) -> bool:
+        if door is Door.ARRIVED:
+            # Also after another model's job: an old series gets a new model only when somebody
+            # asks, and a failed job another attempt.
+            return record.job.source_key == series.source_key
+        if not record.settles(series.source_key, self._model_sha256()):
+            return False
+        result = record.job.result
+        return result is None or self._orthanc.has_instance(result["Instance"])

@@ -31,7 +31,7 @@ class Rest:
 
 
 class Deliveries:
-    """Shared by Orthanc's threads, the worker and the courier.
+    """Shared by Orthanc's threads, the worker and the transmitter.
 
     What must outlive a restart is in Orthanc before the call returns that changed it.
     on_change: called whenever there may be something to send.

@@ -108,6 +108,8 @@ def test_it_tells_that_it_rests_and_may_be_stopped_meanwhile(
     work.turn(ValueError())
     assert rests.wait(_TIMEOUT_S)
     thread.wake()  # what is at fault is not tried the more often for it
+    with pytest.raises(queue.Empty):
+        work.begun.get(timeout=0.3)
+    assert thread.state.startswith("rests after a fault of the plugin: ValueError at ")
     thread.stop(_TIMEOUT_S)
     assert joined(thread) == "ended"
-    assert work.begun.empty()

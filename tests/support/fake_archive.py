@@ -96,7 +96,9 @@ class Archive:
         """Nothing arrived for StableAge."""
         with self._lock:
             self.stable.add(series)
-            self._note_change("StableSeries", "series", series)
+            parents = self.instances[self._there("series", series)[0]].parents
+            for level in ("series", "studies", "patients"):
+                self._note_change(f"Stable{_LEVELS[level]}", level, parents[level])
 
     def _store(self, call: Call) -> Any:
         try:
@@ -172,21 +174,29 @@ class Archive:
                 found = found[step.replace("-", "")].value if "-" in step else found[int(step)]
         except (KeyError, IndexError):
             raise Unknown from None
-        return (_text(found) or "").encode()
+        text = _text(found) or ""
+        return (text + " " * (len(text) % 2)).encode()  # as it is padded in the file
 
     def _note(self, call: Call) -> Any:
         level, resource, name = call.names
         self._there(level, resource)
         notes = self.notes.setdefault(resource, {})
         name = name.removesuffix("/data")
+        if call.method != "PUT" and name not in notes:
+            raise Unknown
+        if call.method == "GET":
+            return notes[name]
+        notes.pop(name, None)
         if call.method == "PUT":
             notes[name] = call.body
-            kind = "UpdatedMetadata" if name.startswith("metadata") else "UpdatedAttachment"
-            self._note_change(kind, level, resource)
-            return b""
-        if name not in notes:
-            raise Unknown
-        return notes.pop(name) and b"" if call.method == "DELETE" else notes[name]
+        kind = "UpdatedMetadata" if name.startswith("metadata") else "UpdatedAttachment"
+        self._note_change(kind, level, resource)
+        return b""
+
+    def _attach(self, call: Call) -> Any:
+        if call.method == "DELETE" or self._below(call.names[0], call.names[1]):
+            self._note(call)
+        return {} if call.method == "PUT" else b""  # {} for a series that is not there, too
 
     def _changes(self, call: Call) -> Any:
         if "last" in call.query:
@@ -200,10 +210,9 @@ class Archive:
     def _find(self, call: Call) -> Any:
         asked = json.loads(call.body)
         first, last = asked["Query"]["StudyDate"].split("-")
-        dates = {
-            one.parents["studies"]: str(one.dataset.get("StudyDate", ""))
-            for one in self.instances.values()
-        }
+        dates: dict[str, str] = {}
+        for one in self.instances.values():  # a study is dated by what came first
+            dates.setdefault(one.parents["studies"], str(one.dataset.get("StudyDate", "")))
         return [study for study, date in dates.items() if first <= date <= last][: asked["Limit"]]
 
     def _look_up(self, call: Call) -> Any:
@@ -232,6 +241,8 @@ class Archive:
         return self.servers
 
     def _send(self, call: Call) -> Any:
+        if call.names[0] not in [*self.modalities, *self.servers]:
+            raise OrthancException(INEXISTENT_ITEM, "Accessing an inexistent item")
         job = str(uuid.uuid4())
         self.sent[job] = (call.names[0], json.loads(call.body)["Resources"])
         return {"ID": job, "Path": f"/jobs/{job}"}
@@ -281,7 +292,7 @@ _ROUTES: list[tuple[str, str, Callable[[Archive, Call], Any]]] = [
     ("GET", f"/instances/{_ID}/simplified-tags", Archive._simplified),
     ("GET", f"/instances/{_ID}/content/(.+)", Archive._content),
     ("GET|PUT|DELETE", f"/(series|instances)/{_ID}/(metadata/[^/]+)", Archive._note),
-    ("PUT|DELETE", f"/(series|instances)/{_ID}/(attachments/[^/]+)", Archive._note),
+    ("PUT|DELETE", f"/(series|instances)/{_ID}/(attachments/[^/]+)", Archive._attach),
     ("GET", f"/(series|instances)/{_ID}/(attachments/[^/]+/data)", Archive._note),
     ("GET", "/modalities", Archive._modalities),
     ("PUT|DELETE", "/modalities/([^/]+)", Archive._modality),

@@ -29,7 +29,12 @@ run: orthanc $(VENV)/installed ## leave Orthanc running with the plugin, for use
 .PHONY: install
 install: orthanc $(VENV)/installed ## what a server needs: Orthanc's packages and the environment
 
+.PHONY: test-fast
+test-fast: $(VENV)/installed ## the tests that need nothing else, in less than a minute; coverage has a floor
+	$(PYTHON) -m pytest -m unit --cov --cov-report=term $(PYTEST)
+
 .PHONY: test
+test: export LIVER_REQUIRE := orthanc
 test: orthanc judges browser $(VENV)/installed ## all tests that fit into a few minutes
 	$(PYTHON) -m pytest -m "not long" $(PYTEST)
 

@@ -36,7 +36,9 @@ def register(module: Any) -> None:
 
 
 def _call(module: Any, Function: str, Arguments: list[Any]) -> Any:  # noqa: N803 as in the JSON
-    arguments = [one["Bytes"].encode("latin-1") if isinstance(one, dict) else one for one in Arguments]
+    arguments = [
+        one["Bytes"].encode("latin-1") if isinstance(one, dict) else one for one in Arguments
+    ]
     try:
         return {"Answer": _text(getattr(module, Function)(*arguments))}
     except module.OrthancException as error:

@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,13 +20,14 @@ import requests
 from pydicom.uid import UID
 from pynetdicom import AE
 
-from tests.support.patience import wait_for as wait_for  # whoever has a server waits for it
+from tests.support.patience import wait_for
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 _START_TIMEOUT_S = 30.0
 _STOP_TIMEOUT_S = 30.0
 _START_ATTEMPTS = 3
 _NEVER_S = 300.0
+_PLUGINS = Path("/usr/share/orthanc/plugins")
 _SENDERS = 6
 # Before a command: Linux kills what it starts when the process that started it is gone.
 ENDS_WITH_US = ("setpriv", "--pdeathsig", "KILL")
@@ -158,9 +159,14 @@ class OrthancServer:
     def _launch(self) -> None:
         configuration = self.folder / "orthanc.json"
         configuration.write_text(json.dumps(self._configuration(), indent=2))
+        program = orthanc_program()
+        if program is None:
+            raise FileNotFoundError(
+                "Orthanc is not installed: apt-get install orthanc orthanc-python orthanc-dicomweb"
+            )
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
-                [*ENDS_WITH_US, orthanc_program(), str(configuration)],
+                [*ENDS_WITH_US, program, str(configuration)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -232,15 +238,14 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def orthanc_program() -> str:
-    """The Orthanc of the distribution; FileNotFoundError where it is not installed."""
-    path = os.environ.get("PATH", "") + os.pathsep + "/usr/sbin"
-    program = shutil.which("Orthanc", path=path)
-    if program is None:
-        raise FileNotFoundError(
-            "Orthanc is not installed: apt-get install orthanc orthanc-python orthanc-dicomweb"
-        )
-    return program
+def orthanc_is_installed() -> bool:
+    """Whether the distribution's Orthanc is there, and its plugin for Python."""
+    return orthanc_program() is not None and (_PLUGINS / "libOrthancPython.so").exists()
+
+
+def orthanc_program() -> str | None:
+    """The Orthanc of the distribution."""
+    return shutil.which("Orthanc", path=os.environ.get("PATH", "") + os.pathsep + "/usr/sbin")
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:

@@ -15,7 +15,7 @@ Found = TypeVar("Found")
 
 # Seconds for the patch of _slowness on two cores with AMX, for which the time-outs were chosen.
 _FAST_S = 0.005
-_MOST = 40.0
+_MOST = 12.0
 _LOOK_EVERY_S = 0.02
 
 

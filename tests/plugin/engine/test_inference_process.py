@@ -17,6 +17,7 @@ from liver_unet.volume import Volume
 from orthanc_liver.engine.protocol import read_frame, write_frame
 from orthanc_liver.host.settings import Settings
 from tests.support.ct_writer import to_bytes, write_ct_series
+from tests.support.patience import patience_s
 from tests.support.phantom import abdomen
 
 CHECKOUT = Path(__file__).resolve().parents[3]
@@ -63,7 +64,7 @@ def child() -> Iterator[Child]:
     assert ready["type"] == "ready"
     yield engine
     engine.stdin.close()
-    assert engine.process.wait(10) == 0
+    assert engine.process.wait(patience_s(10)) == 0
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +128,7 @@ def test_weights_that_are_not_there_are_told_instead_of_ready(tmp_path: Path) ->
     failed, _ = read_frame(engine.stdout)
     assert failed["type"] == "failed"
     assert "cannot be read" in failed["reason"]
-    assert engine.process.wait(10) == 0
+    assert engine.process.wait(patience_s(10)) == 0
 
 
 def test_the_process_is_gone_when_nobody_is_left_to_work_for(patient: list[bytes]) -> None:
@@ -139,4 +140,4 @@ def test_the_process_is_gone_when_nobody_is_left_to_work_for(patient: list[bytes
         b"",
     )
     engine.stdin.close()
-    engine.process.wait(5)
+    engine.process.wait(patience_s(5))

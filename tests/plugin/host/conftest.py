@@ -1,4 +1,4 @@
-"""An Orthanc with a scripted engine, shared by all tests that do not stop it: a fake and a real one.
+"""Orthanc with a scripted engine, a fake and a real one, for all tests that do not stop it.
 
 What only a real one can do is asked of it alone, by only_real.
 """
@@ -16,7 +16,8 @@ import requests
 from tests.plugin.host.series import small_ct
 from tests.support.ct_writer import to_bytes
 from tests.support.fake_orthanc import FakeServer
-from tests.support.orthanc_server import OrthancServer, wait_for
+from tests.support.orthanc_server import OrthancServer
+from tests.support.patience import wait_for
 from tests.support.scripted_engine import ScriptedEngine
 
 ENDED = ("Success", "Failure")

@@ -11,7 +11,7 @@ import pytest
 
 from tests.plugin.host.conftest import FakeHost, Host, only_real
 from tests.plugin.host.series import small_ct
-from tests.support.orthanc_server import wait_for
+from tests.support.patience import wait_for
 
 
 def test_a_crash_is_tried_again_in_a_fresh_process(host: Host) -> None:

@@ -11,7 +11,7 @@ import pytest
 from orthanc_liver.host.intake.backfill import MAX_STUDIES
 from tests.plugin.host.conftest import HOSTS, FakeHost, Host, error_of
 from tests.plugin.host.series import small_ct
-from tests.support.orthanc_server import wait_for
+from tests.support.patience import wait_for
 
 
 @pytest.fixture(scope="module", params=HOSTS)

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +15,8 @@ import pytest
 from orthanc_liver.host.jobs.engine_process import EngineGone, EngineProcess, EngineUnavailable
 from tests.plugin.host.series import small_ct
 from tests.support.ct_writer import to_bytes
-from tests.support.orthanc_server import CHECKOUT, wait_for
+from tests.support.orthanc_server import CHECKOUT
+from tests.support.patience import patience_s, wait_for
 from tests.support.scripted_engine import ScriptedEngine
 
 
@@ -42,7 +42,7 @@ def send_job(engine: EngineProcess) -> None:
 
 def last_frame(engine: EngineProcess) -> dict[str, object]:
     while True:
-        message, _ = engine.receive(timeout_s=10)
+        message, _ = engine.receive(timeout_s=patience_s(10))
         if message["type"] == "done":
             return message
 
@@ -82,10 +82,8 @@ def test_a_kill_frees_a_writer_whom_nobody_reads(
     script.behave("hang before reading")
     engine.send({"type": "job", "id": "1", "instances": 1, "settings": {}})
     threading.Timer(0.3, engine.kill).start()
-    began_s = time.monotonic()
-    with pytest.raises(EngineGone):
+    with pytest.raises(EngineGone):  # nothing else ends this
         engine.send({"type": "instance"}, b"x" * 8_000_000)
-    assert time.monotonic() - began_s < 5
 
 
 def test_a_kill_frees_a_reader(engine: EngineProcess) -> None:
@@ -93,7 +91,7 @@ def test_a_kill_frees_a_reader(engine: EngineProcess) -> None:
     threading.Timer(0.3, engine.kill).start()
     for _ in range(2):  # and whoever asks a second time
         with pytest.raises(EngineGone):
-            engine.receive(timeout_s=10)
+            engine.receive(timeout_s=patience_s(10))
 
 
 def test_a_process_that_says_it_cannot_work(script: ScriptedEngine) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -44,10 +44,8 @@ class Asked:
         shown = [{"Bytes": a.decode("latin-1")} if isinstance(a, bytes) else a for a in arguments]
         body = {"Function": function, "Arguments": shown}
         told = self.server.post(f"/calls/{orthanc_calls.CALL}", body)
-        try:
+        with suppress(KeyError, TypeError, ValueError):
             told = {**told, "Answer": json.loads(told["Answer"])}
-        except (KeyError, TypeError, ValueError):
-            pass
         self.answers.append((f"{function} {arguments[0]}", told))
         return told.get("Answer")
 

@@ -8,7 +8,7 @@ import pytest
 
 from orthanc_liver import __version__
 from tests.plugin.host.conftest import Host, error_of, only_real
-from tests.support.orthanc_server import wait_for
+from tests.support.patience import wait_for
 
 NO_RESOURCE = "00000000-00000000-00000000-00000000-00000000"
 NO_JOB = "00000000-0000-0000-0000-000000000000"

@@ -18,6 +18,7 @@ from tests.support.processes import children_of
 _NEEDS = {
     "orthanc": {"Host", "RealEngineHost", "OrthancServer"},
     "browser": {"Browser"},
+    "network": {"default_weights", "FOLD_0_WEIGHTS", "real_ct", "Child"},
 }
 _NOT_UNIT = ("orthanc", "browser", "network", "long")
 

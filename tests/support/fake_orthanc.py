@@ -50,8 +50,8 @@ class FakeOrthanc:
     a dead process comes no further.
     """
 
-    OrthancException = OrthancException
-    ChangeType = ChangeType
+    OrthancException: type[Exception] = OrthancException
+    ChangeType: Any = ChangeType
 
     def __init__(self, archive: Archive, configuration: Mapping[str, Any]) -> None:
         self.archive = archive

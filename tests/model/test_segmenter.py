@@ -15,9 +15,9 @@ from tests.support.phantom import ORIENTATIONS, Orientation, Phantom, abdomen, h
 
 SPEC = ModelSpec(
     name="threshold",
-    spacing_mm=3.0,
+    spacing_mm=5.0,
     window_hu=(-200.0, 250.0),
-    patch=(48, 48, 48),
+    patch=(32, 32, 32),
     channels=(1, 1),
     classes=2,
     training_data="none",
@@ -62,8 +62,9 @@ def test_the_liver_is_found_where_it_is_in_every_orientation(
     assert liver is not None
     found, truth = liver.mask_on_ct(), turned.liver
     dsc = 2 * (found & truth).sum() / (found.sum() + truth.sum())
-    # A threshold misses the tumours and takes in some of what lies beside; a wrong axis costs more.
-    assert dsc > 0.8
+    # A threshold at 5 mm misses the tumours and takes in some of what lies beside; a wrong axis
+    # costs more.
+    assert dsc > 0.75
     assert liver.volume_ml == pytest.approx(found.sum() * turned.volume.grid.voxel_ml)
 
 

@@ -47,7 +47,7 @@ def oblique(shape: tuple[int, int, int], spacing_mm: tuple[float, float, float])
 
 
 @given(grids(min_slices=4), grids(min_slices=4))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_linear_field_is_exact_between_any_two_grids(source: Grid, other: Grid) -> None:
     """Law: interpolated inside, `fill` more than half a voxel outside."""
     fine = other.affine.copy()

@@ -33,8 +33,9 @@ def test_the_liver_is_found_where_it_is_in_every_orientation(
     assert isinstance(liver, Liver)
     found, truth = liver.mask_on_ct(), turned.liver
     dsc = 2 * (found & truth).sum() / (found.sum() + truth.sum())
-    # A threshold misses the tumours and takes in some of what lies beside; a wrong axis costs more.
-    assert dsc > 0.8
+    # A threshold at 5 mm misses the tumours and takes in some of what lies beside; a wrong axis
+    # costs more.
+    assert dsc > 0.75
     assert liver.volume_ml == pytest.approx(found.sum() * turned.volume.grid.voxel_ml)
 
 

@@ -40,7 +40,7 @@ def tiny_files() -> tuple[bytes, ...]:
 
 class TestOrder:
     @given(st.permutations(range(12)))
-    @settings(max_examples=25, deadline=None)
+    @settings(max_examples=25)
     def test_order_of_instances_does_not_matter(self, order: list[int]) -> None:
         """Law: read(any order) == what was written, HU, affine and UIDs."""
         series = read_ct_series([tiny_files()[i] for i in order])
@@ -52,7 +52,7 @@ class TestOrder:
         assert series.warnings == ()
 
     @given(st.permutations(range(14)))
-    @settings(max_examples=10, deadline=None)
+    @settings(max_examples=10)
     def test_order_does_not_matter_among_duplicates(self, order: list[int]) -> None:
         """Law: which of two copies is kept does not depend on which came first."""
         slices = tiny_slices()
@@ -72,7 +72,7 @@ class TestOrder:
 
 class TestGeometry:
     @given(grids())
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     def test_written_grid_is_read_back(self, grid: Grid) -> None:
         """Law: any oblique or sheared grid survives DICOM; slices come out along row x column."""
         hu = np.arange(np.prod(grid.shape), dtype=np.int16).reshape(grid.shape)

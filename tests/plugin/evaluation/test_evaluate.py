@@ -19,7 +19,7 @@ from orthanc_liver.cli.main import REFUSED, main
 from orthanc_liver.evaluation.measure import read_ct
 from orthanc_liver.evaluation.outlines import read_contour
 from tests.support.case_writer import write_ct_folder, write_nifti_case, write_rtstruct
-from tests.support.orthanc_server import wait_for
+from tests.support.patience import patience_s, wait_for
 from tests.support.phantom import abdomen
 from tests.support.processes import children_of
 
@@ -163,7 +163,7 @@ def test_a_killed_process_costs_nobody_else_a_result(study: Path, tmp_path: Path
         pid = wait_for("a process at work", lambda: _worker_of(running.pid, killed), 60.0)
         os.kill(pid, signal.SIGKILL)
         killed.add(pid)
-    assert running.wait(timeout=120) == 0
+    assert running.wait(timeout=patience_s(120)) == 0
     rows = rows_of(tmp_path)
     assert "ended unexpectedly" in rows["one"]["reason"]
     assert rows["two"]["state"] == "measured"

@@ -26,7 +26,7 @@ def box(grid: Grid, slice_index: float, low: float, high: float) -> list[Point]:
     return [tuple(point) for point in points]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(grids())
 def test_a_block_on_any_grid_has_its_voxels_volume(grid: Grid) -> None:
     """Tilted gantries too: the slices' distance is across the planes, not along the shear."""

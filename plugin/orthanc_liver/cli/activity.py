@@ -18,10 +18,13 @@ from orthanc_liver.dicom.ct_series import read_ct_series
 from orthanc_liver.dicom.rtstruct_reader import roi_polygons
 from orthanc_liver.sirt.activity import compute_activity
 from orthanc_liver.sirt.inputs import (
+    CHOICES,
     QUANTITIES,
     ROIS,
     ActivityRefused,
     Inputs,
+    option,
+    read_choices,
     read_input,
     read_inputs,
     read_report,
@@ -38,12 +41,16 @@ def add_to(commands: Any) -> None:
     activity.add_argument("--json", action="store_true", help="everything, unrounded, as JSON")
     for quantity in QUANTITIES.values():
         unit = quantity.unit or "NUMBER"
-        activity.add_argument(quantity.option, type=float, metavar=unit, help=quantity.meaning)
+        activity.add_argument(
+            option(quantity.name), type=float, metavar=unit, help=quantity.meaning
+        )
+    for choice in CHOICES.values():
+        activity.add_argument(option(choice.name), choices=choice.options, help=choice.meaning)
     activity.add_argument("--rtstruct", type=Path, help="where the ROIs are that are named below")
     activity.add_argument("--ct", type=Path, help="the folder of the CT that they are drawn on")
     for roi, name in ROIS.items():
         help_text = f"the ROI whose volume is the {QUANTITIES[name].meaning}"
-        activity.add_argument(_option(roi), metavar="NAME", help=help_text)
+        activity.add_argument(option(roi), metavar="NAME", help=help_text)
     activity.set_defaults(run=_run)
 
 
@@ -54,19 +61,16 @@ def _run(options: argparse.Namespace) -> None:
         if "LiverMl" in inputs:
             raise ActivityRefused("give --report or a liver volume, not both: each is one")
         inputs["LiverMl"], warnings = read_report(_read_json(options.report), "segmentation")
-    result = compute_activity(options.method, inputs, warnings)
+    chosen = read_choices(_chosen(options, CHOICES))
+    result = compute_activity(options.method, inputs, warnings, chosen)
     shown = json.dumps(result.as_json(), indent=2) + "\n" if options.json else result.as_text()
     sys.stdout.write(shown)
 
 
 def _chosen(options: argparse.Namespace, names: Any) -> dict[str, Any]:
     """What was given of these, by name."""
-    given = {name: getattr(options, _option(name)[2:].replace("-", "_")) for name in names}
+    given = {name: getattr(options, option(name)[2:].replace("-", "_")) for name in names}
     return {name: value for name, value in given.items() if value is not None}
-
-
-def _option(name: str) -> str:
-    return "-" + re.sub("[A-Z]", lambda capital: f"-{capital.group().lower()}", name)
 
 
 def _outlined(options: argparse.Namespace) -> Inputs:
@@ -78,7 +82,7 @@ def _outlined(options: argparse.Namespace) -> Inputs:
         raise ActivityRefused("an ROI needs --rtstruct and --ct: where it is, and on which CT")
     for roi in rois:
         if ROIS[roi] in given:
-            raise ActivityRefused(f"give {_option(roi)} or {_option(ROIS[roi])}, not both")
+            raise ActivityRefused(f"give {option(roi)} or {option(ROIS[roi])}, not both")
     structures, grid = _structures(options.rtstruct), _grid(options.ct)
     found = {}
     for roi, name in rois.items():

@@ -18,7 +18,7 @@ RESIN = ["activity", "--method=resin", "--tumour-ml=150", "--height-m=1.75", "--
 def test_text_for_reading(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*RESIN, "--liver-ml", "1800", "--lung-shunt", "0.12"]) == 0
     text = capsys.readouterr().out
-    assert "activity: 1.3852 GBq" in text
+    assert "activity: 1.39 GBq (1385 MBq)" in text
     assert "warning: the lung shunt, 12 %, is not below 10 %" in text
     assert "V_L = 1800 mL    liver volume, tumour included (given)" in text
     assert "For review by a physician; not a medical device." in text
@@ -35,6 +35,17 @@ def test_json_from_a_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     origins = {one["Name"]: one["Origin"] for one in shown["Inputs"]}
     assert origins["LiverMl"] == "segmentation"
     assert origins["TumourMl"] == "given"
+
+
+def test_words_and_a_perfused_volume(capsys: pytest.CaptureFixture[str]) -> None:
+    glass = ["activity", "--method=glass", "--liver-ml=1800", "--dose-gy=120", "--lung-shunt=0"]
+    assert main([*glass, "--perfused-ml=700", "--treatment=segmentectomy"]) == 0
+    text = capsys.readouterr().out
+    assert "activity: 1.73 GBq (1730 MBq)" in text
+    assert "warning: the mean dose to the perfused volume, 120.0 Gy, should be at least 400" in text
+    assert "guideline's treatments: segmentectomy" in text
+    assert main([*glass, "--lobe-ml=700"]) == REFUSED
+    assert "the method glass does not use: LobeMl" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

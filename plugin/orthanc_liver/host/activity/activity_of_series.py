@@ -15,14 +15,17 @@ from orthanc_liver.host.settings import Settings
 from orthanc_liver.host.web.routes import HttpError
 from orthanc_liver.sirt.activity import Activity, compute_activity
 from orthanc_liver.sirt.inputs import (
+    CHOICES,
     ROIS,
     ActivityRefused,
     Input,
     Inputs,
+    read_choices,
     read_input,
     read_inputs,
     read_report,
 )
+from orthanc_liver.sirt.limits import limits_of_site
 from orthanc_liver.sirt.methods import method_named
 
 _OTHERWISE = "segment the series (again), or give LiverMl"
@@ -33,7 +36,11 @@ _DOCUMENTS = ("SEG", "SR")
 
 
 def activity_of_series(
-    orthanc: Orthanc, ledger: Ledger, series_id: str, asked: Mapping[str, Any]
+    orthanc: Orthanc,
+    ledger: Ledger,
+    settings: Settings,
+    series_id: str,
+    asked: Mapping[str, Any],
 ) -> Activity:
     """asked: the method and what is given, as in the request's body.
 
@@ -50,7 +57,9 @@ def activity_of_series(
         )
     absent = [name for name in _DICOM_TAGS if name in method.needs and name not in inputs]
     inputs |= _from_dicom(orthanc, series, absent)
-    return compute_activity(asked["Method"], inputs, warnings)
+    chosen = read_choices({name: asked[name] for name in CHOICES if name in asked})
+    limits = limits_of_site(settings.dose_limits_gy)
+    return compute_activity(asked["Method"], inputs, warnings, chosen, limits)
 
 
 def store_activity(
@@ -80,7 +89,7 @@ def documents_asked(asked: Mapping[str, Any]) -> list[str]:
 
 
 def _given(asked: Mapping[str, Any]) -> Inputs:
-    others = {"Method", "Store", "Rtstruct", *ROIS}
+    others = {"Method", "Store", "Rtstruct", *ROIS, *CHOICES}
     return read_inputs({name: value for name, value in asked.items() if name not in others})
 
 

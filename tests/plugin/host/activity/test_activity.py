@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -109,6 +110,17 @@ def test_a_deeply_nested_body_does_not_end_orthanc(host: Host, route: str) -> No
     assert host.orthanc.answers()
 
 
+def test_a_sites_own_limit_and_the_treatment_by_its_name(tmp_path: Path) -> None:
+    host = Host(tmp_path, Automatic=False, DoseLimitsGy={"GlassLobesMost": 100})
+    body: dict[str, Any] = {"Method": "glass", "LiverMl": 1800, "PerfusedMl": 700, "DoseGy": 120}
+    with host.orthanc:
+        answer = ask(host, host.upload("a lobe"), **body, LungShunt=0.01, Treatment="unilobar")
+    assert answer["ActivityGbq"] == pytest.approx(1.7304 / 0.99)
+    assert answer["Chosen"] == {"Spheres": "glass", "Treatment": "unilobar"}
+    [warning] = answer["Warnings"]
+    assert "should be at most 100 Gy (glass, unilobar or bilobar; setting DoseLimitsGy" in warning
+
+
 def test_an_unknown_series_is_404(host: Host) -> None:
     assert refusal(host, NO_RESOURCE, GIVEN)[0] == 404
 
@@ -131,6 +143,9 @@ def test_an_unknown_series_is_404(host: Host) -> None:
         b'{"Method": "resin", "LiverMl": 1%s}' % (b"0" * 400),
         GIVEN | {"Padding": "x" * 5000},
         GIVEN | {"LiverMl": 100, "TumourMl": 150},
+        GIVEN | {"LiverMl": 1800, "LobeMl": 700},
+        GIVEN | {"LiverMl": 1800, "Treatment": "bilobar"},
+        GIVEN | {"LiverMl": 1800, "Spheres": {"resin": 1}},
     ],
 )
 def test_bad_bodies_are_400(host: Host, body: Any) -> None:

@@ -73,6 +73,13 @@ def test_the_tumour_is_the_roi_of_that_name(host: Host, study: tuple[str, str]) 
         assert "area of the ROI's contours" in origin
 
 
+def test_a_perfused_volume_may_be_an_roi(host: Host, study: tuple[str, str]) -> None:
+    body = {"Method": "glass", "DoseGy": 120, "LiverMl": 1800, "PerfusedRoi": "GTV"}
+    status, message = refusal(host, study[0], body)  # it is found, and 0.108 mL are no segment
+    assert status == 400
+    assert "PerfusedMl (area of the ROI's contours" in message
+
+
 @pytest.mark.parametrize(
     ("body", "sentence"),
     [

@@ -23,7 +23,6 @@ from orthanc_liver.sirt.inputs import (
     ROIS,
     ActivityRefused,
     Inputs,
-    option,
     read_choices,
     read_input,
     read_inputs,
@@ -42,15 +41,15 @@ def add_to(commands: Any) -> None:
     for quantity in QUANTITIES.values():
         unit = quantity.unit or "NUMBER"
         activity.add_argument(
-            option(quantity.name), type=float, metavar=unit, help=quantity.meaning
+            _option(quantity.name), type=float, metavar=unit, help=quantity.meaning
         )
     for choice in CHOICES.values():
-        activity.add_argument(option(choice.name), choices=choice.options, help=choice.meaning)
+        activity.add_argument(_option(choice.name), choices=choice.options, help=choice.meaning)
     activity.add_argument("--rtstruct", type=Path, help="where the ROIs are that are named below")
     activity.add_argument("--ct", type=Path, help="the folder of the CT that they are drawn on")
     for roi, name in ROIS.items():
         help_text = f"the ROI whose volume is the {QUANTITIES[name].meaning}"
-        activity.add_argument(option(roi), metavar="NAME", help=help_text)
+        activity.add_argument(_option(roi), metavar="NAME", help=help_text)
     activity.set_defaults(run=_run)
 
 
@@ -69,8 +68,13 @@ def _run(options: argparse.Namespace) -> None:
 
 def _chosen(options: argparse.Namespace, names: Any) -> dict[str, Any]:
     """What was given of these, by name."""
-    given = {name: getattr(options, option(name)[2:].replace("-", "_")) for name in names}
+    given = {name: getattr(options, _option(name)[2:].replace("-", "_")) for name in names}
     return {name: value for name, value in given.items() if value is not None}
+
+
+def _option(name: str) -> str:
+    """LungMassKg on the command line: --lung-mass-kg."""
+    return "-" + re.sub("[A-Z]", lambda capital: f"-{capital.group().lower()}", name)
 
 
 def _outlined(options: argparse.Namespace) -> Inputs:
@@ -82,7 +86,7 @@ def _outlined(options: argparse.Namespace) -> Inputs:
         raise ActivityRefused("an ROI needs --rtstruct and --ct: where it is, and on which CT")
     for roi in rois:
         if ROIS[roi] in given:
-            raise ActivityRefused(f"give {option(roi)} or {option(ROIS[roi])}, not both")
+            raise ActivityRefused(f"give {_option(roi)} or {_option(ROIS[roi])}, not both")
     structures, grid = _structures(options.rtstruct), _grid(options.ct)
     found = {}
     for roi, name in rois.items():

@@ -20,7 +20,7 @@ from orthanc_liver.evaluation.case_list import ListedCase
 from orthanc_liver.evaluation.outlines import read_contour
 from orthanc_liver.liver_errors import LiverError, SeriesRefused
 from orthanc_liver.sirt import formulas
-from orthanc_liver.sirt.inputs import check_together, read_inputs
+from orthanc_liver.sirt.inputs import check_parts, read_inputs
 
 GLASS_DOSE_GY = 120.0
 _MINIMUM_SLICES = 10
@@ -141,7 +141,7 @@ def _resin_mbq(liver_ml: float, case: ListedCase) -> float | None:
     if case.tumour_ml is None or case.height_m is None or case.weight_kg is None:
         return None
     given = {"TumourMl": case.tumour_ml, "HeightM": case.height_m, "WeightKg": case.weight_kg}
-    check_together(read_inputs(given | {"LiverMl": liver_ml}))
+    check_parts(read_inputs(given | {"LiverMl": liver_ml}))
     bsa = formulas.bsa_m2(case.height_m, case.weight_kg)
     return 1000 * formulas.resin_gbq(bsa, case.tumour_ml, liver_ml)
 

@@ -14,7 +14,7 @@ from orthanc_liver.sirt.inputs import (
     Choices,
     Input,
     Inputs,
-    check_together,
+    check_parts,
     unusual,
 )
 from orthanc_liver.sirt.inputs import names as named
@@ -132,7 +132,7 @@ def compute_activity(
     missing = [name for name in method.needs if name not in inputs]
     if missing:
         raise ActivityRefused(f"the method {method_name} also needs: {named(missing)}")
-    check_together(inputs)
+    check_parts(inputs)
     said = _choices(method_name, method, inputs, chosen)
     brought = (VIALS[said["Spheres"]], *([HALF_LIFE] if "HoursToTreatment" in inputs else []))
     used = defaults | {one.quantity.name: one for one in brought} | inputs

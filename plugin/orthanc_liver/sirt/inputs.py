@@ -7,7 +7,6 @@ ranges are our own, chosen to notice a slipped unit; they are nobody's clinical 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -253,7 +252,7 @@ _POSSIBLE_BMI = (8.0, 120.0)
 _USUAL_BMI = (14.0, 60.0)
 
 
-def check_together(inputs: Inputs) -> None:
+def check_parts(inputs: Inputs) -> None:
     """Numbers that contradict each other are refused: volumes, and height and weight."""
     for part, whole in _TUMOURS:
         if part in inputs and whole in inputs and inputs[part].value >= inputs[whole].value:
@@ -344,8 +343,3 @@ def _likely_mistake(name: str, number: float) -> str:
     if name == "BilirubinMgDl" and number > 5:
         return ": if this is umol/L, divide by 17.1"
     return ""
-
-
-def option(name: str) -> str:
-    """What the command line calls an input: --lung-mass-kg for LungMassKg."""
-    return "-" + re.sub("[A-Z]", lambda capital: f"-{capital.group().lower()}", name)

@@ -43,7 +43,9 @@ def test_the_volume_is_the_segmentations_and_the_patient_is_the_dicoms(host: Hos
     # BSA 1.8481190138 - 0.2 + 150 / 1500, the scripted engine's volume
     assert answer["ActivityGbq"] == pytest.approx(1.7481190138, abs=5e-11)
     found = origins(answer)
-    assert found["LiverMl"] == (1500, f"segmentation, job {job_id}")
+    liver_ml, origin = found["LiverMl"]
+    assert liver_ml == pytest.approx(1500)
+    assert f"segmentation, job {job_id}, ROI 'Liver' of structure set 'scripted'" in origin
     assert found["HeightM"] == (1.75, "DICOM PatientSize")
     assert found["WeightKg"] == (70, "DICOM PatientWeight")
     assert found["TumourMl"] == (150, "given")
@@ -89,6 +91,18 @@ def test_without_a_segmentation_that_stands_it_is_409(host: Host) -> None:
     host.orthanc.call("DELETE", f"/instances/{result['Instance']}")
     status, message = refusal(host, series_id, GIVEN)
     assert (status, "no longer in Orthanc" in message) == (409, True)
+
+
+def test_a_volume_that_was_changed_in_the_metadata_is_an_error(host: Host) -> None:
+    series_id = upload(host, "activity of an edited record", "1.75", "70")
+    host.ended_job_of(series_id)
+    where = f"/series/{series_id}/metadata/4501"
+    record = host.orthanc.call("GET", where).content
+    edited = record.replace(b'"liver_ml": 1500.0', b'"liver_ml": 3000.0')
+    assert edited != record
+    host.orthanc.call("PUT", where, edited)
+    status, message = refusal(host, series_id, GIVEN)
+    assert (status, "is not that of the RTSTRUCT's contours" in message) == (409, True), message
 
 
 def test_a_slice_that_came_later_unsettles_the_volume(host: Host) -> None:

@@ -13,6 +13,7 @@ import struct
 import sys
 import time
 import zlib
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from io import BytesIO
 from pathlib import Path
@@ -190,7 +191,7 @@ def result(kind: str, instances: list[bytes], model_sha256: str, *, is_wrong: bo
     return buffer.getvalue()
 
 
-def _outline(written: Dataset, source: list[Dataset]) -> None:
+def _outline(written: Dataset, source: Sequence[Dataset]) -> None:
     """The same square on every slice of an upright series."""
     try:
         rows = [[float(x) for x in one.ImageOrientationPatient] for one in source]
@@ -205,12 +206,13 @@ def _outline(written: Dataset, source: list[Dataset]) -> None:
     roi.ROIName = "Liver"
     roi.ReferencedFrameOfReferenceUID = source[0].FrameOfReferenceUID
     side_mm = (1_500_000 / height_mm) ** 0.5
-    outlined.ContourSequence = [_square(*place, side_mm) for place in places]
+    outlined.ContourSequence = [_square((x, y), z, side_mm) for x, y, z in places]
     written.StructureSetROISequence, written.ROIContourSequence = [roi], [outlined]
     written.StructureSetLabel, written.ApprovalStatus = "scripted", "UNAPPROVED"
 
 
-def _square(x: float, y: float, z: float, side_mm: float) -> Dataset:
+def _square(corner: tuple[float, float], z: float, side_mm: float) -> Dataset:
+    x, y = corner
     contour = Dataset()
     contour.ContourGeometricType = "CLOSED_PLANAR"
     contour.NumberOfContourPoints = 4

@@ -34,10 +34,15 @@ class OutlineRefused(LiverError):
 def roi_polygons(structures: pydicom.Dataset, path: Path, pattern: str) -> Polygons:
     """Return the polygons (n, 3) in mm of the only ROI whose name holds the pattern.
 
-    pattern: a regular expression, capitals or not. path: for messages. Contours of one or two
-    points enclose nothing and are left out. Raises OutlineRefused.
+    pattern: a regular expression, capitals or not. path: for messages. Some may have one or
+    two points and enclose nothing. Raises OutlineRefused.
     """
-    rois = {int(roi.ROINumber): str(roi.ROIName) for roi in structures.StructureSetROISequence}
+    if "StructureSetROISequence" not in structures or "ROIContourSequence" not in structures:
+        raise OutlineRefused(f"{path} is no RTSTRUCT with contours")
+    rois = {
+        int(roi.ROINumber): str(roi.get("ROIName", ""))
+        for roi in structures.StructureSetROISequence
+    }
     found = [number for number, name in rois.items() if re.search(pattern, name, re.IGNORECASE)]
     if len(found) != 1:
         among = found or list(rois)
@@ -52,20 +57,24 @@ def roi_polygons(structures: pydicom.Dataset, path: Path, pattern: str) -> Polyg
     ]
     if not contours:
         raise OutlineRefused(f"{path} outlines an empty {pattern}")
-    kinds = {str(contour.ContourGeometricType) for contour in contours}
-    if not kinds <= _PLANAR:
-        raise OutlineRefused(f"{path} has a {pattern} contour that is no polygon ({sorted(kinds)})")
-    points = [np.array(c.ContourData, dtype=np.float64).reshape(-1, 3) for c in contours]
-    enclosing = [one for one in points if len(one) > 2]
-    if not enclosing:
+    kinds = {str(contour.get("ContourGeometricType", "")) for contour in contours}
+    if others := ", ".join(sorted(kinds - _PLANAR)):
+        raise OutlineRefused(f"{path} has a {pattern} contour that is no polygon ({others})")
+    numbers = [np.array(c.get("ContourData") or [], dtype=np.float64) for c in contours]
+    if any(one.size % 3 or not np.isfinite(one).all() for one in numbers):
+        raise OutlineRefused(f"{path} has a {pattern} contour that cannot be read")
+    points = [one.reshape(-1, 3) for one in numbers]
+    if not any(len(one) > 2 for one in points):
         raise OutlineRefused(f"{path} has no {pattern} contour of three points or more")
-    return Polygons(enclosing, "CLOSEDPLANAR_XOR" in kinds)
+    return Polygons(points, "CLOSEDPLANAR_XOR" in kinds)
 
 
 def mask_of(polygons: Polygons, grid: Grid, path: Path) -> NDArray[np.bool_]:
     """Rasterise contours, those of one slice as sirt/planar.py has them belong together."""
     by_slice: dict[int, list[Polygon]] = {}
     for points_mm in polygons.points_mm:
+        if len(points_mm) < 3:
+            continue
         index = grid.to_index(points_mm)
         slice_index = round(float(index[:, 0].mean()))
         # |gradient of the slice coordinate| is its change per mm across the planes.

@@ -129,7 +129,9 @@ def _activity(activity: dict[str, Any], fingerprint: str) -> Any:
     comments = [f"Method: {activity['Title']}"]
     if activity["ActivityGbq"] is None:
         comments.append("No activity: do not treat")
+    comments += [f"{name}: {word}" for name, word in activity["Chosen"].items()]
     comments += [f"Warning: {warning}" for warning in activity["Warnings"]]
+    comments += [f"Limit: {one['Sentence']}" for one in activity["Limits"]]
     comments += [f"{one['Meaning']}: {one['Origin']}" for one in activity["Inputs"]]
     comments += [f"{one['Meaning']}: {one['Formula']}" for one in activity["Results"]]
     comments += [f"Source: {source}" for source in activity["Sources"]]

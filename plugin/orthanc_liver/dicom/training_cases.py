@@ -22,7 +22,13 @@ from liver_unet.nifti import write_nifti
 from liver_unet.segmenter import chosen_device
 from liver_unet.volume import Grid
 from orthanc_liver.dicom.ct_series import read_ct_series
-from orthanc_liver.dicom.rtstruct_reader import OutlineRefused, first_gap, mask_of, roi_polygons
+from orthanc_liver.dicom.rtstruct_reader import (
+    OutlineRefused,
+    Polygons,
+    first_gap,
+    mask_of,
+    roi_polygons,
+)
 from orthanc_liver.liver_errors import SeriesRefused
 
 
@@ -52,7 +58,7 @@ class _Outline:
     path: Path
     uid: str
     series_uid: str
-    polygons_mm: list[NDArray[np.float64]]
+    polygons: Polygons
 
 
 def prepared(data: Path, cache: Path) -> Path:
@@ -164,7 +170,7 @@ def _convert(outline: _Outline, paths: Sequence[Path], folder: Path) -> None:
 
 
 def _liver_mask(outline: _Outline, grid: Grid) -> NDArray[np.bool_]:
-    mask = mask_of(outline.polygons_mm, grid, outline.path)
+    mask = mask_of(outline.polygons, grid, outline.path)
     gap = first_gap(mask)
     if gap is not None:
         raise TrainingRefused(

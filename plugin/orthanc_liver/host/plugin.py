@@ -209,7 +209,7 @@ class Plugin:
         Errors: see activity_of_series and store_activity.
         """
         kinds = documents_asked(asked)
-        activity = activity_of_series(self.orthanc, self._ledger, series_id, asked)
+        activity = activity_of_series(self.orthanc, self._ledger, self.settings, series_id, asked)
         answer = activity.as_json()
         if kinds:
             self._refuse_unless_running()

@@ -7,15 +7,8 @@ import json
 import re
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import pydicom
-from pydicom.errors import InvalidDicomError
-
-from liver_unet.volume import Grid
-from orthanc_liver.dicom.ct_series import read_ct_series
-from orthanc_liver.dicom.rtstruct_reader import roi_polygons
 from orthanc_liver.sirt.activity import compute_activity
 from orthanc_liver.sirt.inputs import (
     QUANTITIES,
@@ -29,6 +22,11 @@ from orthanc_liver.sirt.inputs import (
 from orthanc_liver.sirt.methods import METHODS
 from orthanc_liver.sirt.roi_volume import Slices, volume_ml
 
+if TYPE_CHECKING:
+    import pydicom
+
+    from liver_unet.volume import Grid
+
 
 def add_to(commands: Any) -> None:
     """Add activity to the parser's commands."""
@@ -38,9 +36,12 @@ def add_to(commands: Any) -> None:
     activity.add_argument("--json", action="store_true", help="everything, unrounded, as JSON")
     for quantity in QUANTITIES.values():
         unit = quantity.unit or "NUMBER"
-        activity.add_argument(quantity.option, type=float, metavar=unit, help=quantity.meaning)
+        activity.add_argument(
+            _option(quantity.name), type=float, metavar=unit, help=quantity.meaning
+        )
     activity.add_argument("--rtstruct", type=Path, help="where the ROIs are that are named below")
-    activity.add_argument("--ct", type=Path, help="the folder of the CT that they are drawn on")
+    activity.add_argument("--ct", type=Path, help="the CT that they are drawn on, as for segment")
+    activity.add_argument("--series", default="", metavar="UID", help="as for segment")
     for roi, name in ROIS.items():
         help_text = f"the ROI whose volume is the {QUANTITIES[name].meaning}"
         activity.add_argument(_option(roi), metavar="NAME", help=help_text)
@@ -66,6 +67,7 @@ def _chosen(options: argparse.Namespace, names: Any) -> dict[str, Any]:
 
 
 def _option(name: str) -> str:
+    """LungMassKg on the command line: --lung-mass-kg."""
     return "-" + re.sub("[A-Z]", lambda capital: f"-{capital.group().lower()}", name)
 
 
@@ -79,7 +81,11 @@ def _outlined(options: argparse.Namespace) -> Inputs:
     for roi in rois:
         if ROIS[roi] in given:
             raise ActivityRefused(f"give {_option(roi)} or {_option(ROIS[roi])}, not both")
-    structures, grid = _structures(options.rtstruct), _grid(options.ct)
+    from orthanc_liver.dicom.ct_folder import read_ct
+    from orthanc_liver.dicom.rtstruct_reader import roi_polygons
+
+    structures = _structures(options.rtstruct)
+    grid = read_ct(options.ct, options.series)[0].grid
     found = {}
     for roi, name in rois.items():
         polygons = roi_polygons(structures, options.rtstruct, f"^{re.escape(name)}$")
@@ -91,19 +97,18 @@ def _outlined(options: argparse.Namespace) -> Inputs:
 
 
 def _structures(path: Path) -> pydicom.Dataset:
+    import pydicom
+    from pydicom.errors import InvalidDicomError
+
     try:
         return pydicom.dcmread(path)
     except (InvalidDicomError, OSError, EOFError, ValueError) as error:
         raise ActivityRefused(f"{path} cannot be read as an RTSTRUCT") from error
 
 
-def _grid(folder: Path) -> Grid:
-    files = (path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file())
-    images = (file for file in files if file[128:132] == b"DICM")
-    return read_ct_series(images, min_slices=2).volume.grid
-
-
 def _slices(grid: Grid) -> Slices:
+    import numpy as np
+
     row, column = (grid.affine[:3, axis] / grid.spacing_mm[axis] for axis in (2, 1))
     places = [grid.to_mm(np.array([n, 0.0, 0.0])).tolist() for n in range(grid.shape[0])]
     return Slices.of([*row.tolist(), *column.tolist()], [(x, y, z) for x, y, z in places])

@@ -7,23 +7,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
 from numpy.typing import NDArray
 
 from liver_unet.metrics import agreement
-from liver_unet.nifti import read_nifti, write_nifti
+from liver_unet.nifti import write_nifti
 from liver_unet.overlay import Outline, planes_png
 from liver_unet.segmenter import Segmenter, Stopwatch
 from liver_unet.volume import Grid, Volume
-from orthanc_liver.dicom.ct_series import read_ct_series
+from orthanc_liver.dicom.ct_folder import read_ct
 from orthanc_liver.evaluation.case_list import ListedCase
 from orthanc_liver.evaluation.outlines import read_contour
-from orthanc_liver.liver_errors import LiverError, SeriesRefused
+from orthanc_liver.liver_errors import LiverError
 from orthanc_liver.sirt import formulas
 from orthanc_liver.sirt.inputs import check_parts, read_inputs
 
 GLASS_DOSE_GY = 120.0
-_MINIMUM_SLICES = 10
 REFERENCE_RGB, NETWORK_RGB, OTHER_RGB = (0, 220, 90), (255, 64, 64), (90, 150, 255)
 
 Mask = NDArray[np.bool_]
@@ -61,7 +59,7 @@ def measure_case(case: ListedCase, segmenter: Segmenter | None, folder: Path) ->
     segmenter: None measures the other contour alone. Raises LiverError or ValueError where the
     case cannot be measured.
     """
-    ct = read_ct(case.ct)
+    ct, notes = read_ct(case.ct)
     reference = read_contour(case.reference, case.roi, ct.grid)
     other = read_contour(case.other, case.other_roi, ct.grid) if case.other else None
     network, warnings = _by_network(ct, segmenter) if segmenter else (None, ())
@@ -94,23 +92,6 @@ def _figures(
     mask: Mask | None, reference: Mask, grid: Grid, case: ListedCase
 ) -> dict[str, Any] | None:
     return None if mask is None else asdict(_measured(mask, reference, grid, case))
-
-
-def read_ct(path: Path) -> Volume:
-    """Read a folder of one DICOM series, or a NIfTI file; raises SeriesRefused."""
-    if path.is_dir():
-        files = sorted(p for p in path.rglob("*") if p.is_file() and _is_dicom(p))
-        return read_ct_series((p.read_bytes() for p in files), min_slices=_MINIMUM_SLICES).volume
-    try:
-        hu, grid = read_nifti(path)
-    except ImageFileError as error:
-        raise SeriesRefused(str(error)) from error
-    return Volume(hu, grid)
-
-
-def _is_dicom(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(132)[128:] == b"DICM" and path.name != "DICOMDIR"
 
 
 def _measured(mask: Mask, reference: Mask, grid: Grid, case: ListedCase) -> Measured:

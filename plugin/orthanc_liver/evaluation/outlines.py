@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from pydicom.uid import RTStructureSetStorage, SegmentationStorage
 from liver_unet.nifti import read_nifti
 from liver_unet.resample import resample
 from liver_unet.volume import Grid
+from orthanc_liver.dicom.part10 import START_BYTES, completed, starts_as_dicom
 from orthanc_liver.dicom.rtstruct_reader import OutlineRefused, mask_of, roi_polygons
 
 # Headers keep single precision, and a long table multiplies its rounding.
@@ -32,7 +34,7 @@ def read_contour(path: Path, pattern: str, grid: Grid) -> Mask:
     if not path.is_file():
         raise OutlineRefused(f"{path} is not a file")
     with path.open("rb") as file:
-        is_dicom = file.read(132)[128:] == b"DICM"
+        is_dicom = starts_as_dicom(file.read(START_BYTES))
     mask = _from_dicom(path, pattern, grid) if is_dicom else _from_nifti(path, grid)
     if not mask.any():
         raise OutlineRefused(f"{path} outlines no voxel of its CT")
@@ -41,7 +43,7 @@ def read_contour(path: Path, pattern: str, grid: Grid) -> Mask:
 
 def _from_dicom(path: Path, pattern: str, grid: Grid) -> Mask:
     try:
-        dataset = pydicom.dcmread(path)
+        dataset = pydicom.dcmread(BytesIO(completed(path.read_bytes())))
         if dataset.SOPClassUID == RTStructureSetStorage:
             return mask_of(roi_polygons(dataset, path, pattern), grid, path)
         if dataset.SOPClassUID == SegmentationStorage:

@@ -30,12 +30,6 @@ class Quantity:
     low: float
     high: float
 
-    @property
-    def option(self) -> str:
-        """LungMassKg on the command line: --lung-mass-kg."""
-        words = "".join(f"-{c.lower()}" if c.isupper() else c for c in self.name)
-        return f"-{words}"
-
 
 @dataclass(frozen=True)
 class Input:

@@ -16,7 +16,7 @@ import SimpleITK
 
 from liver_unet.nifti import read_nifti, write_nifti
 from orthanc_liver.cli.main import REFUSED, main
-from orthanc_liver.evaluation.measure import read_ct
+from orthanc_liver.dicom.ct_folder import read_ct
 from orthanc_liver.evaluation.outlines import read_contour
 from tests.support.case_writer import write_ct_folder, write_nifti_case, write_rtstruct
 from tests.support.orthanc_server import wait_for
@@ -75,7 +75,7 @@ def test_the_figures_are_those_of_another_program(study: Path, out: Path) -> Non
     """SimpleITK compares the masks that were left; the RTSTRUCT case by its own contour."""
     reference = {
         "one": read_nifti(study / "one" / "liver.nii.gz")[0] > 0,
-        "two": read_contour(study / "two" / "rs.dcm", "", read_ct(study / "two" / "ct").grid),
+        "two": read_contour(study / "two" / "rs.dcm", "", read_ct(study / "two" / "ct")[0].grid),
     }
     for name, truth in reference.items():
         mask, grid = read_nifti(out / "cases" / name / "network.nii.gz")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -9,17 +10,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from liver_unet.metrics import agreement
+from liver_unet.fallback import FELL_BACK, segment_or_fall_back
+from liver_unet.metrics import agreement, dice, has_right_angles
 from liver_unet.nifti import write_nifti
 from liver_unet.overlay import Outline, planes_png
 from liver_unet.segmenter import Segmenter, Stopwatch
 from liver_unet.volume import Grid, Volume
 from orthanc_liver.dicom.ct_folder import read_ct
 from orthanc_liver.evaluation.case_list import ListedCase
-from orthanc_liver.evaluation.outlines import read_contour
-from orthanc_liver.liver_errors import LiverError
+from orthanc_liver.evaluation.outlines import EmptyOutline, read_contour
 from orthanc_liver.sirt import formulas
-from orthanc_liver.sirt.inputs import check_parts, read_inputs
+from orthanc_liver.sirt.inputs import ActivityRefused, check_parts, read_inputs
 
 GLASS_DOSE_GY = 120.0
 REFERENCE_RGB, NETWORK_RGB, OTHER_RGB = (0, 220, 90), (255, 64, 64), (90, 150, 255)
@@ -27,23 +28,21 @@ REFERENCE_RGB, NETWORK_RGB, OTHER_RGB = (0, 220, 90), (255, 64, 64), (90, 150, 2
 Mask = NDArray[np.bool_]
 
 
-class CaseFailed(LiverError):
-    """There is nothing to measure."""
-
-
 @dataclass(frozen=True)
 class Measured:
     """One contour (A) against the reference (B). Ratios are A / B, differences A - B.
 
-    resin: by body surface area; None where the patient's numbers were not given. Glass: one
-    compartment at 120 Gy, which goes with the volume.
+    A liver missed altogether has the volume 0. Distances and surface Dice are None there and on
+    the grid of a tilted CT. resin: by body surface area; None where the patient's numbers were not
+    given, or contradict the volume found. Glass: one compartment at 120 Gy, which goes with the
+    volume.
     """
 
     liver_ml: float
     dsc: float
-    mda_mm: float
-    hd95_mm: float
-    surface_dice_2mm: float
+    mda_mm: float | None
+    hd95_mm: float | None
+    surface_dice_2mm: float | None
     rv: float
     difference_ml: float
     difference_percent: float
@@ -59,10 +58,14 @@ def measure_case(case: ListedCase, segmenter: Segmenter | None, folder: Path) ->
     segmenter: None measures the other contour alone. Raises LiverError or ValueError where the
     case cannot be measured.
     """
-    ct, notes = read_ct(case.ct)
+    ct, notes = read_ct(case.ct, case.series)
     reference = read_contour(case.reference, case.roi, ct.grid)
-    other = read_contour(case.other, case.other_roi, ct.grid) if case.other else None
+    other = _other(case, ct.grid)
     network, warnings = _by_network(ct, segmenter) if segmenter else (None, ())
+    if other is not None and not other.any():
+        warnings += (f"{case.other} outlines no liver.",)
+    if not has_right_angles(ct.grid):
+        warnings += ("The CT is tilted: distances were not measured.",)
     folder.mkdir(parents=True, exist_ok=True)
     if network is not None:
         write_nifti(folder / "network.nii.gz", network.astype(np.uint8), ct.grid)
@@ -75,17 +78,25 @@ def measure_case(case: ListedCase, segmenter: Segmenter | None, folder: Path) ->
     (folder / "overlay.png").write_bytes(planes_png(ct, outlines, centre_mm))
     return {
         "reference_ml": float(np.count_nonzero(reference)) * ct.grid.voxel_ml,
-        "warnings": list(warnings),
+        "warnings": [*notes, *warnings],
         "network": _figures(network, reference, ct.grid, case),
         "other": _figures(other, reference, ct.grid, case),
     }
 
 
 def _by_network(ct: Volume, segmenter: Segmenter) -> tuple[Mask, tuple[str, ...]]:
-    liver = segmenter.segment(ct, lambda stage, fraction: None, Stopwatch())
+    liver, used = segment_or_fall_back(segmenter, ct, lambda stage, fraction: None, Stopwatch())
+    warnings = () if used is segmenter else (FELL_BACK,)
     if liver is None:
-        raise CaseFailed("the network found no liver")
-    return liver.mask_on_ct(), liver.warnings
+        return np.zeros(ct.grid.shape, dtype=bool), (*warnings, "The network found no liver.")
+    return liver.mask_on_ct(), warnings + liver.warnings
+
+
+def _other(case: ListedCase, grid: Grid) -> Mask | None:
+    try:
+        return read_contour(case.other, case.other_roi, grid) if case.other else None
+    except EmptyOutline:
+        return np.zeros(grid.shape, dtype=bool)
 
 
 def _figures(
@@ -95,20 +106,25 @@ def _figures(
 
 
 def _measured(mask: Mask, reference: Mask, grid: Grid, case: ListedCase) -> Measured:
-    agreed = agreement(mask, reference, grid)
+    surfaces = None
+    if mask.any() and has_right_angles(grid):
+        surfaces = agreement(mask, reference, grid)
     found_ml, true_ml = (float(np.count_nonzero(m)) * grid.voxel_ml for m in (mask, reference))
-    resin_mbq, true_resin_mbq = (_resin_mbq(ml, case) for ml in (found_ml, true_ml))
     glass_mbq, true_glass_mbq = (_glass_mbq(ml) for ml in (found_ml, true_ml))
-    ra_resin = difference_resin_mbq = None
+    ra_resin = difference_resin_mbq = resin_mbq = None
+    true_resin_mbq = _resin_mbq(true_ml, case)
+    # A volume found that contradicts the patient's numbers is a bad result, not a bad case.
+    with suppress(ActivityRefused):
+        resin_mbq = _resin_mbq(found_ml, case)
     if resin_mbq is not None and true_resin_mbq is not None:
         ra_resin, difference_resin_mbq = resin_mbq / true_resin_mbq, resin_mbq - true_resin_mbq
     return Measured(
         liver_ml=found_ml,
-        dsc=agreed.dsc,
-        mda_mm=agreed.mda_mm,
-        hd95_mm=agreed.hd95_mm,
-        surface_dice_2mm=agreed.surface_dice,
-        rv=agreed.volume_ratio,
+        dsc=dice(mask, reference),
+        mda_mm=surfaces and surfaces.mda_mm,
+        hd95_mm=surfaces and surfaces.hd95_mm,
+        surface_dice_2mm=surfaces and surfaces.surface_dice,
+        rv=found_ml / true_ml,
         difference_ml=found_ml - true_ml,
         difference_percent=100 * (found_ml / true_ml - 1),
         ra_resin=ra_resin,

@@ -26,6 +26,10 @@ _SAME_PLACE_MM = 0.1
 Mask = NDArray[np.bool_]
 
 
+class EmptyOutline(OutlineRefused):
+    """The outline fits its CT and holds no voxel: whoever drew it found no liver."""
+
+
 def read_contour(path: Path, pattern: str, grid: Grid) -> Mask:
     """Return (slice, row, column) on the CT's grid; raises OutlineRefused.
 
@@ -37,7 +41,7 @@ def read_contour(path: Path, pattern: str, grid: Grid) -> Mask:
         is_dicom = starts_as_dicom(file.read(START_BYTES))
     mask = _from_dicom(path, pattern, grid) if is_dicom else _from_nifti(path, grid)
     if not mask.any():
-        raise OutlineRefused(f"{path} outlines no voxel of its CT")
+        raise EmptyOutline(f"{path} outlines no voxel of its CT")
     return mask
 
 

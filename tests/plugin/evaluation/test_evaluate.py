@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import multiprocessing.synchronize
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -66,7 +68,7 @@ def out(study: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_one_failure_is_a_row_and_the_rest_is_measured(out: Path) -> None:
     rows = rows_of(out)
     assert [row["state"] for row in rows.values()] == ["measured", "measured", "failed"]
-    assert "cannot be read" in rows["gone"]["reason"]
+    assert "does not exist" in rows["gone"]["reason"]
     assert "fault" not in rows["gone"]["reason"]
     assert rows["two"]["atlas_dsc"] == rows["two"]["network_ra_resin"] == ""
 
@@ -135,17 +137,48 @@ def test_the_report_stands_alone_and_says_what_it_is(out: Path) -> None:
     assert table["DSC"]["study: network"] == "0.94 ± 0.01 (0.91-0.96)"
 
 
-def test_what_is_measured_stays_until_its_input_changes(
-    study: Path, out: Path, capsys: pytest.CaptureFixture[str]
+def test_what_is_measured_stays_until_its_content_changes(
+    study: Path, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """Copied elsewhere, touched, files renamed: nothing of it changes a measurement."""
     masks = [out / "cases" / name / "network.nii.gz" for name in ("one", "two")]
     before = [mask.stat().st_mtime_ns for mask in masks]
-    os.utime(study / "two" / "rs.dcm")
-    assert main(command(study, out, "--device", "cpu", "--other-name", "atlas")) == 0
+    moved = tmp_path / "moved"
+    shutil.copytree(study, moved)
+    (moved / "two" / "ct" / "000.dcm").rename(moved / "two" / "ct" / "first")
+    more = ("--device", "cpu", "--other-name", "atlas")
+    assert main(command(moved, out, *more)) == 0
+    assert [mask.stat().st_mtime_ns for mask in masks] == before
+    assert capsys.readouterr().err.count("failed: gone:") == 1
+
+    outline = moved / "two" / "rs.dcm"
+    outline.write_bytes(outline.read_bytes().replace(b"Liver manual", b"LIVER manual"))
+    assert main(command(moved, out, *more)) == 0
     after = [mask.stat().st_mtime_ns for mask in masks]
     assert after[0] == before[0]
     assert after[1] > before[1]
-    assert capsys.readouterr().err.count("failed: gone:") == 1
+
+
+def test_where_processes_cannot_share_the_work_one_does_it_all(
+    study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As without /dev/shm, or with one that may not be written to."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(multiprocessing.synchronize.SemLock, "__init__", refuse)
+    one = study / "one"
+    (tmp_path / "cases.csv").write_text(
+        "case,ct,reference,other\n"
+        f"one,{one / 'ct.nii.gz'},{one / 'liver.nii.gz'},{one / 'other.nii.gz'}\n"
+        f"gone,{one / 'none'},{one / 'liver.nii.gz'},{one / 'other.nii.gz'}\n"
+    )
+    assert main(command(tmp_path, tmp_path / "out", "--without-network", "--jobs", "2")) == 0
+    assert "no process can share the work" in capsys.readouterr().err
+    rows = rows_of(tmp_path / "out")
+    assert [row["state"] for row in rows.values()] == ["measured", "failed"]
+    assert 0 < float(rows["one"]["other_dsc"]) < 1
 
 
 def test_a_killed_process_costs_nobody_else_a_result(study: Path, tmp_path: Path) -> None:

@@ -97,7 +97,7 @@ def test_all_three_are_stored_by_the_job_and_say_the_same(hospital: Hospital) ->
     [rtstruct], [seg], [report] = (hospital.over_dicomweb(m) for m in ("RTSTRUCT", "SEG", "SR"))
     for one in (rtstruct, seg, report):
         assert hospital.judged(one) == []
-    grid = read_ct(hospital.folder / "ct")[0].grid
+    grid = read_ct(hospital.folder / "ct").volume.grid
     outlined, segmented = (
         read_contour(hospital.folder / f"{one.SOPInstanceUID}.dcm", "liver", grid)
         for one in (rtstruct, seg)

@@ -85,14 +85,14 @@ def _outlined(options: argparse.Namespace) -> Inputs:
     from orthanc_liver.dicom.rtstruct_reader import roi_polygons
 
     structures = _structures(options.rtstruct)
-    ct, warnings = read_ct(options.ct, options.series)
-    for warning in warnings:
+    ct = read_ct(options.ct, options.series)
+    for warning in ct.warnings:
         sys.stderr.write(f"warning: {warning}\n")
     found = {}
     for roi, name in rois.items():
         polygons = roi_polygons(structures, options.rtstruct, f"^{re.escape(name)}$")
         contours = [[(x, y, z) for x, y, z in polygon.tolist()] for polygon in polygons]
-        volume = volume_ml(contours, _slices(ct.grid))
+        volume = volume_ml(contours, _slices(ct.volume.grid))
         origin = f"area of the ROI's contours x slice distance, {options.rtstruct.name}"
         found[ROIS[roi]] = read_input(ROIS[roi], volume, origin)
     return found

@@ -45,12 +45,13 @@ def _segment(options: argparse.Namespace) -> None:
     from liver_unet.nifti import write_nifti
     from orthanc_liver.dicom.ct_folder import read_ct
 
-    volume, warnings = read_ct(options.input, options.series)
-    for warning in warnings:
+    ct = read_ct(options.input, options.series)
+    for warning in ct.warnings:
         sys.stderr.write(f"warning: {warning}\n")
-    mask = outline(volume, read_library(options.library / "atlases"))
-    write_nifti(options.out, mask.astype(np.uint8), volume.grid)
-    sys.stdout.write(f"liver: {np.count_nonzero(mask) * volume.grid.voxel_ml:.1f} mL\n")
+    grid = ct.volume.grid
+    mask = outline(ct.volume, read_library(options.library / "atlases"))
+    write_nifti(options.out, mask.astype(np.uint8), grid)
+    sys.stdout.write(f"liver: {np.count_nonzero(mask) * grid.voxel_ml:.1f} mL\n")
 
 
 def _leave_one_out(options: argparse.Namespace) -> None:

@@ -83,13 +83,13 @@ def _segment_nifti(
 
     clock = Stopwatch()
     with clock.stage("read"):
-        volume, warnings = read_ct(options.input, min_slices=min_slices)
-    liver, used = segment_or_fall_back(segmenter, volume, progress.show, clock)
-    warnings += () if used is segmenter else (FELL_BACK,)
+        ct = read_ct(options.input, min_slices=min_slices)
+    liver, used = segment_or_fall_back(segmenter, ct.volume, progress.show, clock)
+    warnings = ct.warnings + (() if used is segmenter else (FELL_BACK,))
     if liver is None:
         return report(used, warnings, clock)
     _write_mask(options.out, liver)
-    (options.out / "overlay.png").write_bytes(overlay_png(volume, liver))
+    (options.out / "overlay.png").write_bytes(overlay_png(ct.volume, liver))
     return report(used, warnings + liver.warnings, clock, liver)
 
 

@@ -11,7 +11,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pydicom
@@ -21,7 +21,7 @@ from pydicom.uid import CTImageStorage, MediaStorageDirectoryStorage
 
 from liver_unet.nifti import read_nifti
 from liver_unet.volume import Volume
-from orthanc_liver.dicom.ct_series import read_ct_series
+from orthanc_liver.dicom.ct_series import CtSeries, read_ct_series
 from orthanc_liver.dicom.part10 import START_BYTES, completed, is_marked, starts_as_dicom
 from orthanc_liver.liver_errors import SeriesRefused
 
@@ -66,14 +66,12 @@ class CtFiles:
         return (file.read() for file in self.files)
 
 
-def read_ct(
-    path: Path, series_uid: str = "", min_slices: int = MINIMUM_SLICES
-) -> tuple[Volume, tuple[str, ...]]:
-    """Return the CT and what is to be said of it; raises SeriesRefused. series_uid: see find_ct."""
+def read_ct(path: Path, series_uid: str = "", min_slices: int = MINIMUM_SLICES) -> CtSeries:
+    """Return the CT; one from NIfTI has neither instances nor header. For the rest see find_ct."""
     found = find_ct(path, series_uid, min_slices)
     if found is not None:
         series = read_ct_series(found.read(), min_slices=min_slices)
-        return series.volume, found.notes + series.warnings
+        return replace(series, warnings=found.notes + series.warnings)
     try:
         hu, grid = read_nifti(path)
     except ImageFileError as error:
@@ -82,7 +80,7 @@ def read_ct(
         raise SeriesRefused(
             f"{path} has {min(grid.shape)} slices and at least {min_slices} are needed"
         )
-    return Volume(hu, grid), ()
+    return CtSeries(Volume(hu, grid), (), pydicom.Dataset(), ())
 
 
 def find_ct(path: Path, series_uid: str = "", min_slices: int = MINIMUM_SLICES) -> CtFiles | None:
@@ -204,16 +202,9 @@ def _header(path: AnyPath) -> DicomFile | None:
 def _refusing_unreadable(path: AnyPath) -> Iterator[None]:
     try:
         yield
-    # The last two: a kind of compression that Python does not know, and a password.
-    except (
-        OSError,
-        EOFError,
-        zipfile.BadZipFile,
-        zlib.error,
-        NotImplementedError,
-        RuntimeError,
-    ) as e:
-        raise SeriesRefused(f"{path} cannot be read ({type(e).__name__})") from e
+    # RuntimeError: a zip file's password, or a compression that Python does not know.
+    except (OSError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError) as error:
+        raise SeriesRefused(f"{path} cannot be read ({type(error).__name__})") from error
 
 
 def _only_series(

@@ -5,6 +5,8 @@ Some systems write the data set alone, without the preamble or the meta header o
 
 from __future__ import annotations
 
+import struct
+
 from pydicom.datadict import dictionary_has_tag
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pydicom.valuerep import VR
@@ -26,10 +28,10 @@ def starts_as_dicom(start: bytes) -> bool:
     """Whether a file is marked, or begins with an element as a data set without a mark does."""
     if is_marked(start):
         return True
-    order = "big" if start.startswith(_IDENTIFYING_BIG_ENDIAN) else "little"
-    if order == "little" and not start.startswith((_META, _IDENTIFYING)):
+    if len(start) < 8 or not start.startswith((_META, _IDENTIFYING, _IDENTIFYING_BIG_ENDIAN)):
         return False
-    group, element = (int.from_bytes(start[i : i + 2], order) for i in (0, 2))
+    order = ">" if start.startswith(_IDENTIFYING_BIG_ENDIAN) else "<"
+    group, element = struct.unpack(f"{order}HH", start[:4])
     if not dictionary_has_tag(group << 16 | element) and element != 0:
         return False
     return start[4:6] in _VRS or int.from_bytes(start[4:8], "little") <= _LONGEST_FIRST_VALUE

@@ -91,6 +91,7 @@ def write_report(
         about=about,
         version=__version__,
         rows=rows,
+        patients=_patients(measured),
         limits=_limits(measured, about.methods),
         results=results,
         cases=cases,
@@ -154,6 +155,17 @@ def _interval_said(one: Spread, digits: int) -> str:
         return ""
     low, high = (_number(v, digits) for v in one.interval)
     return f"{low} to {high}"
+
+
+def _patients(measured: Results) -> list[str]:
+    """Whom the cases are of, in a sentence per quantity."""
+    ages = [one["age_years"] for one in measured if one["age_years"] is not None]
+    volumes = [one["reference_ml"] for one in measured]
+    return [
+        f"{what}: {_said(spread(values), 0)}, n = {len(values)}"
+        for what, values in (("age, years", ages), ("liver volume by the reference, mL", volumes))
+        if values
+    ]
 
 
 def _limits(measured: Results, methods: Methods) -> list[str]:

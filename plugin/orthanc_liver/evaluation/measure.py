@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydicom import Dataset
 
 from liver_unet.fallback import FELL_BACK, segment_or_fall_back
 from liver_unet.metrics import agreement, dice, has_right_angles
@@ -58,7 +61,8 @@ def measure_case(case: ListedCase, segmenter: Segmenter | None, folder: Path) ->
     segmenter: None measures the other contour alone. Raises LiverError or ValueError where the
     case cannot be measured.
     """
-    ct, notes = read_ct(case.ct, case.series)
+    series = read_ct(case.ct, case.series)
+    ct = series.volume
     reference = read_contour(case.reference, case.roi, ct.grid)
     other = _other(case, ct.grid)
     network, warnings = _by_network(ct, segmenter) if segmenter else (None, ())
@@ -78,10 +82,25 @@ def measure_case(case: ListedCase, segmenter: Segmenter | None, folder: Path) ->
     (folder / "overlay.png").write_bytes(planes_png(ct, outlines, centre_mm))
     return {
         "reference_ml": float(np.count_nonzero(reference)) * ct.grid.voxel_ml,
-        "warnings": [*notes, *warnings],
+        "age_years": _age_years(series.header),
+        "warnings": [*series.warnings, *warnings],
         "network": _figures(network, reference, ct.grid, case),
         "other": _figures(other, reference, ct.grid, case),
     }
+
+
+def _age_years(header: Dataset) -> float | None:
+    """Where the CT says it, at the time of its study."""
+    stated = re.fullmatch(r"(\d{3})([YMWD])", str(header.get("PatientAge") or ""))
+    if stated:
+        return int(stated[1]) / {"Y": 1, "M": 12, "W": 52.18, "D": 365.25}[stated[2]]
+    try:
+        born, seen = (
+            date.fromisoformat(str(header.get(name))) for name in ("PatientBirthDate", "StudyDate")
+        )
+    except ValueError:
+        return None
+    return (seen - born).days / 365.25
 
 
 def _by_network(ct: Volume, segmenter: Segmenter) -> tuple[Mask, tuple[str, ...]]:
@@ -121,9 +140,9 @@ def _measured(mask: Mask, reference: Mask, grid: Grid, case: ListedCase) -> Meas
     return Measured(
         liver_ml=found_ml,
         dsc=dice(mask, reference),
-        mda_mm=surfaces and surfaces.mda_mm,
-        hd95_mm=surfaces and surfaces.hd95_mm,
-        surface_dice_2mm=surfaces and surfaces.surface_dice,
+        mda_mm=surfaces.mda_mm if surfaces else None,
+        hd95_mm=surfaces.hd95_mm if surfaces else None,
+        surface_dice_2mm=surfaces.surface_dice if surfaces else None,
         rv=found_ml / true_ml,
         difference_ml=found_ml - true_ml,
         difference_percent=100 * (found_ml / true_ml - 1),

@@ -28,7 +28,7 @@ def test_a_library_outlines_a_dicom_series(
     where = ["--library", str(library), "--out", str(mask)]
     assert main(["atlas", "segment", str(tmp_path / "ct"), *where]) == 0
     found, grid = read_nifti(mask)
-    np.testing.assert_allclose(grid.affine, read_ct(tmp_path / "ct")[0].grid.affine, atol=1e-3)
+    np.testing.assert_allclose(grid.affine, read_ct(tmp_path / "ct").volume.grid.affine, atol=1e-3)
     true_ml = phantom.liver.sum() * phantom.volume.grid.voxel_ml
     assert (found > 0).sum() * grid.voxel_ml == pytest.approx(true_ml, rel=0.1)
 

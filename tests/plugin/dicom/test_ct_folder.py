@@ -20,8 +20,9 @@ from pydicom.uid import (
 )
 
 from liver_unet.nifti import write_nifti
-from liver_unet.volume import Grid, Volume
+from liver_unet.volume import Grid
 from orthanc_liver.dicom.ct_folder import CtFiles, find_ct, read_ct
+from orthanc_liver.dicom.ct_series import CtSeries
 from orthanc_liver.liver_errors import SeriesRefused
 from tests.support.case_writer import write_ct_folder, write_rtstruct
 from tests.support.ct_writer import to_bytes
@@ -40,7 +41,8 @@ def folder(phantom: Phantom, tmp_path: Path) -> Path:
     return tmp_path / "ct"
 
 
-def check_is(volume: Volume, phantom: Phantom) -> None:
+def check_is(series: CtSeries, phantom: Phantom) -> None:
+    volume = series.volume
     np.testing.assert_array_equal(volume.hu, np.clip(np.rint(phantom.volume.hu), -1024, 3071))
     np.testing.assert_allclose(volume.grid.affine, phantom.volume.grid.affine, atol=1e-4)
 
@@ -104,9 +106,9 @@ def test_files_that_lack_what_comes_first_are_read(
     """Every second one, among whole files."""
     for path in sorted(folder.iterdir())[::2]:
         path.write_bytes(cut(path.read_bytes()))
-    volume, warnings = read_ct(folder)
-    check_is(volume, phantom)
-    assert not warnings
+    series = read_ct(folder)
+    check_is(series, phantom)
+    assert not series.warnings
 
 
 def test_what_is_no_dicom_is_counted(folder: Path, phantom: Phantom) -> None:
@@ -114,9 +116,9 @@ def test_what_is_no_dicom_is_counted(folder: Path, phantom: Phantom) -> None:
     (folder / "numbers.bin").write_bytes(b"\x08\0\0\0" + bytes(range(200)))
     (folder / "023.dcm").rename(folder / "slice")
     (folder / "away.dcm").symlink_to("nowhere.dcm")
-    volume, warnings = read_ct(folder)
-    check_is(volume, phantom)
-    assert warnings == ("Not read: files that are not DICOM (3 of 27).",)
+    series = read_ct(folder)
+    check_is(series, phantom)
+    assert series.warnings == ("Not read: files that are not DICOM (3 of 27).",)
 
 
 def test_a_dicomdir_is_one_whatever_its_name(folder: Path, phantom: Phantom) -> None:
@@ -129,9 +131,9 @@ def test_a_dicomdir_is_one_whatever_its_name(folder: Path, phantom: Phantom) -> 
     index.DirectoryRecordSequence = []
     index.save_as(folder / "index", enforce_file_format=True)
     (folder / "007.dcm").rename(folder / "DICOMDIR")
-    volume, warnings = read_ct(folder)
-    check_is(volume, phantom)
-    assert not warnings
+    series = read_ct(folder)
+    check_is(series, phantom)
+    assert not series.warnings
 
 
 def test_links_to_folders_are_followed_once(folder: Path, phantom: Phantom, tmp_path: Path) -> None:
@@ -142,13 +144,13 @@ def test_links_to_folders_are_followed_once(folder: Path, phantom: Phantom, tmp_
     for name in ("one", "two"):
         (folder / name).symlink_to(elsewhere)
     (elsewhere / "back").symlink_to(folder)
-    volume, warnings = read_ct(folder)
-    check_is(volume, phantom)
-    assert not warnings
+    series = read_ct(folder)
+    check_is(series, phantom)
+    assert not series.warnings
 
 
 def test_a_zip_file_of_a_study(folder: Path, phantom: Phantom, tmp_path: Path) -> None:
-    check_is(read_ct(zipped(tmp_path / "export", folder))[0], phantom)
+    check_is(read_ct(zipped(tmp_path / "export", folder)), phantom)
 
 
 def zipped(path: Path, folder: Path) -> Path:
@@ -197,7 +199,7 @@ def test_a_study_of_several_series(phantom: Phantom, tmp_path: Path) -> None:
     assert "holds these CT series" in refusal(study, "1.2.3")
     packed = zipped(tmp_path / "study.zip", study)
     assert "24 images in" in refusal(packed)
-    check_is(read_ct(packed, uids[1])[0], phantom)
+    check_is(read_ct(packed, uids[1]), phantom)
 
 
 def test_a_scouts_series_is_left_out_and_named(
@@ -206,9 +208,9 @@ def test_a_scouts_series_is_left_out_and_named(
     scouts = write_ct_folder(tmp_path / "scouts", phantom, "scouts")
     for number in (5, 6):
         shutil.copy(tmp_path / "scouts" / f"{number:03}.dcm", folder / f"scout {number}")
-    volume, warnings = read_ct(folder)
-    check_is(volume, phantom)
-    assert warnings == (f"Left out: CT series {scouts[0].SeriesInstanceUID} (2 images).",)
+    series = read_ct(folder)
+    check_is(series, phantom)
+    assert series.warnings == (f"Left out: CT series {scouts[0].SeriesInstanceUID} (2 images).",)
 
 
 def test_an_outline_beside_its_ct_is_no_slice(phantom: Phantom, tmp_path: Path) -> None:
@@ -218,7 +220,7 @@ def test_an_outline_beside_its_ct_is_no_slice(phantom: Phantom, tmp_path: Path) 
     structures = pydicom.dcmread(tmp_path / "ct" / "rs.dcm")
     structures.SeriesInstanceUID = slices[0].SeriesInstanceUID
     structures.save_as(tmp_path / "ct" / "rs.dcm")
-    check_is(read_ct(tmp_path / "ct")[0], phantom)
+    check_is(read_ct(tmp_path / "ct"), phantom)
     for path in (tmp_path / "ct").glob("0*.dcm"):
         path.unlink()
     assert "holds no CT image" in refusal(tmp_path / "ct")
@@ -252,5 +254,5 @@ def test_so_few_slices_are_no_volume_in_nifti_either(
     path = tmp_path / "ct.nii.gz"
     write_nifti(path, np.zeros(shape, dtype=np.int16), Grid(shape, affine))
     assert "has 9 slices and at least 10 are needed" in refusal(path)
-    assert read_ct(path, min_slices=9)[0].hu.shape == shape
+    assert read_ct(path, min_slices=9).volume.hu.shape == shape
     assert "no series in it" in refusal(path, "1.2.3")

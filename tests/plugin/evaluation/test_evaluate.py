@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 import SimpleITK
 
@@ -38,6 +39,10 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shifted = np.roll(first.liver, 4, axis=2)
     write_nifti(folder / "one" / "other.nii.gz", shifted.astype(np.uint8), first.volume.grid)
     slices = write_ct_folder(folder / "two" / "ct", second, "evaluate")
+    for path in (folder / "two" / "ct").iterdir():
+        one = pydicom.dcmread(path)
+        one.PatientAge = "063Y"
+        one.save_as(path)
     write_rtstruct(folder / "two" / "rs.dcm", slices, second.liver, "Liver manual")
     (folder / "cases.csv").write_text(
         "case,ct,reference,roi,other,tumour_ml,height_m,weight_kg,origin\n"
@@ -75,9 +80,10 @@ def test_one_failure_is_a_row_and_the_rest_is_measured(out: Path) -> None:
 
 def test_the_figures_are_those_of_another_program(study: Path, out: Path) -> None:
     """SimpleITK compares the masks that were left; the RTSTRUCT case by its own contour."""
+    ct_grid = read_ct(study / "two" / "ct").volume.grid
     reference = {
         "one": read_nifti(study / "one" / "liver.nii.gz")[0] > 0,
-        "two": read_contour(study / "two" / "rs.dcm", "", read_ct(study / "two" / "ct")[0].grid),
+        "two": read_contour(study / "two" / "rs.dcm", "", ct_grid),
     }
     for name, truth in reference.items():
         mask, grid = read_nifti(out / "cases" / name / "network.nii.gz")
@@ -124,6 +130,11 @@ def test_the_report_stands_alone_and_says_what_it_is(out: Path) -> None:
     html = (out / "report.html").read_text()
     assert "For review by a physician; not a medical device." in html
     assert "exact, n = 1" in html
+    assert "age, years: 63 ± 0 (63-63), n = 1" in html
+    [volumes] = re.findall(r"by the reference, mL: (\d+) ± \d+ \((\d+)-(\d+)\), n = 2", html)
+    references = [float(rows_of(out)[name]["reference_ml"]) for name in ("one", "two")]
+    assert float(volumes[0]) == pytest.approx(sum(references) / 2, abs=0.5)
+    assert [float(v) for v in volumes[1:]] == pytest.approx(sorted(references), abs=0.5)
     assert "best case" in html
     assert "worst case" in html
     assert html.count("data:image/svg+xml") == 6

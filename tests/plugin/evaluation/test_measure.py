@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 import torch
 
@@ -14,6 +15,7 @@ from orthanc_liver.evaluation.case_list import ListedCase
 from orthanc_liver.evaluation.html_report import table
 from orthanc_liver.evaluation.measure import measure_case
 from orthanc_liver.sirt.inputs import ActivityRefused
+from tests.support.case_writer import write_ct_folder
 from tests.support.phantom import oriented, small_abdomen
 from tests.support.threshold_engine import (
     SPEC,
@@ -110,6 +112,32 @@ def test_a_volume_found_that_contradicts_the_patient_is_a_bad_result_not_a_bad_c
         measure_case(
             ListedCase(**(vars(one) | patient | {"tumour_ml": 3000.0})), None, tmp_path / "out"
         )
+
+
+@pytest.mark.parametrize(
+    ("header", "years"),
+    [
+        ({"PatientAge": "058Y"}, 58),
+        ({"PatientAge": "030M", "PatientBirthDate": "19000101"}, 2.5),
+        ({"PatientBirthDate": "19601224", "StudyDate": "20250103"}, 64.03),
+        ({"PatientBirthDate": "", "StudyDate": "20250103"}, None),
+        ({"PatientAge": "old"}, None),
+    ],
+)
+def test_the_age_is_as_the_header_tells_it(
+    header: dict[str, str], years: float | None, tmp_path: Path
+) -> None:
+    phantom = small_abdomen()
+    write_ct_folder(tmp_path / "ct", phantom, "age")
+    for path in (tmp_path / "ct").iterdir():
+        dataset = pydicom.dcmread(path)
+        with pydicom.config.disable_value_validation():
+            for name, text in header.items():
+                setattr(dataset, name, text)
+        dataset.save_as(path)
+    write_nifti(tmp_path / "liver.nii", phantom.liver.astype(np.uint8), phantom.volume.grid)
+    one = ListedCase("one", tmp_path / "ct", tmp_path / "liver.nii", other=tmp_path / "liver.nii")
+    assert measure_case(one, None, tmp_path / "out")["age_years"] == pytest.approx(years, abs=0.01)
 
 
 def figures(dsc: float, mda_mm: float | None) -> dict[str, float | None]:

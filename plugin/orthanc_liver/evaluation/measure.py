@@ -67,7 +67,7 @@ def measure_case(case: ListedCase, segmenter: Segmenter | None, folder: Path) ->
     other = _other(case, ct.grid)
     network, warnings = _by_network(ct, segmenter) if segmenter else (None, ())
     if other is not None and not other.any():
-        warnings += (f"{case.other} outlines no liver.",)
+        warnings += ("The other contour is empty.",)
     if not has_right_angles(ct.grid):
         warnings += ("The CT is tilted: distances were not measured.",)
     folder.mkdir(parents=True, exist_ok=True)

@@ -12,7 +12,7 @@ import numpy as np
 import pydicom
 import pytest
 
-from orthanc_liver.evaluation.measure import read_ct
+from orthanc_liver.dicom.ct_folder import read_ct
 from orthanc_liver.evaluation.outlines import read_contour
 from tests.support.case_writer import write_ct_folder
 from tests.support.judges import dciodvfy_errors
@@ -98,7 +98,7 @@ def test_all_three_are_stored_by_the_job_and_say_the_same(hospital: Hospital) ->
     [rtstruct], [seg], [report] = (hospital.over_dicomweb(m) for m in ("RTSTRUCT", "SEG", "SR"))
     for one in (rtstruct, seg, report):
         assert hospital.judged(one) == []
-    grid = read_ct(hospital.folder / "ct").grid
+    grid = read_ct(hospital.folder / "ct").volume.grid
     outlined, segmented = (
         read_contour(hospital.folder / f"{one.SOPInstanceUID}.dcm", "liver", grid)
         for one in (rtstruct, seg)

@@ -7,16 +7,8 @@ import json
 import re
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import pydicom
-from numpy.typing import NDArray
-from pydicom.errors import InvalidDicomError
-
-from liver_unet.volume import Grid
-from orthanc_liver.dicom.ct_series import read_ct_series
-from orthanc_liver.dicom.rtstruct_reader import roi_polygons
 from orthanc_liver.sirt.activity import compute_activity
 from orthanc_liver.sirt.inputs import (
     CHOICES,
@@ -31,6 +23,13 @@ from orthanc_liver.sirt.inputs import (
 )
 from orthanc_liver.sirt.methods import METHODS
 from orthanc_liver.sirt.roi_volume import Point, Slices, outline, volumes_of
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pydicom
+    from numpy.typing import NDArray
+
+    from liver_unet.volume import Grid
 
 
 def add_to(commands: Any) -> None:
@@ -47,7 +46,8 @@ def add_to(commands: Any) -> None:
     for choice in CHOICES.values():
         activity.add_argument(_option(choice.name), choices=choice.options, help=choice.meaning)
     activity.add_argument("--rtstruct", type=Path, help="where the ROIs are that are named below")
-    activity.add_argument("--ct", type=Path, help="the folder of the CT that they are drawn on")
+    activity.add_argument("--ct", type=Path, help="the CT that they are drawn on, as for segment")
+    activity.add_argument("--series", default="", metavar="UID", help="as for segment")
     for roi, name in ROIS.items():
         help_text = f"the ROI whose volume is the {QUANTITIES[name].meaning}"
         activity.add_argument(_option(roi), metavar="NAME", help=help_text)
@@ -94,8 +94,12 @@ def _outlined(options: argparse.Namespace) -> tuple[Inputs, list[str]]:
     for roi in rois:
         if ROIS[roi] in given:
             raise ActivityRefused(f"give {_option(roi)} or {_option(ROIS[roi])}, not both")
-    structures, grid = _structures(options.rtstruct), _grid(options.ct)
-    slices, found = _slices(grid), {}
+    from orthanc_liver.dicom.ct_folder import read_ct
+    from orthanc_liver.dicom.rtstruct_reader import roi_polygons
+
+    structures = _structures(options.rtstruct)
+    ct = read_ct(options.ct, options.series)
+    slices, found = _slices(ct.volume.grid), {}
     for roi, name in rois.items():
         # Exactly that name, capitals too.
         polygons = roi_polygons(structures, options.rtstruct, f"(?-i:^{re.escape(name)}$)")
@@ -103,7 +107,8 @@ def _outlined(options: argparse.Namespace) -> tuple[Inputs, list[str]]:
         found[ROIS[roi]] = outline(contours, slices, exclusive=polygons.exclusive)
     volumes, warnings = volumes_of(found, outside_is_meant=options.outside_is_meant)
     origin = f"area of the ROI's contours x slice distance, {options.rtstruct.name}"
-    return {name: read_input(name, ml, origin) for name, ml in volumes.items()}, warnings
+    inputs = {name: read_input(name, ml, origin) for name, ml in volumes.items()}
+    return inputs, [*ct.warnings, *warnings]
 
 
 def _points(points_mm: NDArray[np.float64]) -> list[Point]:
@@ -111,19 +116,18 @@ def _points(points_mm: NDArray[np.float64]) -> list[Point]:
 
 
 def _structures(path: Path) -> pydicom.Dataset:
+    import pydicom
+    from pydicom.errors import InvalidDicomError
+
     try:
         return pydicom.dcmread(path)
     except (InvalidDicomError, OSError, EOFError, ValueError) as error:
         raise ActivityRefused(f"{path} cannot be read as an RTSTRUCT") from error
 
 
-def _grid(folder: Path) -> Grid:
-    files = (path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file())
-    images = (file for file in files if file[128:132] == b"DICM")
-    return read_ct_series(images, min_slices=2).volume.grid
-
-
 def _slices(grid: Grid) -> Slices:
+    import numpy as np
+
     row, column = (grid.affine[:3, axis] / grid.spacing_mm[axis] for axis in (2, 1))
     places = [grid.to_mm(np.array([n, 0.0, 0.0])).tolist() for n in range(grid.shape[0])]
     return Slices.of([*row.tolist(), *column.tolist()], [(x, y, z) for x, y, z in places])

@@ -27,7 +27,7 @@ class Archive(Paper):
 
     def __init__(self) -> None:
         super().__init__()
-        self.instances = ("i1", "i2", "i3")
+        self.instances: tuple[str, ...] = ("i1", "i2", "i3")
         self.results = {RTSTRUCT}
         self.modality = "CT"
 

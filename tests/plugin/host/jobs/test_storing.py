@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from pydicom.uid import UID
 
 from orthanc_liver.host.errors import StoredElsewhere
 from orthanc_liver.host.jobs.storing import sop_instance_uid
@@ -13,8 +14,8 @@ from tests.support.ct_writer import to_bytes
 @pytest.mark.parametrize("uid", ["1.2.840.99999.7", "1.2.840.99999.71"])  # one is padded
 def test_the_uid_of_a_file(uid: str) -> None:
     ct = small_ct("uid of a file")[0]
-    ct.SOPInstanceUID = ct.file_meta.MediaStorageSOPInstanceUID = uid
-    ct.file_meta.PrivateInformationCreatorUID = "1.2.3"
+    ct.SOPInstanceUID = ct.file_meta.MediaStorageSOPInstanceUID = UID(uid)
+    ct.file_meta.PrivateInformationCreatorUID = UID("1.2.3")
     assert sop_instance_uid("RTSTRUCT", to_bytes(ct)) == uid
 
 

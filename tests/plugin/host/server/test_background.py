@@ -103,7 +103,12 @@ def test_it_tells_that_it_rests_and_may_be_stopped_meanwhile(
     thread: Background, work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rests = threading.Event()
-    monkeypatch.setattr(background, "growing_wait_s", lambda faults: rests.set() or 10 * _TIMEOUT_S)
+
+    def growing_wait_s(faults: int) -> float:
+        rests.set()
+        return 10 * _TIMEOUT_S
+
+    monkeypatch.setattr(background, "growing_wait_s", growing_wait_s)
     thread.start()
     work.turn(ValueError())
     assert rests.wait(_TIMEOUT_S)

@@ -14,15 +14,14 @@ from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.valuerep import PersonName
 
 from liver_unet.volume import Grid, Volume
-from orthanc_liver.dicom.ct_image import CtImage, read_ct_image
+from orthanc_liver.dicom.ct_image import AIRLIKE_HU, CtImage, read_ct_image
 from orthanc_liver.dicom.geometry import stack_affine
 from orthanc_liver.dicom.memory import MemoryLimit
+from orthanc_liver.dicom.passes import check_one_pass
 from orthanc_liver.liver_errors import SeriesRefused
 
 # Positions nearer than this are one position; the thinnest CT slices are ten times as far apart.
 _SAME_POSITION_MM = 0.02
-# Above this a padding value looks like tissue, and pixels that hold it may have been tissue.
-_AIRLIKE_HU = -500
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +60,7 @@ def read_ct_series(
                 f"The series has {has} and at least {max(min_slices, 2)} are "
                 "needed; send the complete series, or lower the minimum number of slices."
             )
+        notes += check_one_pass(images)
         affine = stack_affine([image.plane for image in images])
         notes += _notes_on_pixels(images)
         header = _converted(images[0].header, notes)
@@ -182,10 +182,16 @@ def _notes_on_pixels(images: Sequence[CtImage]) -> list[str]:
     if any(image.unit == "US" for image in images):
         notes.append("RescaleType is US (unspecified); the rescaled values were taken as HU.")
     padding_hu = [image.padding_hu for image in images if image.padding_hu is not None]
-    if padding_hu and max(padding_hu) > _AIRLIKE_HU:
+    if padding_hu and max(padding_hu) > AIRLIKE_HU:
         notes.append(
             f"The padding value stands for {max(padding_hu):g} HU, which tissue may have too; "
-            "pixels that hold it were set to air."
+            "pixels that hold it were set to air at the border of their slice."
+        )
+    unbelieved = sum(image.unbelieved_padding for image in images)
+    if unbelieved:
+        notes.append(
+            f"{unbelieved} pixels away from the border of their slice hold the padding value, "
+            "which there is a value of tissue; they were left as they are."
         )
     return notes
 

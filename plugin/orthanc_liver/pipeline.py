@@ -8,7 +8,9 @@ from datetime import datetime
 from typing import Any
 
 from liver_unet.fallback import FELL_BACK, segment_or_fall_back
+from liver_unet.model_errors import VolumeRefused
 from liver_unet.overlay import overlay_png
+from liver_unet.plausible_hu import check_hu
 from liver_unet.segmenter import Liver, Segmenter, Stopwatch
 from orthanc_liver import __version__
 from orthanc_liver.dicom.contour_check import check_contours
@@ -17,6 +19,7 @@ from orthanc_liver.dicom.ct_series import CtSeries, read_ct_series
 from orthanc_liver.dicom.memory import MemoryLimit
 from orthanc_liver.dicom.result import Provenance, RoiStyle, to_bytes
 from orthanc_liver.dicom.rtstruct import build_rtstruct
+from orthanc_liver.liver_errors import SeriesRefused
 
 Progress = Callable[[str, float], None]
 
@@ -56,10 +59,11 @@ def segment_series(
     with clock.stage("read"):
         progress("read", 0.0)
         series = read_ct_series(instances, min_slices=min_slices, limit=limit)
+        doubts = doubts_about(series)
     if limit:
         limit.check_field(series.volume.grid, segmenter.spec.spacing_mm)
     liver, used = segment_or_fall_back(segmenter, series.volume, progress, clock)
-    warnings = series.warnings + (() if used is segmenter else (FELL_BACK,))
+    warnings = series.warnings + doubts + (() if used is segmenter else (FELL_BACK,))
     if liver is None:
         summary = report(used, warnings, clock)
         return Outcome(NO_LIVER, series, None, None, None, summary)
@@ -76,6 +80,14 @@ def segment_series(
         preview = overlay_png(series.volume, liver)
     summary = report(used, warnings + liver.warnings, clock, liver)
     return Outcome(SEGMENTED, series, liver, rtstruct, preview, summary)
+
+
+def doubts_about(series: CtSeries) -> tuple[str, ...]:
+    """Return what is odd in the pixels; raises SeriesRefused where they are no CT in HU."""
+    try:
+        return tuple(check_hu(series.volume, [f"instance {u}" for u in series.sop_instance_uids]))
+    except VolumeRefused as refusal:
+        raise SeriesRefused(str(refusal)) from refusal
 
 
 def report(

@@ -11,15 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
 from tqdm import tqdm
 
 from liver_unet.bundle import export_bundle
+from liver_unet.ct_nifti import read_ct_nifti
 from liver_unet.model_errors import ModelError, TrainingRefused
-from liver_unet.nifti import read_nifti, write_nifti
+from liver_unet.nifti import write_nifti
 from liver_unet.overlay import overlay_png
 from liver_unet.segmenter import Liver, Segmenter, Stopwatch
-from liver_unet.volume import Volume
 from liver_unet.weights import default_weights
 from orthanc_liver import __version__
 from orthanc_liver.cli import activity, evaluate
@@ -126,20 +125,13 @@ def _segment_nifti(
 ) -> dict[str, Any]:
     clock = Stopwatch()
     with clock.stage("read"):
-        volume = _read_ct(options.input)
+        volume, notes = read_ct_nifti(options.input, options.minimum_slices)
     liver = segmenter.segment(volume, progress.show, clock)
     if liver is not None:
         _write_mask(options.out, liver)
         (options.out / "overlay.png").write_bytes(overlay_png(volume, liver))
-    return report(segmenter, () if liver is None else liver.warnings, clock, liver)
-
-
-def _read_ct(path: Path) -> Volume:
-    try:
-        hu, grid = read_nifti(path)
-    except ImageFileError as error:
-        raise SeriesRefused(str(error)) from error
-    return Volume(hu, grid)
+    warnings = (*notes, *(() if liver is None else liver.warnings))
+    return report(segmenter, warnings, clock, liver)
 
 
 def _dicom_files(folder: Path) -> Iterator[bytes]:

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
 from numpy.typing import NDArray
 
+from liver_unet.ct_nifti import MINIMUM_SLICES, read_ct_nifti
 from liver_unet.metrics import agreement
-from liver_unet.nifti import read_nifti, write_nifti
+from liver_unet.model_errors import VolumeRefused
+from liver_unet.nifti import write_nifti
 from liver_unet.overlay import Outline, planes_png
 from liver_unet.segmenter import Segmenter, Stopwatch
 from liver_unet.volume import Grid, Volume
@@ -19,11 +20,11 @@ from orthanc_liver.dicom.ct_series import read_ct_series
 from orthanc_liver.evaluation.case_list import ListedCase
 from orthanc_liver.evaluation.outlines import read_contour
 from orthanc_liver.liver_errors import LiverError, SeriesRefused
+from orthanc_liver.pipeline import doubts_about
 from orthanc_liver.sirt import formulas
 from orthanc_liver.sirt.inputs import check_parts, read_inputs
 
 GLASS_DOSE_GY = 120.0
-_MINIMUM_SLICES = 10
 REFERENCE_RGB, NETWORK_RGB, OTHER_RGB = (0, 220, 90), (255, 64, 64), (90, 150, 255)
 
 Mask = NDArray[np.bool_]
@@ -100,12 +101,13 @@ def read_ct(path: Path) -> Volume:
     """Read a folder of one DICOM series, or a NIfTI file; raises SeriesRefused."""
     if path.is_dir():
         files = sorted(p for p in path.rglob("*") if p.is_file() and _is_dicom(p))
-        return read_ct_series((p.read_bytes() for p in files), min_slices=_MINIMUM_SLICES).volume
+        series = read_ct_series((p.read_bytes() for p in files), min_slices=MINIMUM_SLICES)
+        doubts_about(series)
+        return series.volume
     try:
-        hu, grid = read_nifti(path)
-    except ImageFileError as error:
-        raise SeriesRefused(str(error)) from error
-    return Volume(hu, grid)
+        return read_ct_nifti(path)[0]
+    except VolumeRefused as refusal:
+        raise SeriesRefused(str(refusal)) from refusal
 
 
 def _is_dicom(path: Path) -> bool:

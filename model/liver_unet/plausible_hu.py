@@ -127,5 +127,5 @@ def _listed(indices: list[int], count: int, names: Sequence[str]) -> str:
     more = f" and {len(indices) - 5} more" if len(indices) > 5 else ""
     named = f" ({names[indices[0]]})" if names else ""
     if len(indices) == 1:
-        return f"Slice {numbers}{named} of {count} holds"
+        return f"Slice {numbers} of {count}{named} holds"
     return f"Slices {numbers}{more} of {count}{named.replace('(', '(the first is ', 1)} hold"

@@ -16,7 +16,13 @@ from torch import nn
 from liver_unet.inference import Windows, fastest_precision, liver_probability
 from liver_unet.localise import careful_look, quick_look
 from liver_unet.network import build_network, for_inference, to_device
-from liver_unet.postprocess import SMALLEST_LIVER_ML, is_too_dark, liver_warnings, one_liver
+from liver_unet.postprocess import (
+    SMALLEST_LIVER_ML,
+    is_too_dark,
+    liver_warnings,
+    one_liver,
+    second_object_warnings,
+)
 from liver_unet.preprocess import to_model_input
 from liver_unet.resample import resample
 from liver_unet.skull import is_brain, without_brain
@@ -143,7 +149,10 @@ class Segmenter:
                 return None
             if is_too_dark(volume.hu[box][mask]):
                 return None
-            warnings = liver_warnings(mask, box, volume.grid)
+            seen_near = (probability > 0.5).cpu().numpy()
+            warnings = liver_warnings(mask, box, volume.grid) + second_object_warnings(
+                seen_near, found[looked_at], grid.cropped(looked_at)
+            )
         return Liver(cleaned, box, volume.grid, tuple(warnings))
 
     def _quick_look(self, image: torch.Tensor, progress: Callable[[float], None]) -> torch.Tensor:

@@ -85,8 +85,10 @@ def read_ct_image(file: bytes, limit: MemoryLimit | None = None) -> CtImage | Lo
     """
     with _refusing_damage("One of the series' files"):
         dataset = pydicom.dcmread(BytesIO(file))
+        header = _header(dataset)  # before a look at a value replaces its bytes
         uid = str(dataset.get("SOPInstanceUID") or "")
-        if not re.fullmatch(r"[0-9.]{1,64}", uid):
+        # Some writers exceed DICOM's 64 characters; anything but digits could be a name.
+        if not re.fullmatch(r"[0-9.]{1,128}", uid):
             raise SeriesRefused(
                 "One of the series' files has no valid SOPInstanceUID; export the series again."
             )
@@ -101,7 +103,7 @@ def read_ct_image(file: bytes, limit: MemoryLimit | None = None) -> CtImage | Lo
             )
         if limit:
             limit.check_images(_whole(dataset, "Rows"), _whole(dataset, "Columns"))
-        return _decoded(dataset, uid, series)
+        return _decoded(dataset, uid, series, header)
 
 
 def _check_is_ct(dataset: pydicom.Dataset, uid: str) -> None:
@@ -119,7 +121,9 @@ def _check_is_ct(dataset: pydicom.Dataset, uid: str) -> None:
         )
 
 
-def _decoded(dataset: pydicom.Dataset, uid: str, series: tuple[str, ...]) -> CtImage:
+def _decoded(
+    dataset: pydicom.Dataset, uid: str, series: tuple[str, ...], header: pydicom.Dataset
+) -> CtImage:
     plane = image_plane(
         uid,
         _numbers(dataset, uid, "ImagePositionPatient", 3),
@@ -166,7 +170,7 @@ def _decoded(dataset: pydicom.Dataset, uid: str, series: tuple[str, ...]) -> CtI
         unbelieved_padding=int(named_padding.sum() - padding.sum()),
         is_lossy=_is_lossy(dataset),
         unit=unit,
-        header=_header(dataset),
+        header=header,
     )
 
 

@@ -10,10 +10,9 @@ import numpy as np
 import pydicom
 from numpy.typing import NDArray
 from pydicom.config import disable_value_validation
-from pydicom.dataelem import DataElement, RawDataElement
-from pydicom.valuerep import PersonName
 
 from liver_unet.volume import Grid, Volume
+from orthanc_liver.dicom.copied_header import copied_header
 from orthanc_liver.dicom.ct_image import AIRLIKE_HU, CtImage, read_ct_image
 from orthanc_liver.dicom.geometry import stack_affine
 from orthanc_liver.dicom.memory import MemoryLimit
@@ -63,7 +62,7 @@ def read_ct_series(
         notes += check_one_pass(images)
         affine = stack_affine([image.plane for image in images])
         notes += _notes_on_pixels(images)
-        header = _converted(images[0].header, notes)
+        header = copied_header(images[0].header, notes)
     uids = tuple(image.plane.sop_instance_uid for image in images)
     hu = _stacked(images)
     slices, rows, columns = hu.shape
@@ -194,33 +193,6 @@ def _notes_on_pixels(images: Sequence[CtImage]) -> list[str]:
             "which there is a value of tissue; they were left as they are."
         )
     return notes
-
-
-def _converted(attributes: pydicom.Dataset, notes: list[str]) -> pydicom.Dataset:
-    """Convert the first slice's attributes; what cannot be converted is left out with a note."""
-    header = pydicom.Dataset()
-    for tag in attributes.keys():  # noqa: SIM118 - iterating a dataset converts its values
-        try:
-            raw = attributes.get_item(tag)
-            element = attributes[tag]
-            if isinstance(raw, RawDataElement) and _has_lost_letters(element):
-                # Bytes of another character set than the CT says: the result bears the same ones.
-                kept = (raw.value or b"").rstrip(b"\0 ")
-                element.value = PersonName(kept, element.value.encodings)
-            if element.VR == "SQ":
-                for item in element.value:
-                    item.remove_private_tags()
-            header.add(element)
-        # A damaged value may raise anything, and must not cost the patient the whole series.
-        except Exception:  # noqa: BLE001
-            name = pydicom.datadict.keyword_for_tag(tag) or str(tag)
-            notes.append(f"{name} of the first slice cannot be read and was left out.")
-    return header
-
-
-def _has_lost_letters(element: DataElement) -> bool:
-    name = element.value
-    return isinstance(name, PersonName) and "\N{REPLACEMENT CHARACTER}" in str(name)
 
 
 def _stacked(images: list[CtImage]) -> NDArray[np.int16] | NDArray[np.float32]:

@@ -32,9 +32,10 @@ def add_to(commands: Any) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
+    from liver_unet.ct_nifti import MINIMUM_SLICES
     from liver_unet.segmenter import Segmenter
     from liver_unet.weights import default_weights
-    from orthanc_liver.dicom.ct_folder import MINIMUM_SLICES, find_ct
+    from orthanc_liver.dicom.ct_folder import find_ct
 
     min_slices = options.minimum_slices or MINIMUM_SLICES
     files = find_ct(options.input, options.series, min_slices)

@@ -15,18 +15,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pydicom
-from nibabel.filebasedimages import ImageFileError
 from pydicom.config import disable_value_validation
 from pydicom.uid import CTImageStorage, MediaStorageDirectoryStorage
 
-from liver_unet.nifti import read_nifti
-from liver_unet.volume import Volume
-from orthanc_liver.dicom.ct_series import CtSeries, read_ct_series
+from liver_unet.ct_nifti import MINIMUM_SLICES, read_ct_nifti
+from liver_unet.model_errors import VolumeRefused
+from orthanc_liver.dicom.ct_series import CtSeries, doubts_about, read_ct_series
 from orthanc_liver.dicom.part10 import START_BYTES, completed, is_marked, starts_as_dicom
 from orthanc_liver.liver_errors import SeriesRefused
 
-# Fewer slices than this cover no liver.
-MINIMUM_SLICES = 10
 # Of a zip file, unpacked: no CT comes near these.
 _MOST_MEMBERS, _MOST_BYTES, _LARGEST = 100_000, 32 << 30, 1 << 30
 _TAGS = ["SOPClassUID", "Modality", "SeriesInstanceUID"]
@@ -71,16 +68,12 @@ def read_ct(path: Path, series_uid: str = "", min_slices: int = MINIMUM_SLICES) 
     found = find_ct(path, series_uid, min_slices)
     if found is not None:
         series = read_ct_series(found.read(), min_slices=min_slices)
-        return replace(series, warnings=found.notes + series.warnings)
+        return replace(series, warnings=found.notes + series.warnings + doubts_about(series))
     try:
-        hu, grid = read_nifti(path)
-    except ImageFileError as error:
-        raise SeriesRefused(str(error)) from error
-    if min(grid.shape) < min_slices:
-        raise SeriesRefused(
-            f"{path} has {min(grid.shape)} slices and at least {min_slices} are needed"
-        )
-    return CtSeries(Volume(hu, grid), (), pydicom.Dataset(), ())
+        volume, notes = read_ct_nifti(path, min_slices)
+    except VolumeRefused as refusal:
+        raise SeriesRefused(str(refusal)) from refusal
+    return CtSeries(volume, (), pydicom.Dataset(), tuple(notes))
 
 
 def find_ct(path: Path, series_uid: str = "", min_slices: int = MINIMUM_SLICES) -> CtFiles | None:

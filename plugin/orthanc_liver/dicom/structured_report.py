@@ -23,7 +23,7 @@ from orthanc_liver.dicom.result import (
     uid_from,
 )
 from orthanc_liver.dicom.segmentation import SEGMENT_NUMBER, set_dates
-from orthanc_liver.dicom.source_images import source_images
+from orthanc_liver.dicom.source_images import restore_identity, source_images
 
 _OURS = "99ORTHLIVER"
 _MILLILITRE = Code("mL", "UCUM", "mL")
@@ -83,6 +83,7 @@ def build_report(
         software_versions=provenance.software_version,
         manufacturer_model_name=SOFTWARE,
     )
+    restore_identity(dataset, series.header)
     set_dates(dataset, created)
     return dataset
 

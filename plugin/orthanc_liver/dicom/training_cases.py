@@ -19,11 +19,12 @@ from pydicom.uid import RTStructureSetStorage
 from tqdm import tqdm
 
 from liver_unet import training
+from liver_unet.ct_nifti import MINIMUM_SLICES
 from liver_unet.model_errors import TrainingRefused
 from liver_unet.nifti import write_nifti
 from liver_unet.segmenter import chosen_device
 from liver_unet.volume import Grid
-from orthanc_liver.dicom.ct_folder import MINIMUM_SLICES, DicomFile, dicom_files
+from orthanc_liver.dicom.ct_folder import DicomFile, dicom_files
 from orthanc_liver.dicom.ct_series import read_ct_series
 from orthanc_liver.dicom.rtstruct_reader import (
     OutlineRefused,

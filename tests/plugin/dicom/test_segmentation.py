@@ -98,7 +98,6 @@ def test_a_header_that_breaks_rules(tmp_path: Path) -> None:
         with pydicom.config.disable_value_validation():
             one.PatientBirthDate = "19991399"
             one.StudyTime = "noon"
-            one.StudyID = "longer than sixteen characters"
             one.PatientSex = "unknown"
             one.SpacingBetweenSlices = -12.5
         del one.AccessionNumber, one.ReferringPhysicianName

@@ -124,6 +124,7 @@ def test_blocks_are_averaged_slab_by_slab(slices: int, monkeypatch: pytest.Monke
     torch.testing.assert_close(slabs, whole, atol=0, rtol=0)
 
 
+@pytest.mark.network
 def test_the_source_is_never_held_whole_in_float32() -> None:
     """240 MiB of CT must not take twice that again; measured in a process of its own."""
     script = """

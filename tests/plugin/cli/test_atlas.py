@@ -16,6 +16,7 @@ from tests.support.case_writer import write_ct_folder, write_nifti_case
 from tests.support.phantom import oriented, small_abdomen
 
 
+@pytest.mark.network
 def test_a_library_outlines_a_dicom_series(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -42,6 +43,7 @@ def test_what_is_missing_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert main(build) == REFUSED
 
 
+@pytest.mark.network  # imports as much, twice
 @pytest.mark.parametrize(
     ("library", "command"),
     [

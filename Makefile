@@ -29,7 +29,16 @@ run: orthanc $(VENV)/installed ## leave Orthanc running with the plugin, for use
 .PHONY: install
 install: orthanc $(VENV)/installed ## what a server needs: Orthanc's packages and the environment
 
+.PHONY: test-fast
+test-fast: $(VENV)/installed ## the tests that need no Orthanc, browser or network, in less than a minute
+	$(PYTHON) -m pytest -m unit $(PYTEST)
+
+.PHONY: coverage
+coverage: $(VENV)/installed ## what of the code the fast tests run; less than the floor fails
+	$(PYTHON) -m pytest -m unit --cov --cov-report=term:skip-covered
+
 .PHONY: test
+test: export LIVER_REQUIRE := orthanc
 test: orthanc judges browser $(VENV)/installed ## all tests that fit into a few minutes
 	$(PYTHON) -m pytest -m "not long" $(PYTEST)
 

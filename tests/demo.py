@@ -22,7 +22,8 @@ from liver_unet.nifti import read_nifti
 from liver_unet.volume import Volume
 from tests.support.ct_writer import write_ct_series
 from tests.support.judges import even_odd_mask
-from tests.support.orthanc_server import OrthancServer, wait_for
+from tests.support.orthanc_server import OrthancServer
+from tests.support.patience import wait_for
 from tests.support.phantom import abdomen
 
 _TIMEOUT_S = 1800.0

@@ -15,7 +15,7 @@ build() {
   version=$(chroot "$root" python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')
   .venv/bin/pip install --quiet --target "$root/usr/local/lib/python$version/dist-packages" \
     --python-version "$version" --only-binary :all: --constraint constraints.txt \
-    numpy pydicom pynetdicom prometheus-client pytest pytest-timeout requests
+    hypothesis numpy pydicom pynetdicom prometheus-client pytest pytest-timeout requests
   touch "$root/built"
 }
 

@@ -24,7 +24,8 @@ import pydicom
 import requests
 
 from tests.support.ct_writer import as_another_patient, write_ct_series
-from tests.support.orthanc_server import HUNG_UP, OrthancServer, send_side_by_side, wait_for
+from tests.support.orthanc_server import HUNG_UP, OrthancServer, send_side_by_side
+from tests.support.patience import wait_for
 from tests.support.phantom import abdomen
 from tests.support.processes import children_of, p99, peak_mib
 

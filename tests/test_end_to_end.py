@@ -13,7 +13,8 @@ import pydicom
 import pytest
 
 from tests.support.judges import dciodvfy_errors
-from tests.support.orthanc_server import OrthancServer, wait_for
+from tests.support.orthanc_server import OrthancServer
+from tests.support.patience import wait_for
 from tests.support.real_data import real_ct
 
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -50,7 +51,7 @@ def test_a_real_patient_ends_beside_the_ct(server: OrthancServer) -> None:
         jobs = server.get("/liver/jobs?expand")
         return jobs[0] if jobs and jobs[0]["State"] in ("Success", "Failure") else None
 
-    job = wait_for("the job", finished, 240)
+    job = wait_for("the job", finished, 60)
     assert job["Content"]["Outcome"] == "segmented", job
     assert 1000 < job["Content"]["Report"]["liver_ml"] < 2500
     study = f"/dicom-web/studies/{instances[0].StudyInstanceUID}"

@@ -11,6 +11,8 @@ import pytest
 
 from orthanc_liver.host.settings import SECTION, settings_table
 from orthanc_liver.host.web.routes import Routes
+from orthanc_liver.sirt.inputs import QUANTITIES
+from orthanc_liver.sirt.limits import LIMITS, Held
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 README = (CHECKOUT / "README.md").read_text()
@@ -30,6 +32,18 @@ def test_the_settings_table_is_the_codes() -> None:
     assert [(name, json.loads(default), meaning) for name, default, meaning in rows] == [
         (row.name, row.default, row.meaning) for row in settings_table()
     ]
+
+
+def test_the_tables_of_inputs_and_limits_are_the_codes() -> None:
+    for name, one in QUANTITIES.items():
+        unit = f" {one.unit}" if one.unit else ""
+        row = f"| `{name}` | {one.low:g} to {one.high:g}{unit} | "
+        usual = f"{one.usual[0]:g} to {one.usual[1]:g}{unit} |" if one.usual else ""
+        assert f"\n{row}{usual}" in README
+    for limit in LIMITS.values():
+        held_for = Held(limit, "", 0.0).holds_for or "every treatment"
+        figure = f"{limit.bound} {limit.gy:g}"
+        assert f"\n| `{limit.name}` | {limit.dose} | {figure} | {held_for} |\n" in README
 
 
 def test_the_shipped_configuration_spells_the_defaults_out() -> None:

@@ -36,12 +36,13 @@ class Liver:
     """A liver on the CT's own grid.
 
     probability: (slice, row, column) float32 within box of that grid; the liver is where it
-    exceeds one half, one object without holes.
+    exceeds one half, one object without holes. left_out: a sentence for what else looked like one.
     """
 
     probability: NDArray[np.float32]
     box: Box
     ct_grid: Grid
+    left_out: tuple[str, ...] = ()
 
     @cached_property
     def mask(self) -> NDArray[np.bool_]:
@@ -64,14 +65,15 @@ class Liver:
 
     @cached_property
     def warnings(self) -> tuple[str, ...]:
-        """Where the liver reaches the edge of the scan; ends are named as the patient's."""
+        """What was left out, and where the liver reaches the edge of the scan; ends are named as
+        the patient's."""
         ends = []
         for axis, (part, size) in enumerate(zip(self.box, self.ct_grid.shape, strict=True)):
             if part.start == 0 and self.mask.take(0, axis).any():
                 ends.append(_end_name(self.ct_grid, axis, -1))
             if part.stop == size and self.mask.take(-1, axis).any():
                 ends.append(_end_name(self.ct_grid, axis, +1))
-        return tuple(
+        return self.left_out + tuple(
             f"liver touches the {end} of the field of view: volume is a lower bound" for end in ends
         )
 

@@ -39,8 +39,7 @@ def agreement(mask: NDArray[np.bool_], reference: NDArray[np.bool_], grid: Grid)
 
     ValueError for a sheared grid, where these distances would be wrong, and for an empty mask.
     """
-    step = grid.affine[:3, :3] / grid.spacing_mm
-    if np.abs(step.T @ step - np.eye(3)).max() > 1e-3:
+    if not has_right_angles(grid):
         raise ValueError("surface distances need a grid whose axes are at right angles")
     if not mask.any() or not reference.any():
         raise ValueError("an empty mask has no surface to measure from")
@@ -61,6 +60,12 @@ def agreement(mask: NDArray[np.bool_], reference: NDArray[np.bool_], grid: Grid)
         hd95_mm=float(compute_hausdorff_distance(**pair, percentile=95)),
         surface_dice=float(compute_surface_dice(**pair, class_thresholds=[_TOLERANCE_MM])),
     )
+
+
+def has_right_angles(grid: Grid) -> bool:
+    """Whether surface distances can be measured on it."""
+    step = grid.affine[:3, :3] / grid.spacing_mm
+    return bool(np.abs(step.T @ step - np.eye(3)).max() <= 1e-3)
 
 
 def dice(mask: NDArray[np.bool_], reference: NDArray[np.bool_]) -> float:

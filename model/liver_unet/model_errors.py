@@ -4,6 +4,7 @@ ModelError
   WeightsRefused        the weights and their spec do not belong together, or cannot be read
   TrainingRefused       a configuration or training data that a network must not learn from
   AtlasRefused          an atlas that is not there, or does not fit
+  VolumeRefused         an image that cannot be a CT in HU
 """
 
 from __future__ import annotations
@@ -23,3 +24,7 @@ class TrainingRefused(ModelError):
 
 class AtlasRefused(ModelError):
     """There is no atlas here, or none that fits."""
+
+
+class VolumeRefused(ModelError):
+    """No liver may be looked for in this image."""

@@ -24,6 +24,9 @@ Mask = NDArray[np.bool_]
 SMALLEST_LIVER_ML = 300.0
 # The fattiest livers come near to -30 HU, the fat around them is at -100.
 DARKEST_LIVER_HU = -50.0
+# A second object of more than this, or of this share of the liver, is not left out without a word.
+_SECOND_OBJECT_ML = 50.0
+_SECOND_OBJECT_SHARE = 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +53,10 @@ def outline(found: Found, ct: Volume, stages: Stages) -> Liver | NoLiver:
         seen = found.grid.cropped(found.box)
         on_ct = resample(found.probability.cpu(), seen, ct.grid.cropped(box), fill=0.0).numpy()
     with stages("clean"):
-        liver = Liver(one_liver(on_ct), box, ct.grid)
+        beside = second_object_warnings(
+            is_liver(found.probability.cpu().numpy()), found.mask[found.box], seen
+        )
+        liver = Liver(one_liver(on_ct), box, ct.grid, tuple(beside))
         return _why_none(liver, found, ct) or liver
 
 
@@ -84,3 +90,25 @@ def one_liver(probability: NDArray[np.float32]) -> NDArray[np.float32]:
     cleaned = np.where(found & ~largest, np.float32(0), probability)
     cleaned[filled & ~largest] = 1
     return cleaned
+
+
+def second_object_warnings(
+    found: NDArray[np.bool_], liver: NDArray[np.bool_], grid: Grid
+) -> list[str]:
+    """Say how large the second largest object is and where, as the patient's; both lie on grid."""
+    second = largest_object(found & ~liver)
+    second_ml, liver_ml = (float(np.count_nonzero(m)) * grid.voxel_ml for m in (second, liver))
+    if second_ml <= min(_SECOND_OBJECT_ML, _SECOND_OBJECT_SHARE * liver_ml):
+        return []
+    centres_mm = [grid.to_mm(np.argwhere(mask).mean(axis=0)) for mask in (second, liver)]
+    away_mm = centres_mm[0] - centres_mm[1]
+    sides = (("to the right", "to the left"), ("in front", "behind"), ("below", "above"))
+    ways = [
+        f"{abs(mm):.0f} mm {side[int(mm > 0)]}"
+        for mm, side in zip(away_mm, sides, strict=True)
+        if abs(mm) >= 10
+    ]
+    return [
+        f"a second object of {second_ml:.0f} mL was left out, {', '.join(ways) or 'close by'} "
+        "(centre to centre): if it is liver too, the volume lacks it; check the outline"
+    ]

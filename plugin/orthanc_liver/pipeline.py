@@ -17,7 +17,7 @@ from liver_unet.stages import Progress, Stages
 from orthanc_liver import __version__
 from orthanc_liver.dicom.contour_check import check_contours
 from orthanc_liver.dicom.contours import trace_contours
-from orthanc_liver.dicom.ct_series import CtSeries, read_ct_series
+from orthanc_liver.dicom.ct_series import CtSeries, doubts_about, read_ct_series
 from orthanc_liver.dicom.memory import MemoryLimit
 from orthanc_liver.dicom.result import Provenance, to_bytes
 from orthanc_liver.dicom.result_objects import Source, build, roi_style
@@ -57,10 +57,11 @@ def segment_series(
     stages = Stages(progress)
     with stages("read"):
         series = read_ct_series(instances, min_slices=settings.minimum_slices, limit=limit)
+        doubts = doubts_about(series)
     if limit:
         limit.check_field(series.volume.grid, segmenter.spec.spacing_mm)
     found, used = segment_or_fall_back(segmenter, series.volume, stages)
-    warnings = series.warnings + (() if used is segmenter else (FELL_BACK,))
+    warnings = series.warnings + doubts + (() if used is segmenter else (FELL_BACK,))
     if isinstance(found, NoLiver):
         summary = report(used, warnings, stages, found)
         return Segmentation(Outcome.NO_LIVER, series, None, {}, None, summary)

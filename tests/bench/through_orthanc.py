@@ -18,7 +18,8 @@ import pydicom
 import requests
 
 from tests.support.ct_writer import as_another_patient
-from tests.support.orthanc_server import OrthancServer, send_side_by_side, wait_for
+from tests.support.orthanc_server import OrthancServer, send_side_by_side
+from tests.support.patience import wait_for
 from tests.support.processes import children_of
 
 _STABLE_AGE_S = 1

@@ -59,6 +59,7 @@ def bundle(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.network
 def test_monai_runs_it_and_agrees(weights: Path, bundle: Path, tmp_path: Path) -> None:
     """On an oblique CT; a network that learnt nothing draws the hardest mask to agree on.
 

@@ -33,7 +33,9 @@ def test_a_volume_of_one_patch_is_one_pass(network: nn.Module) -> None:
     torch.testing.assert_close(liver_probability(network, volume, PATCH), whole, atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("shape", [(40, 50, 100), (16, 33, 97), (31, 32, 48)])
+@pytest.mark.parametrize(
+    "shape", [pytest.param((40, 50, 100), marks=pytest.mark.network), (16, 33, 97), (31, 32, 48)]
+)
 def test_patches_are_blended_as_monai_blends_them(
     network: nn.Module, shape: tuple[int, int, int]
 ) -> None:

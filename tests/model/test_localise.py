@@ -94,11 +94,12 @@ def scan(liver: Mask) -> NDArray[np.float32]:
     return image
 
 
+@pytest.mark.network
 @given(
     st.tuples(st.floats(0, 69), st.floats(15, 65), st.floats(15, 85)),
     st.tuples(st.floats(6, 30), st.floats(6, 30), st.floats(6, 40)),
 )
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10)
 def test_near_the_liver_and_everywhere_come_to_the_same_liver(
     centre: tuple[float, ...], radii: tuple[float, ...]
 ) -> None:

@@ -18,7 +18,7 @@ from tests.support.grids import grids
 # NIfTI holds its affine in single precision: 900 mm to about 0.0001 mm.
 ATOL_MM = 2e-3
 in_one_folder = settings(
-    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from liver_unet.liver import Liver
-from liver_unet.postprocess import is_too_dark, one_liver
+from liver_unet.postprocess import is_too_dark, one_liver, second_object_warnings
 from liver_unet.volume import Grid
 
 # Feet-first slices, rows to the left, columns to the back: nothing is where identity would put it.
@@ -65,6 +65,39 @@ def test_a_cut_liver_names_the_patients_end(
     assert liver.warnings == (
         f"liver touches the {end} of the field of view: volume is a lower bound",
     )
+
+
+class TestSecondObject:
+    """Voxels of 1.5 mL: 20 mm down the patient, 7.5 mm to the left, 10 mm to the back."""
+
+    GRID = Grid(WHOLE.shape, AFFINE * np.array([[5.0], [5.0], [5.0], [1]]))
+
+    def two(self, second: tuple[slice, slice, slice]) -> list[str]:
+        liver = np.zeros(WHOLE.shape, dtype=bool)
+        liver[10:20, 10:20, 10:20] = True
+        found = liver.copy()
+        found[second] = True
+        return second_object_warnings(found, liver, self.GRID)
+
+    def test_nothing_else(self) -> None:
+        assert self.two((slice(12, 13), slice(12, 13), slice(12, 13))) == []
+
+    def test_little_else(self) -> None:
+        assert self.two((slice(25, 28), slice(25, 28), slice(25, 28))) == []  # 40.5 mL
+
+    def test_how_much_and_where(self) -> None:
+        (warning,) = self.two((slice(24, 28), slice(25, 29), slice(5, 9)))
+        assert warning.startswith(
+            "a second object of 96 mL was left out, 90 mm to the left, 80 mm in front, 220 mm below"
+        )
+
+    def test_a_tenth_of_a_small_liver(self) -> None:
+        liver = np.zeros(WHOLE.shape, dtype=bool)
+        liver[10:15, 10:15, 10:15] = True
+        found = liver.copy()
+        found[18:20, 10:14, 10:14] = True  # 48 mL beside 187.5
+        (warning,) = second_object_warnings(found, liver, self.GRID)
+        assert "48 mL was left out, 130 mm below" in warning
 
 
 @pytest.mark.parametrize(("hu", "dark"), [(110, False), (37, False), (-25, False), (-98, True)])

@@ -47,7 +47,7 @@ def oblique(shape: tuple[int, int, int], spacing_mm: tuple[float, float, float])
 
 
 @given(grids(min_slices=4), grids(min_slices=4))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_linear_field_is_exact_between_any_two_grids(source: Grid, other: Grid) -> None:
     """Law: interpolated inside, `fill` more than half a voxel outside."""
     fine = other.affine.copy()
@@ -124,6 +124,7 @@ def test_blocks_are_averaged_slab_by_slab(slices: int, monkeypatch: pytest.Monke
     torch.testing.assert_close(slabs, whole, atol=0, rtol=0)
 
 
+@pytest.mark.network
 def test_the_source_is_never_held_whole_in_float32() -> None:
     """240 MiB of CT must not take twice that again; measured in a process of its own."""
     script = """

@@ -33,9 +33,18 @@ def test_the_liver_is_found_where_it_is_in_every_orientation(
     assert isinstance(liver, Liver)
     found, truth = liver.mask_on_ct(), turned.liver
     dsc = 2 * (found & truth).sum() / (found.sum() + truth.sum())
-    # A threshold misses the tumours and takes in some of what lies beside; a wrong axis costs more.
-    assert dsc > 0.8
+    # A threshold at 5 mm misses the tumours and takes in some of what lies beside; a wrong axis
+    # costs more.
+    assert dsc > 0.75
     assert liver.volume_ml == pytest.approx(found.sum() * turned.volume.grid.voxel_ml)
+
+
+def test_a_second_object_is_not_left_out_without_a_word(phantom: Phantom) -> None:
+    """The phantom's spleen lies to the left, and is as bright as this network thinks a liver is."""
+    liver = segmented(phantom.volume, segmenter_by_hu())
+    assert isinstance(liver, Liver)
+    (warning,) = (w for w in liver.warnings if "a second object of" in w)
+    assert "mm to the left" in warning
 
 
 def why(volume: Volume, by: Segmenter) -> NoLiver:

@@ -12,11 +12,12 @@ import numpy as np
 import pydicom
 import pytest
 
-from orthanc_liver.evaluation.measure import read_ct
+from orthanc_liver.dicom.ct_folder import read_ct
 from orthanc_liver.evaluation.outlines import read_contour
 from tests.support.case_writer import write_ct_folder
 from tests.support.judges import dciodvfy_errors
-from tests.support.orthanc_server import OrthancServer, wait_for
+from tests.support.orthanc_server import OrthancServer
+from tests.support.patience import wait_for
 from tests.support.phantom import abdomen, oriented
 
 GIVEN = {"Method": "resin", "TumourMl": 20, "HeightM": 1.75, "WeightKg": 70, "LungShunt": 0.12}
@@ -43,7 +44,7 @@ class Hospital:
             jobs = orthanc.get("/liver/jobs?expand")
             return jobs[0] if jobs and jobs[0]["State"] in ("Success", "Failure") else None
 
-        self.job: dict[str, Any] = wait_for("the job", ended, 240.0)
+        self.job: dict[str, Any] = wait_for("the job", ended, 60)
 
     def over_dicomweb(self, modality: str) -> list[pydicom.Dataset]:
         """Every instance of a modality in the study, by QIDO-RS and WADO-RS."""
@@ -97,7 +98,7 @@ def test_all_three_are_stored_by_the_job_and_say_the_same(hospital: Hospital) ->
     [rtstruct], [seg], [report] = (hospital.over_dicomweb(m) for m in ("RTSTRUCT", "SEG", "SR"))
     for one in (rtstruct, seg, report):
         assert hospital.judged(one) == []
-    grid = read_ct(hospital.folder / "ct").grid
+    grid = read_ct(hospital.folder / "ct").volume.grid
     outlined, segmented = (
         read_contour(hospital.folder / f"{one.SOPInstanceUID}.dcm", "liver", grid)
         for one in (rtstruct, seg)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from io import BytesIO
 from pathlib import Path
@@ -351,7 +351,73 @@ def _corrupted_jpeg_lossless(s: list[FileDataset]) -> None:
     _cut(s[8])
 
 
+def _alternating(keyword: str, values: list[str | int], name: str) -> Change:
+    """Slices whose attribute takes the values in turn, from the first slice to the last."""
+
+    def change(s: list[FileDataset]) -> None:
+        for number, image in enumerate(s):
+            setattr(image, keyword, values[number % len(values)])
+
+    change.__name__ = f"_{name}"
+    return change
+
+
+def _two_passes_dated_slice_by_slice(s: list[FileDataset]) -> None:
+    for number, image in enumerate(s):
+        image.AcquisitionTime = f"1015{number // 2 + 40 * (number % 2):02}.5"
+
+
+def _two_passes_over_midnight(s: list[FileDataset]) -> None:
+    for number, image in enumerate(s):
+        image.AcquisitionTime = ("235958.25", "000013.25")[number % 2]
+
+
+def _of_type(*image_type: str) -> Change:
+    def change(s: list[FileDataset]) -> None:
+        for image in s:
+            image.ImageType = list(image_type)
+
+    change.__name__ = "_type_" + "_".join(image_type).lower().replace(" ", "_")
+    return change
+
+
+def _one_projection_among_slices(s: list[FileDataset]) -> None:
+    s[5].ImageType = ["DERIVED", "SECONDARY", "MIP"]
+
+
 # Those that are read.
+
+
+def _each_slice(keyword: str, values: Sequence[str | int], name: str) -> Reading:
+    """Slices whose attribute has the values in order."""
+
+    def change(s: list[FileDataset]) -> Kept:
+        for image, value in zip(s, values, strict=True):
+            setattr(image, keyword, value)
+        return None
+
+    change.__name__ = f"_{name}"
+    return change
+
+
+def _read_type(*image_type: str) -> Reading:
+    def change(s: list[FileDataset]) -> Kept:
+        _of_type(*image_type)(s)
+        return None
+
+    change.__name__ = _of_type(*image_type).__name__
+    return change
+
+
+def _padding_value_within_tissue(s: list[FileDataset]) -> Kept:
+    """0 HU stands in the middle of the slices, and as padding in a corner of one."""
+    for image in s:
+        image.PixelPaddingValue = 1024
+        stored = np.frombuffer(image.PixelData, "<i2").reshape(7, 9).copy()
+        stored[stored == 1024] = 1025
+        stored[2:4, 3:6] = 1024
+        image.PixelData = stored.tobytes()
+    return None
 
 
 def _sound(s: list[FileDataset]) -> Kept:
@@ -609,6 +675,23 @@ REFUSED: list[tuple[Change, str, str]] = [
     (_corrupted_jpeg_ls, "damaged", "send"),
     (_corrupted_jpeg2000, "damaged", "send"),
     (_corrupted_jpeg_lossless, "damaged", "send"),
+    (_alternating("AcquisitionNumber", [1, 2], "two_numbered_passes"), "two passes", "each pass"),
+    (_alternating("AcquisitionNumber", [3, 1, 2], "three_passes"), "two passes", "each pass"),
+    (_alternating("AcquisitionTime", ["101500", "101535"], "two_times"), "two passes", "each pass"),
+    (_alternating("ConvolutionKernel", ["B30f", "B60f"], "two_kernels"), "two passes", "each pass"),
+    (_alternating("ConvolutionKernel", ["", "B60f"], "kernel_or_none"), "two passes", "each pass"),
+    (_alternating("KVP", [80, 140], "two_tube_voltages"), "two passes", "each pass"),
+    (_alternating("TemporalPositionIdentifier", [1, 2], "two_phases_in_turn"), "two", "each pass"),
+    (_two_passes_dated_slice_by_slice, "AcquisitionTime", "each pass"),
+    (_two_passes_over_midnight, "AcquisitionTime", "each pass"),
+    (_of_type("DERIVED", "SECONDARY", "MIP"), "a projection", "made from"),
+    (_of_type("DERIVED", "SECONDARY", "REFORMATTED", "MIN IP"), "a projection", "made from"),
+    (_of_type("DERIVED", "PRIMARY", "VOLUME", "MAX_IP"), "a projection", "made from"),
+    (_of_type("DERIVED", "SECONDARY", "PROJECTION IMAGE"), "a projection", "made from"),
+    (_of_type("DERIVED", "SECONDARY", "AXIAL", "SUBTRACTION"), "not of HU", "made from"),
+    (_of_type("DERIVED", "PRIMARY", "AXIAL", "MAT_SPECIFIC"), "not of HU", "made from"),
+    (_of_type("DERIVED", "SECONDARY", "AXIAL", "DE_IODINE"), "not of HU", "made from"),
+    (_one_projection_among_slices, "a projection", "made from"),
 ]
 
 # The warning that the report must hold, "" for none.
@@ -644,4 +727,18 @@ READ: list[tuple[Reading, str]] = [
     (_chinese_name, ""),
     (_utf_8_name, ""),
     (_name_in_another_character_set_than_it_says, ""),
+    (_each_slice("AcquisitionNumber", list(range(3, 15)), "step_and_shoot"), ""),
+    (_each_slice("AcquisitionNumber", [9, 9, 9, 8, 8, 8, 7, 7, 7, 6, 6, 6], "steps_downwards"), ""),
+    (_each_slice("AcquisitionTime", [f"1015{n}.4" for n in range(10, 22)], "steps_in_time"), ""),
+    (_each_slice("AcquisitionTime", [f"10150{n % 2}.1" for n in range(12)], "rotation_dates"), ""),
+    (_each_slice("AcquisitionNumber", [1] * 7 + [2] * 5, "joined"), "AcquisitionNumber changes"),
+    (_each_slice("AcquisitionTime", ["101500"] * 7 + ["101540"] * 5, "joined_later"), "joined"),
+    (_each_slice("ConvolutionKernel", ["B30f"] * 7 + ["B60f"] * 5, "joined_kernel"), "joined"),
+    (_read_type("DERIVED", "SECONDARY", "REFORMATTED", "AVERAGE"), ""),
+    (_read_type("DERIVED", "SECONDARY", "MPR"), ""),
+    (_read_type("DERIVED", "PRIMARY", "AXIAL", "VMI"), ""),
+    (_read_type("DERIVED", "SECONDARY", "AXIAL", "MONO_70KEV"), ""),
+    (_read_type("DERIVED", "PRIMARY", "AXIAL", "MAT_REMOVED"), ""),
+    (_read_type("ORIGINAL", "PRIMARY", "AXIAL", "CT_SOM5 SPI"), ""),
+    (_padding_value_within_tissue, "left as they are"),
 ]

@@ -11,7 +11,8 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 
-from tests.support.orthanc_server import CHECKOUT, wait_for
+from tests.support.orthanc_server import CHECKOUT
+from tests.support.patience import wait_for
 
 SCREENSHOTS = CHECKOUT / "build" / "screenshots"
 _CHROMIUM, _DRIVER = "/usr/bin/chromium", "/usr/bin/chromedriver"

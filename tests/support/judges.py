@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 from skimage.draw import polygon2mask
 
 from liver_unet.volume import Grid
+from tests.support.patience import patience_s
 
-_TIMEOUT_S = 120
+_TIMEOUT_S = 60
 _VENVS = Path(os.environ.get("JUDGES_VENV") or Path(__file__).parents[2] / ".venv-judges")
 
 _PYDICOMRT = """
@@ -149,7 +150,9 @@ def _absent(judge: str, remedy: str) -> NoReturn:
 
 
 def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=patience_s(_TIMEOUT_S), check=False
+    )
 
 
 def _succeed(command: list[str]) -> str:

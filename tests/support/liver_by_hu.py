@@ -13,9 +13,9 @@ from tests.support.phantom import Phantom, head
 
 SPEC = ModelSpec(
     name="threshold",
-    spacing_mm=3.0,
+    spacing_mm=5.0,
     window_hu=(-200.0, 250.0),
-    patch=(48, 48, 48),
+    patch=(32, 32, 32),
     channels=(1, 1),
     classes=2,
     training_data="none",

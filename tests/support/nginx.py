@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.support.orthanc_server import CHECKOUT, OrthancServer, free_port
+from tests.support.orthanc_server import CHECKOUT, ENDS_WITH_US, OrthancServer, free_port
+from tests.support.patience import patience_s
 
 _TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
 
@@ -34,12 +35,14 @@ def nginx_as_documented(folder: Path, orthanc: OrthancServer) -> Iterator[str]:
         f"events {{}}\nhttp {{\naccess_log off;\n{places}{server}}}\n"
     )
     _make_certificate(folder)
-    process = subprocess.Popen(["/usr/sbin/nginx", "-p", str(folder), "-c", "nginx.conf"])
+    process = subprocess.Popen(
+        [*ENDS_WITH_US, "/usr/sbin/nginx", "-p", str(folder), "-c", "nginx.conf"]
+    )
     try:
         yield f"https://127.0.0.1:{port}"
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(patience_s(10))
 
 
 def _make_certificate(folder: Path) -> None:

@@ -8,27 +8,31 @@ import shutil
 import signal
 import socket
 import subprocess
-import time
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import pydicom
 import requests
 from pydicom.uid import UID
 from pynetdicom import AE
 
+from tests.support.patience import wait_for
+
 CHECKOUT = Path(__file__).resolve().parents[2]
 _START_TIMEOUT_S = 30.0
 _STOP_TIMEOUT_S = 30.0
 _START_ATTEMPTS = 3
+_NEVER_S = 300.0
+_PLUGINS = Path("/usr/share/orthanc/plugins")
 _SENDERS = 6
+# Before a command: Linux kills what it starts when the process that started it is gone.
+ENDS_WITH_US = ("setpriv", "--pdeathsig", "KILL")
 # What a client sees where Orthanc is killed before an answer, and in the middle of one.
 HUNG_UP = (requests.ConnectionError, requests.exceptions.ChunkedEncodingError)
-Found = TypeVar("Found")
 
 
 class OrthancServer:
@@ -84,8 +88,8 @@ class OrthancServer:
         if self.process and self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             try:
-                self.process.wait(_STOP_TIMEOUT_S)
-            except subprocess.TimeoutExpired:
+                wait_for("Orthanc's end", self._has_ended, _STOP_TIMEOUT_S)
+            except TimeoutError:
                 self.kill9()
                 raise
 
@@ -127,7 +131,7 @@ class OrthancServer:
 
     def call(self, method: str, path: str, body: bytes = b"") -> requests.Response:
         """Any call of the REST API, whatever the answer."""
-        return self._session.request(method, self.url + path, data=body, timeout=30)
+        return self._session.request(method, self.url + path, data=body, timeout=_NEVER_S)
 
     def answers(self) -> bool:
         """Whether it serves HTTP at this moment."""
@@ -155,9 +159,14 @@ class OrthancServer:
     def _launch(self) -> None:
         configuration = self.folder / "orthanc.json"
         configuration.write_text(json.dumps(self._configuration(), indent=2))
+        program = orthanc_program()
+        if program is None:
+            raise FileNotFoundError(
+                "Orthanc is not installed: apt-get install orthanc orthanc-python orthanc-dicomweb"
+            )
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
-                [orthanc_program(), str(configuration)],
+                [*ENDS_WITH_US, program, str(configuration)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -177,14 +186,14 @@ class OrthancServer:
         return merged(merged(shipped, here), self.overrides)
 
     def _comes_up(self) -> bool:
-        deadline_s = time.monotonic() + _START_TIMEOUT_S
-        while time.monotonic() < deadline_s:
-            if self.process is None or self.process.poll() is not None:
-                return False
-            if self.answers():
-                return True
-            time.sleep(0.05)
-        return False
+        try:
+            wait_for("Orthanc", lambda: self._has_ended() or self.answers(), _START_TIMEOUT_S)
+        except TimeoutError:
+            return False
+        return not self._has_ended()
+
+    def _has_ended(self) -> bool:
+        return self.process is None or self.process.poll() is not None
 
 
 def send_by_c_store(datasets: Iterable[pydicom.Dataset], port: int) -> None:
@@ -212,17 +221,6 @@ def send_side_by_side(series: Iterable[Iterable[pydicom.Dataset]], port: int) ->
         list(senders.map(lambda datasets: send_by_c_store(datasets, port), series))
 
 
-def wait_for(what: str, look: Callable[[], Found | None], timeout_s: float = 20.0) -> Found:
-    """Look again and again until there is something to see; TimeoutError says what was not."""
-    deadline_s = time.monotonic() + timeout_s
-    while time.monotonic() < deadline_s:
-        found = look()
-        if found:
-            return found
-        time.sleep(0.05)
-    raise TimeoutError(f"{what}: not after {timeout_s} s")
-
-
 def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     """Both objects in one; above wins, and objects within are merged likewise."""
     result = dict(below)
@@ -240,15 +238,14 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def orthanc_program() -> str:
-    """The Orthanc of the distribution; FileNotFoundError where it is not installed."""
-    path = os.environ.get("PATH", "") + os.pathsep + "/usr/sbin"
-    program = shutil.which("Orthanc", path=path)
-    if program is None:
-        raise FileNotFoundError(
-            "Orthanc is not installed: apt-get install orthanc orthanc-python orthanc-dicomweb"
-        )
-    return program
+def orthanc_is_installed() -> bool:
+    """Whether the distribution's Orthanc is there, and its plugin for Python."""
+    return orthanc_program() is not None and (_PLUGINS / "libOrthancPython.so").exists()
+
+
+def orthanc_program() -> str | None:
+    """The Orthanc of the distribution."""
+    return shutil.which("Orthanc", path=os.environ.get("PATH", "") + os.pathsep + "/usr/sbin")
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 import zlib
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from io import BytesIO
 from pathlib import Path
@@ -27,6 +28,7 @@ from pydicom.uid import (
     RTStructureSetStorage,
     SegmentationStorage,
 )
+from pydicom.valuerep import format_number_as_ds
 
 from orthanc_liver.engine.child_process import end_with_the_other_side
 from orthanc_liver.engine.protocol import (
@@ -231,7 +233,8 @@ def _leave_an_orphan(folder: Path, *, in_session_of_its_own: bool) -> None:
 
 
 def result(kind: Kind, instances: list[bytes], model_sha256: str, *, is_wrong: bool) -> bytes:
-    """An object without content; its UID depends on the instances and the model alone.
+    """An object without content but an outline of 1500 mL; its UID depends on the instances and the
+    model alone.
 
     is_wrong: it belongs to another study.
     """
@@ -249,9 +252,41 @@ def result(kind: Kind, instances: list[bytes], model_sha256: str, *, is_wrong: b
     written.PatientID = source[0].PatientID
     written.PatientName = source[0].PatientName
     written.Modality = kind
+    if kind == "RTSTRUCT":
+        _outline(written, source)
     buffer = BytesIO()
     written.save_as(buffer, enforce_file_format=True)
     return buffer.getvalue()
+
+
+def _outline(written: Dataset, source: Sequence[Dataset]) -> None:
+    """The same square on every slice of an upright series."""
+    try:
+        rows = [[float(x) for x in one.ImageOrientationPatient] for one in source]
+        places = sorted([float(x) for x in one.ImagePositionPatient] for one in source)
+    except (AttributeError, TypeError, ValueError):
+        return  # a test of what has no place
+    height_mm = (places[-1][2] - places[0][2]) * len(places) / max(len(places) - 1, 1)
+    if any(row != [1.0, 0.0, 0.0, 0.0, 1.0, 0.0] for row in rows) or not height_mm:
+        return
+    roi, outlined = Dataset(), Dataset()
+    roi.ROINumber = outlined.ReferencedROINumber = 1
+    roi.ROIName = "Liver"
+    roi.ReferencedFrameOfReferenceUID = source[0].FrameOfReferenceUID
+    side_mm = (1_500_000 / height_mm) ** 0.5
+    outlined.ContourSequence = [_square((x, y), z, side_mm) for x, y, z in places]
+    written.StructureSetROISequence, written.ROIContourSequence = [roi], [outlined]
+    written.StructureSetLabel, written.ApprovalStatus = "scripted", "UNAPPROVED"
+
+
+def _square(corner: tuple[float, float], z: float, side_mm: float) -> Dataset:
+    x, y = corner
+    contour = Dataset()
+    contour.ContourGeometricType = "CLOSED_PLANAR"
+    contour.NumberOfContourPoints = 4
+    corners = [(x, y), (x + side_mm, y), (x + side_mm, y + side_mm), (x, y + side_mm)]
+    contour.ContourData = [format_number_as_ds(n) for c in corners for n in (*c, z)]
+    return contour
 
 
 def tiny_png() -> bytes:

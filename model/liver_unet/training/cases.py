@@ -10,7 +10,8 @@ import numpy as np
 from nibabel.filebasedimages import ImageFileError
 from numpy.typing import NDArray
 
-from liver_unet.model_errors import TrainingRefused
+from liver_unet.ct_nifti import read_ct_nifti
+from liver_unet.model_errors import TrainingRefused, VolumeRefused
 from liver_unet.nifti import read_nifti
 from liver_unet.training.layouts import CaseFiles
 from liver_unet.volume import Grid, Volume
@@ -32,18 +33,24 @@ class Case:
 
 def read_case(files: CaseFiles) -> Case:
     """Return a case whose images are readable, finite, of one grid and not empty."""
-    hu, grid = _read(files.ct)
-    if not np.isfinite(hu).all():
-        raise TrainingRefused(f"{files.ct} holds voxels that are no numbers")
-    labels = _on_grid(files.liver, grid, files.ct)
+    ct = _read_ct(files.ct)
+    labels = _on_grid(files.liver, ct.grid, files.ct)
     liver = labels > 0.5
     if not liver.any():
         raise TrainingRefused(f"{files.liver} is empty: it outlines no liver")
     if files.organs is None:
-        return Case(files.name, Volume(hu, grid), liver, liver.astype(np.uint8), {1: "liver"})
-    organs = _on_grid(files.organs, grid, files.ct).astype(np.uint8)
+        return Case(files.name, ct, liver, liver.astype(np.uint8), {1: "liver"})
+    organs = _on_grid(files.organs, ct.grid, files.ct).astype(np.uint8)
     names = _organ_names(files.organs.with_name("organs.json"), organs)
-    return Case(files.name, Volume(hu, grid), liver, organs, names)
+    return Case(files.name, ct, liver, organs, names)
+
+
+def _read_ct(path: Path) -> Volume:
+    """What is only doubted teaches all the same: the training data were clipped on purpose."""
+    try:
+        return read_ct_nifti(path)[0]
+    except VolumeRefused as refusal:
+        raise TrainingRefused(str(refusal)) from refusal
 
 
 def _read(path: Path) -> tuple[NDArray[np.float32], Grid]:

@@ -1,36 +1,22 @@
-"""The command line: segment and activity; train, export, evaluate and atlas for researchers."""
+"""The command line: segment and activity; train, export, evaluate and atlas for researchers.
+
+A command imports what it computes with only when it runs, so that --help and the like are quick.
+"""
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-from collections.abc import Iterator
-from datetime import datetime
-from pathlib import Path
-from typing import Any
 
-import numpy as np
-from nibabel.filebasedimages import ImageFileError
-from tqdm import tqdm
-
-from liver_unet.bundle import export_bundle
-from liver_unet.liver import Liver
-from liver_unet.model_errors import ModelError, TrainingRefused
-from liver_unet.nifti import read_nifti, write_nifti
-from liver_unet.overlay import overlay_png
-from liver_unet.segmenter import Segmenter
-from liver_unet.stages import Stages
-from liver_unet.volume import Volume
-from liver_unet.weights import default_weights
+from liver_unet.model_errors import ModelError
 from orthanc_liver import __version__
-from orthanc_liver.cli import activity, evaluate
-from orthanc_liver.dicom.training_cases import train
-from orthanc_liver.engine.protocol import JobSettings, Kind
-from orthanc_liver.liver_errors import LiverError, SeriesRefused
-from orthanc_liver.pipeline import report, segment_series
+from orthanc_liver.cli import activity, atlas, evaluate, export, segment, train
+from orthanc_liver.liver_errors import LiverError
 
 REFUSED = 2
+_COMMANDS = (segment, activity, train, export, evaluate, atlas)
+# What the extra "evaluation" installs, and everything else does without.
+_EXTRA = ("SimpleITK", "jinja2", "matplotlib")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -40,6 +26,14 @@ def main(arguments: list[str] | None = None) -> int:
         options.run(options)
     except (LiverError, ModelError) as refusal:
         sys.stderr.write(f"orthanc-liver: {refusal}\n")
+        return REFUSED
+    except ModuleNotFoundError as missing:
+        if missing.name not in _EXTRA:
+            raise
+        sys.stderr.write(
+            f"orthanc-liver: {missing.name} is not installed: "
+            "pip install 'orthanc-liver[evaluation]'\n"
+        )
         return REFUSED
     return 0
 
@@ -51,130 +45,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    segment = commands.add_parser("segment", help="outline the liver of one CT, without Orthanc")
-    segment.add_argument("input", type=Path, help="a folder of one DICOM CT series, or a NIfTI CT")
-    segment.add_argument("--out", type=Path, required=True, help="folder for the results")
-    segment.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    segment.add_argument("--weights", type=Path, default=default_weights())
-    segment.add_argument("--minimum-slices", type=int, default=10)
-    segment.set_defaults(run=_segment)
-    activity.add_to(commands)
-    training = commands.add_parser("train", help="train a network on your own cases")
-    training.add_argument(
-        "--data", type=Path, required=True, help="LiTS, Decathlon, a folder a case, DICOM"
-    )
-    training.add_argument("--out", type=Path, required=True, help="folder for weights and curves")
-    training.add_argument(
-        "--config", default="published", help='"published", "compact", "fine" or a TOML file'
-    )
-    training.add_argument(
-        "--fold", default="0", help='which patients validate: a number, or "all" to learn from all'
-    )
-    training.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    training.add_argument("--start", type=Path, help="folder of weights to begin from")
-    training.set_defaults(run=_train)
-    export = commands.add_parser("export", help="write the weights as a MONAI bundle")
-    export.add_argument("--bundle", type=Path, required=True, help="the bundle's folder")
-    export.add_argument("--weights", type=Path, default=default_weights())
-    export.set_defaults(run=lambda options: export_bundle(options.weights, options.bundle))
-    evaluate.add_to(commands)
+    for command in _COMMANDS:
+        command.add_to(commands)
     return parser
-
-
-def _train(options: argparse.Namespace) -> None:
-    if options.fold != "all" and not options.fold.isdigit():
-        raise TrainingRefused(f'--fold {options.fold}: give a number or "all"')
-    fold = None if options.fold == "all" else int(options.fold)
-    train(options.data, options.out, options.config, fold, options.device, options.start)
-
-
-def _segment(options: argparse.Namespace) -> None:
-    if not options.input.exists():
-        raise SeriesRefused(f"{options.input} does not exist: name a DICOM folder or a NIfTI file")
-    segmenter = Segmenter.load(options.weights, options.device)
-    options.out.mkdir(parents=True, exist_ok=True)
-    with _TerminalProgress() as progress:
-        if options.input.is_dir():
-            summary = _segment_folder(options, segmenter, progress)
-        else:
-            summary = _segment_nifti(options, segmenter, progress)
-    (options.out / "report.json").write_text(json.dumps(summary, indent=2) + "\n")
-    for warning in summary["warnings"]:
-        sys.stderr.write(f"warning: {warning}\n")
-    if "no_liver" in summary:
-        sys.stdout.write(f"no liver found: {summary['no_liver']['reason']}\n")
-    else:
-        sys.stdout.write(f"liver: {summary['liver_ml']:.1f} mL\n")
-
-
-def _segment_folder(
-    options: argparse.Namespace, segmenter: Segmenter, progress: _TerminalProgress
-) -> dict[str, Any]:
-    outcome = segment_series(
-        _dicom_files(options.input),
-        segmenter,
-        JobSettings(minimum_slices=options.minimum_slices),
-        created=datetime.now().astimezone(),
-        progress=progress.show,
-    )
-    if outcome.liver is not None:
-        _write_mask(options.out, outcome.liver)
-        (options.out / "rtstruct.dcm").write_bytes(outcome.objects[Kind.RTSTRUCT])
-        (options.out / "overlay.png").write_bytes(outcome.preview_png or b"")
-    return outcome.report
-
-
-def _segment_nifti(
-    options: argparse.Namespace, segmenter: Segmenter, progress: _TerminalProgress
-) -> dict[str, Any]:
-    stages = Stages(progress.show)
-    with stages("read"):
-        volume = _read_ct(options.input)
-    found = segmenter.segment(volume, stages)
-    if isinstance(found, Liver):
-        _write_mask(options.out, found)
-        (options.out / "overlay.png").write_bytes(overlay_png(volume, found))
-    return report(segmenter, (), stages, found)
-
-
-def _read_ct(path: Path) -> Volume:
-    try:
-        hu, grid = read_nifti(path)
-    except ImageFileError as error:
-        raise SeriesRefused(str(error)) from error
-    return Volume(hu, grid)
-
-
-def _dicom_files(folder: Path) -> Iterator[bytes]:
-    """Every DICOM image below the folder; an index of the medium or a text is not one."""
-    found = False
-    for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.name != "DICOMDIR"):
-        content = path.read_bytes()
-        if content[128:132] == b"DICM":
-            found = True
-            yield content
-    if not found:
-        raise SeriesRefused(f"{folder} holds no DICOM file: name the folder of one CT series")
-
-
-def _write_mask(out: Path, liver: Liver) -> None:
-    write_nifti(out / "liver.nii.gz", liver.mask_on_ct().astype(np.uint8), liver.ct_grid)
-
-
-class _TerminalProgress:
-    """One bar that tells the stage, on a terminal only."""
-
-    def __enter__(self) -> _TerminalProgress:
-        self._bar = tqdm(total=100, unit="%", disable=None, leave=False, bar_format="{desc}: {bar}")
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.close()
-
-    def show(self, stage: str, fraction: float) -> None:
-        self._bar.set_description(stage, refresh=False)
-        self._bar.n = int(100 * fraction)
-        self._bar.refresh()
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 
+import cc3d
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
@@ -31,9 +32,12 @@ from pydicom.uid import (
 
 from liver_unet.volume import AIR_HU
 from orthanc_liver.dicom.geometry import ImagePlane, image_plane
+from orthanc_liver.dicom.image_type import why_not_hu
 from orthanc_liver.dicom.memory import MemoryLimit
 from orthanc_liver.liver_errors import SeriesRefused
 
+# Above this a padding value looks like tissue, and pixels that hold it may be tissue.
+AIRLIKE_HU = -500
 # Far more than metal has on an extended scale.
 _FARTHEST_HU = 1_000_000
 _INT16 = np.iinfo(np.int16)
@@ -51,6 +55,7 @@ class CtImage:
 
     hu: (row, column), int16 where the rescale gives integers in range, else float32.
     padding_hu: the highest HU that padding pixels, now air, would have had; None without padding.
+    unbelieved_padding: pixels that hold a padding value of tissue's HU, and were left as they are.
     unit: RescaleType, "" where not given.
     header: the instance without its pixels and private attributes, values not yet converted.
     """
@@ -60,6 +65,7 @@ class CtImage:
     hu: NDArray[np.int16] | NDArray[np.float32]
     frame_of_reference_uid: str
     padding_hu: float | None
+    unbelieved_padding: int
     is_lossy: bool
     unit: str
     header: pydicom.Dataset
@@ -79,8 +85,10 @@ def read_ct_image(file: bytes, limit: MemoryLimit | None = None) -> CtImage | Lo
     """
     with _refusing_damage("One of the series' files"):
         dataset = pydicom.dcmread(BytesIO(file))
+        header = _header(dataset)  # before a look at a value replaces its bytes
         uid = str(dataset.get("SOPInstanceUID") or "")
-        if not re.fullmatch(r"[0-9.]{1,64}", uid):
+        # Some writers exceed DICOM's 64 characters; anything but digits could be a name.
+        if not re.fullmatch(r"[0-9.]{1,128}", uid):
             raise SeriesRefused(
                 "One of the series' files has no valid SOPInstanceUID; export the series again."
             )
@@ -89,9 +97,13 @@ def read_ct_image(file: bytes, limit: MemoryLimit | None = None) -> CtImage | Lo
         series = tuple(str(dataset.get(keyword)) for keyword in _SERIES_KEYWORDS)
         if "LOCALIZER" in _texts(dataset, "ImageType"):
             return Localizer(series)
+        if instead := why_not_hu(_texts(dataset, "ImageType")):
+            raise SeriesRefused(
+                f"Instance {uid} is {instead}; choose the series that it was made from."
+            )
         if limit:
             limit.check_images(_whole(dataset, "Rows"), _whole(dataset, "Columns"))
-        return _decoded(dataset, uid, series)
+        return _decoded(dataset, uid, series, header)
 
 
 def _check_is_ct(dataset: pydicom.Dataset, uid: str) -> None:
@@ -109,7 +121,9 @@ def _check_is_ct(dataset: pydicom.Dataset, uid: str) -> None:
         )
 
 
-def _decoded(dataset: pydicom.Dataset, uid: str, series: tuple[str, ...]) -> CtImage:
+def _decoded(
+    dataset: pydicom.Dataset, uid: str, series: tuple[str, ...], header: pydicom.Dataset
+) -> CtImage:
     plane = image_plane(
         uid,
         _numbers(dataset, uid, "ImagePositionPatient", 3),
@@ -143,16 +157,20 @@ def _decoded(dataset: pydicom.Dataset, uid: str, series: tuple[str, ...]) -> CtI
             f"The rescale of instance {uid} leads beyond {_FARTHEST_HU:,} HU, so it is damaged; "
             "export the series again from its source."
         )
-    padding = _padding(dataset, stored)
+    named_padding = _padding(dataset, stored)
+    padding = named_padding
+    if padding.any() and stored[padding].max() * slope + intercept > AIRLIKE_HU:
+        padding = _at_the_border(padding)
     return CtImage(
         series=series,
         plane=plane,
         hu=_hounsfield(stored, slope, intercept, padding),
         frame_of_reference_uid=frame_of_reference_uid,
         padding_hu=float(stored[padding].max() * slope + intercept) if padding.any() else None,
+        unbelieved_padding=int(named_padding.sum() - padding.sum()),
         is_lossy=_is_lossy(dataset),
         unit=unit,
-        header=_header(dataset),
+        header=header,
     )
 
 
@@ -245,6 +263,13 @@ def _padding(dataset: pydicom.Dataset, stored: NDArray[np.integer]) -> NDArray[n
     if dataset.get("PixelPaddingRangeLimit") is not None:
         limit = _stored_value(dataset, "PixelPaddingRangeLimit", stored.dtype)
     return np.asarray((stored >= min(first, limit)) & (stored <= max(first, limit)))
+
+
+def _at_the_border(padding: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Keep the regions that touch the slice's border: inside, tissue may have the value too."""
+    regions = cc3d.connected_components(padding.view(np.uint8), connectivity=8)
+    border = np.concatenate([regions[0], regions[-1], regions[:, 0], regions[:, -1]])
+    return np.isin(regions, border[border > 0])
 
 
 def _stored_value(dataset: pydicom.Dataset, keyword: str, dtype: np.dtype[np.integer]) -> int:

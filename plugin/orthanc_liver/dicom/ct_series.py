@@ -10,19 +10,19 @@ import numpy as np
 import pydicom
 from numpy.typing import NDArray
 from pydicom.config import disable_value_validation
-from pydicom.dataelem import DataElement, RawDataElement
-from pydicom.valuerep import PersonName
 
+from liver_unet.model_errors import VolumeRefused
+from liver_unet.plausible_hu import check_hu
 from liver_unet.volume import Grid, Volume
-from orthanc_liver.dicom.ct_image import CtImage, read_ct_image
+from orthanc_liver.dicom.copied_header import copied_header
+from orthanc_liver.dicom.ct_image import AIRLIKE_HU, CtImage, read_ct_image
 from orthanc_liver.dicom.geometry import stack_affine
 from orthanc_liver.dicom.memory import MemoryLimit
+from orthanc_liver.dicom.passes import check_one_pass
 from orthanc_liver.liver_errors import SeriesRefused
 
 # Positions nearer than this are one position; the thinnest CT slices are ten times as far apart.
 _SAME_POSITION_MM = 0.02
-# Above this a padding value looks like tissue, and pixels that hold it may have been tissue.
-_AIRLIKE_HU = -500
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,13 +61,22 @@ def read_ct_series(
                 f"The series has {has} and at least {max(min_slices, 2)} are "
                 "needed; send the complete series, or lower the minimum number of slices."
             )
+        notes += check_one_pass(images)
         affine = stack_affine([image.plane for image in images])
         notes += _notes_on_pixels(images)
-        header = _converted(images[0].header, notes)
+        header = copied_header(images[0].header, notes)
     uids = tuple(image.plane.sop_instance_uid for image in images)
     hu = _stacked(images)
     slices, rows, columns = hu.shape
     return CtSeries(Volume(hu, Grid((slices, rows, columns), affine)), uids, header, tuple(notes))
+
+
+def doubts_about(series: CtSeries) -> tuple[str, ...]:
+    """Return what is odd in the pixels; raises SeriesRefused where they are no CT in HU."""
+    try:
+        return tuple(check_hu(series.volume, [f"instance {u}" for u in series.sop_instance_uids]))
+    except VolumeRefused as refusal:
+        raise SeriesRefused(str(refusal)) from refusal
 
 
 def _read_images(
@@ -182,39 +191,18 @@ def _notes_on_pixels(images: Sequence[CtImage]) -> list[str]:
     if any(image.unit == "US" for image in images):
         notes.append("RescaleType is US (unspecified); the rescaled values were taken as HU.")
     padding_hu = [image.padding_hu for image in images if image.padding_hu is not None]
-    if padding_hu and max(padding_hu) > _AIRLIKE_HU:
+    if padding_hu and max(padding_hu) > AIRLIKE_HU:
         notes.append(
             f"The padding value stands for {max(padding_hu):g} HU, which tissue may have too; "
-            "pixels that hold it were set to air."
+            "pixels that hold it were set to air at the border of their slice."
+        )
+    unbelieved = sum(image.unbelieved_padding for image in images)
+    if unbelieved:
+        notes.append(
+            f"{unbelieved} pixels away from the border of their slice hold the padding value, "
+            "which there is a value of tissue; they were left as they are."
         )
     return notes
-
-
-def _converted(attributes: pydicom.Dataset, notes: list[str]) -> pydicom.Dataset:
-    """Convert the first slice's attributes; what cannot be converted is left out with a note."""
-    header = pydicom.Dataset()
-    for tag in attributes.keys():  # noqa: SIM118 - iterating a dataset converts its values
-        try:
-            raw = attributes.get_item(tag)
-            element = attributes[tag]
-            if isinstance(raw, RawDataElement) and _has_lost_letters(element):
-                # Bytes of another character set than the CT says: the result bears the same ones.
-                kept = (raw.value or b"").rstrip(b"\0 ")
-                element.value = PersonName(kept, element.value.encodings)
-            if element.VR == "SQ":
-                for item in element.value:
-                    item.remove_private_tags()
-            header.add(element)
-        # A damaged value may raise anything, and must not cost the patient the whole series.
-        except Exception:  # noqa: BLE001
-            name = pydicom.datadict.keyword_for_tag(tag) or str(tag)
-            notes.append(f"{name} of the first slice cannot be read and was left out.")
-    return header
-
-
-def _has_lost_letters(element: DataElement) -> bool:
-    name = element.value
-    return isinstance(name, PersonName) and "\N{REPLACEMENT CHARACTER}" in str(name)
 
 
 def _stacked(images: list[CtImage]) -> NDArray[np.int16] | NDArray[np.float32]:

@@ -15,7 +15,7 @@ from pydicom.sr.codedict import codes
 
 from orthanc_liver.dicom.ct_series import CtSeries
 from orthanc_liver.dicom.result import NOTE, SOFTWARE, Provenance, RoiStyle, date_and_time, uid_from
-from orthanc_liver.dicom.source_images import source_images
+from orthanc_liver.dicom.source_images import restore_identity, source_images
 
 SEGMENT_NUMBER = 1
 
@@ -65,6 +65,7 @@ def build_segmentation(
         content_label="LIVER",
         series_description=style.series_description,
     )
+    restore_identity(dataset, series.header)
     set_dates(dataset, created)
     return dataset
 

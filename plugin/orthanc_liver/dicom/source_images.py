@@ -6,6 +6,8 @@ impossible dates or a negative spacing, and highdicom would fail on it or carry 
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.config import RAISE
@@ -16,8 +18,11 @@ from pydicom.valuerep import DSfloat, validate_value
 from orthanc_liver.dicom.ct_series import CtSeries
 from orthanc_liver.dicom.result import copy_patient_and_study
 
+_TEXTS = {"LO", "LT", "SH", "ST", "UC", "UT"}
 # What an invalid value of must not cost the patient the object: it is left empty.
-_CLEANED = {"DA", "TM", "DS", "IS", "AS", "CS", "UI", "LO", "SH", "PN", "DT"}
+_CLEANED = {"DA", "TM", "DS", "IS", "AS", "CS", "LO", "SH", "PN", "DT"}
+# A result that lacked one of these would be filed with another patient, or not be found.
+_IDENTITY = ("PatientID", "IssuerOfPatientID", "StudyID", "AccessionNumber")
 
 
 def source_images(series: CtSeries) -> list[Dataset]:
@@ -48,8 +53,17 @@ def source_images(series: CtSeries) -> list[Dataset]:
     return images
 
 
+def restore_identity(dataset: Dataset, header: Dataset) -> None:
+    """Put back, in what highdicom made of the source images, what only it could not take."""
+    for keyword in _IDENTITY:
+        if header.get(keyword):
+            dataset.add(deepcopy(header[keyword]))
+
+
 def _clean(dataset: Dataset) -> None:
     for element in dataset:
+        if isinstance(element.value, bytes) and element.VR in _TEXTS:
+            element.value = element.value.decode("ascii", errors="replace")
         if element.VR not in _CLEANED:
             continue
         if element.VR == "PN":

@@ -23,7 +23,7 @@ from orthanc_liver.dicom.result import (
     uid_from,
 )
 from orthanc_liver.dicom.segmentation import SEGMENT_NUMBER, set_dates
-from orthanc_liver.dicom.source_images import source_images
+from orthanc_liver.dicom.source_images import restore_identity, source_images
 
 _OURS = "99ORTHLIVER"
 _MILLILITRE = Code("mL", "UCUM", "mL")
@@ -83,6 +83,7 @@ def build_report(
         software_versions=provenance.software_version,
         manufacturer_model_name=SOFTWARE,
     )
+    restore_identity(dataset, series.header)
     set_dates(dataset, created)
     return dataset
 
@@ -129,7 +130,9 @@ def _activity(activity: dict[str, Any], fingerprint: str) -> Any:
     comments = [f"Method: {activity['Title']}"]
     if activity["ActivityGbq"] is None:
         comments.append("No activity: do not treat")
+    comments += [f"{name}: {word}" for name, word in activity["Chosen"].items()]
     comments += [f"Warning: {warning}" for warning in activity["Warnings"]]
+    comments += [f"Limit: {one['Sentence']}" for one in activity["Limits"]]
     comments += [f"{one['Meaning']}: {one['Origin']}" for one in activity["Inputs"]]
     comments += [f"{one['Meaning']}: {one['Formula']}" for one in activity["Results"]]
     comments += [f"Source: {source}" for source in activity["Sources"]]

@@ -8,21 +8,31 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
 from pydicom.errors import InvalidDicomError
+from pydicom.uid import RTStructureSetStorage
 from tqdm import tqdm
 
 from liver_unet import training
+from liver_unet.ct_nifti import MINIMUM_SLICES
 from liver_unet.model_errors import TrainingRefused
 from liver_unet.nifti import write_nifti
 from liver_unet.segmenter import chosen_device
 from liver_unet.volume import Grid
+from orthanc_liver.dicom.ct_folder import DicomFile, dicom_files
 from orthanc_liver.dicom.ct_series import read_ct_series
-from orthanc_liver.dicom.rtstruct_reader import OutlineRefused, first_gap, mask_of, roi_polygons
+from orthanc_liver.dicom.rtstruct_reader import (
+    OutlineRefused,
+    Polygons,
+    first_gap,
+    mask_of,
+    roi_polygons,
+)
 from orthanc_liver.liver_errors import SeriesRefused
 
 
@@ -52,7 +62,7 @@ class _Outline:
     path: Path
     uid: str
     series_uid: str
-    polygons_mm: list[NDArray[np.float64]]
+    polygons: Polygons
 
 
 def prepared(data: Path, cache: Path) -> Path:
@@ -60,12 +70,12 @@ def prepared(data: Path, cache: Path) -> Path:
 
     Raises TrainingRefused where CT and RTSTRUCT do not pair, or an outline does not fit its CT.
     """
-    series, structures = _dicom_files(data)
+    series, structures = _cts_and_structures(data)
     if not series and not structures:
         return data
     if images := sorted(data.rglob("*.nii*")):
         raise TrainingRefused(f"{data} holds DICOM and NIfTI ({images[0]}): give one of them")
-    outlines = [_outline(path) for path in structures]
+    outlines = [_outline(one) for one in structures]
     _check_pairs(series, outlines)
     cache.mkdir(parents=True, exist_ok=True)
     for stale in {path.name for path in cache.iterdir()} - {outline.uid for outline in outlines}:
@@ -76,43 +86,32 @@ def prepared(data: Path, cache: Path) -> Path:
     return cache
 
 
-def _dicom_files(data: Path) -> tuple[dict[str, list[Path]], list[Path]]:
+def _cts_and_structures(data: Path) -> tuple[dict[str, list[DicomFile]], list[DicomFile]]:
     """Return the CT files by SeriesInstanceUID, and the structure sets; others are not for us."""
-    series: dict[str, list[Path]] = {}
-    structures = []
-    for path in sorted(p for p in data.rglob("*") if p.is_file()):
-        with path.open("rb") as file:
-            if file.read(132)[128:] != b"DICM":
-                continue
-        header = _read(path, ["Modality", "SeriesInstanceUID"])
-        if "Modality" not in header and not path.name.startswith("DICOMDIR"):
-            raise TrainingRefused(f"{path} is damaged: it has no Modality")
-        if header.get("Modality") == "CT":
-            series.setdefault(str(header.get("SeriesInstanceUID")), []).append(path)
-        elif header.get("Modality") == "RTSTRUCT":
-            structures.append(path)
-    return series, structures
-
-
-def _read(path: Path, tags: list[str] | None = None) -> pydicom.Dataset:
     try:
-        return pydicom.dcmread(path, specific_tags=tags, stop_before_pixels=True)
-    except (InvalidDicomError, OSError, EOFError, ValueError) as error:
-        raise TrainingRefused(f"{path} cannot be read as DICOM: {error}") from error
+        files, _ = dicom_files(data) if data.is_dir() else ([], ())
+    except SeriesRefused as refusal:
+        raise TrainingRefused(str(refusal)) from refusal
+    series: dict[str, list[DicomFile]] = {}
+    for one in files:
+        if one.is_ct:
+            series.setdefault(one.series_uid, []).append(one)
+    return series, [one for one in files if one.sop_class_uid == RTStructureSetStorage]
 
 
-def _outline(path: Path) -> _Outline:
-    structures = _read(path)
+def _outline(file: DicomFile) -> _Outline:
+    path = Path(str(file.path))
     try:
+        structures = pydicom.dcmread(BytesIO(file.read()))
         return _Outline(
             path,
             str(structures.SOPInstanceUID),
             _referenced_series(structures, path),
             roi_polygons(structures, path, "liver"),
         )
-    except OutlineRefused as refusal:
+    except (OutlineRefused, SeriesRefused) as refusal:
         raise TrainingRefused(str(refusal)) from refusal
-    except (AttributeError, ValueError, TypeError) as error:
+    except (InvalidDicomError, OSError, EOFError, AttributeError, ValueError, TypeError) as error:
         # pydicom reads a file cut short as far as it goes.
         raise TrainingRefused(f"{path} is damaged or incomplete: {error}") from error
 
@@ -129,7 +128,7 @@ def _referenced_series(structures: pydicom.Dataset, path: Path) -> str:
     return uids.pop()
 
 
-def _check_pairs(series: dict[str, list[Path]], outlines: Sequence[_Outline]) -> None:
+def _check_pairs(series: dict[str, list[DicomFile]], outlines: Sequence[_Outline]) -> None:
     outlined: dict[str, Path] = {}
     for outline in outlines:
         uid, path = outline.series_uid, outline.path
@@ -138,17 +137,17 @@ def _check_pairs(series: dict[str, list[Path]], outlines: Sequence[_Outline]) ->
         if uid in outlined:
             raise TrainingRefused(f"{path} and {outlined[uid]} outline the same CT: keep one")
         outlined[uid] = path
-    for uid, paths in series.items():
+    for uid, files in series.items():
         if uid not in outlined:
-            raise TrainingRefused(f"{paths[0].parent} has no RTSTRUCT for CT series {uid}")
+            raise TrainingRefused(f"{files[0].path.parent} has no RTSTRUCT for CT series {uid}")
 
 
-def _convert(outline: _Outline, paths: Sequence[Path], folder: Path) -> None:
+def _convert(outline: _Outline, files: Sequence[DicomFile], folder: Path) -> None:
     """Write ct.nii.gz and liver.nii.gz; the folder appears only when both are complete."""
     try:
-        series = read_ct_series(path.read_bytes() for path in paths)
+        series = read_ct_series((one.read() for one in files), min_slices=MINIMUM_SLICES)
     except SeriesRefused as refusal:
-        raise TrainingRefused(f"{paths[0].parent}: {refusal}") from refusal
+        raise TrainingRefused(f"{files[0].path.parent}: {refusal}") from refusal
     grid = series.volume.grid
     try:
         liver = _liver_mask(outline, grid)
@@ -164,7 +163,7 @@ def _convert(outline: _Outline, paths: Sequence[Path], folder: Path) -> None:
 
 
 def _liver_mask(outline: _Outline, grid: Grid) -> NDArray[np.bool_]:
-    mask = mask_of(outline.polygons_mm, grid, outline.path)
+    mask = mask_of(outline.polygons, grid, outline.path)
     gap = first_gap(mask)
     if gap is not None:
         raise TrainingRefused(

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
+import io
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from orthanc_liver.liver_errors import LiverError
 
 REQUIRED = ("case", "ct", "reference")
-OPTIONAL = ("roi", "other", "other_roi", "tumour_ml", "height_m", "weight_kg", "origin")
+OPTIONAL = ("series", "roi", "other", "other_roi", "tumour_ml", "height_m", "weight_kg", "origin")
 _PATIENT = ("tumour_ml", "height_m", "weight_kg")
 
 
@@ -23,12 +25,14 @@ class CaseListRefused(LiverError):
 class ListedCase:
     """One line. Paths in the file are relative to the file; roi and other_roi are patterns.
 
-    tumour_ml, height_m and weight_kg come together with origin, which says where they are from.
+    series: the CT's SeriesInstanceUID, where its folder holds several. tumour_ml, height_m and
+    weight_kg come together with origin, which says where they are from.
     """
 
     case: str
     ct: Path
     reference: Path
+    series: str = ""
     roi: str = "liver"
     other: Path | None = None
     other_roi: str = "liver"
@@ -37,22 +41,27 @@ class ListedCase:
     weight_kg: float | None = None
     origin: str = ""
 
-    def as_json(self) -> dict[str, Any]:
-        """In JSON's own types."""
-        return {k: str(v) if isinstance(v, Path) else v for k, v in asdict(self).items()}
-
 
 def read_case_list(path: Path) -> list[ListedCase]:
-    """Return the cases in the file's order; raises CaseListRefused with the line's number."""
+    """Return the cases in the file's order; raises CaseListRefused with the line's number.
+
+    Commas, semicolons or tabs part the fields, whichever the first line has; capitals of the
+    columns do not matter.
+    """
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            columns = list(reader.fieldnames or [])
-            rows = [(reader.line_num, row) for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise CaseListRefused(f"{path} cannot be read as a CSV file: {error}") from error
+        lines = io.StringIO(_text(path), newline="")
+        reader = csv.reader(lines, delimiter=_delimiter(lines.readline()))
+        lines.seek(0)
+        columns = [name.strip().lower() for name in next(reader, [])]
+        rows = [(reader.line_num, fields) for fields in reader if fields]
+    except (OSError, UnicodeError, csv.Error) as error:
+        raise CaseListRefused(
+            f"{path} cannot be read as a CSV file in UTF-8 or UTF-16: {error}"
+        ) from error
     _check_columns(path, columns)
-    cases = [_case(f"{path}, line {number}", row, path.parent) for number, row in rows]
+    cases = [
+        _case(f"{path}, line {number}", columns, fields, path.parent) for number, fields in rows
+    ]
     if not cases:
         raise CaseListRefused(f"{path} lists no case")
     seen: set[str] = set()
@@ -63,9 +72,22 @@ def read_case_list(path: Path) -> list[ListedCase]:
     return cases
 
 
+def _text(path: Path) -> str:
+    content = path.read_bytes()
+    is_utf_16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return content.decode("utf-16" if is_utf_16 else "utf-8-sig")
+
+
+def _delimiter(first_line: str) -> str:
+    """No column's name holds any of them."""
+    return next((mark for mark in ";\t" if mark in first_line), ",")
+
+
 def _check_columns(path: Path, columns: list[str]) -> None:
     missing = [name for name in REQUIRED if name not in columns]
     unknown = [name for name in columns if name not in REQUIRED + OPTIONAL]
+    if len(set(columns)) < len(columns):
+        raise CaseListRefused(f"{path} names a column twice")
     if missing or unknown:
         wrong = "it lacks " + ", ".join(missing) if missing else "unknown: " + ", ".join(unknown)
         raise CaseListRefused(
@@ -74,10 +96,11 @@ def _check_columns(path: Path, columns: list[str]) -> None:
         )
 
 
-def _case(where: str, row: dict[str, Any], folder: Path) -> ListedCase:
-    if None in row or None in row.values():
+def _case(where: str, columns: list[str], fields: list[str], folder: Path) -> ListedCase:
+    if len(fields) != len(columns):
         raise CaseListRefused(f"{where}: it has not as many fields as the first line")
-    given = {name: text.strip() for name, text in row.items() if text.strip()}
+    row = zip(columns, fields, strict=True)
+    given = {name: text.strip() for name, text in row if text.strip()}
     for name in REQUIRED:
         if name not in given:
             raise CaseListRefused(f"{where}: {name} is empty")
@@ -110,7 +133,9 @@ def _number(where: str, name: str, text: str) -> float:
     try:
         return float(text)
     except ValueError as error:
-        raise CaseListRefused(f"{where}: {name} is not a number") from error
+        raise CaseListRefused(
+            f"{where}: {name} is not a number, such as 1.75 with a point"
+        ) from error
 
 
 def _check_pattern(where: str, name: str, text: str) -> None:

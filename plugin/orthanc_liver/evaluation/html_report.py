@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import csv
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -61,9 +61,10 @@ class About:
 
 @dataclass(frozen=True)
 class TableRow:
-    """One metric over the measured cases, method by method, in words."""
+    """One metric over count measured cases, method by method, in words."""
 
     title: str
+    count: int
     cells: tuple[str, ...]
     intervals: tuple[str, ...]
     p: str
@@ -90,6 +91,7 @@ def write_report(
         about=about,
         version=__version__,
         rows=rows,
+        patients=_patients(measured),
         limits=_limits(measured, about.methods),
         results=results,
         cases=cases,
@@ -105,10 +107,20 @@ def write_report(
 
 
 def table(measured: Results, methods: Methods) -> list[TableRow]:
-    """Compare on the cases that every method has, each metric on those that have it."""
+    """Compare on the cases that every method has, each metric on those that have it.
+
+    Where a method missed a liver altogether, what that changes is given without such cases too.
+    """
     keys = tuple(methods.values())
     paired = [one for one in measured if all(one[key] for key in keys)]
-    return [_row(metric, paired, keys) for metric in METRICS]
+    found = [one for one in paired if all(one[key]["liver_ml"] for key in keys)]
+    rows = [_row(metric, paired, keys) for metric in METRICS]
+    without = [_row(metric, found, keys) for metric in METRICS]
+    return rows + [
+        replace(one, title=f"{one.title}, without livers missed")
+        for one, whole in zip(without, rows, strict=True)
+        if one.count < whole.count
+    ]
 
 
 def _row(metric: Metric, paired: Results, keys: tuple[str, ...]) -> TableRow:
@@ -123,6 +135,7 @@ def _row(metric: Metric, paired: Results, keys: tuple[str, ...]) -> TableRow:
         p = f"{test.p:.2g} ({how}, n = {test.count}, at best {test.least_p:.2g})"
     return TableRow(
         metric.title,
+        len(complete),
         tuple(_said(one, metric.digits) for one in spreads) or ("",) * len(keys),
         tuple(_interval_said(one, metric.digits) for one in spreads) or ("",) * len(keys),
         p,
@@ -142,6 +155,17 @@ def _interval_said(one: Spread, digits: int) -> str:
         return ""
     low, high = (_number(v, digits) for v in one.interval)
     return f"{low} to {high}"
+
+
+def _patients(measured: Results) -> list[str]:
+    """Whom the cases are of, in a sentence per quantity."""
+    ages = [one["age_years"] for one in measured if one["age_years"] is not None]
+    volumes = [one["reference_ml"] for one in measured]
+    return [
+        f"{what}: {_said(spread(values), 0)}, n = {len(values)}"
+        for what, values in (("age, years", ages), ("liver volume by the reference, mL", volumes))
+        if values
+    ]
 
 
 def _limits(measured: Results, methods: Methods) -> list[str]:
@@ -231,7 +255,7 @@ def _blank_for_none(value: Any) -> Any:
 
 
 def _write_table(rows: Sequence[TableRow], methods: Methods, path: Path) -> None:
-    head = ["metric"]
+    head = ["metric", "n"]
     head += [part for m in methods for part in (f"{m}: mean ± SD (range)", f"{m}: 95 % interval")]
     head += ["P", "study: network", "study: atlas", "study: P"]
     with path.open("w", newline="", encoding="utf-8") as file:
@@ -239,7 +263,7 @@ def _write_table(rows: Sequence[TableRow], methods: Methods, path: Path) -> None
         writer.writerow(head)
         for row in rows:
             ours = [p for pair in zip(row.cells, row.intervals, strict=True) for p in pair]
-            writer.writerow([row.title, *ours, row.p, *row.study, row.study_p])
+            writer.writerow([row.title, row.count, *ours, row.p, *row.study, row.study_p])
 
 
 def _template() -> jinja2.Template:

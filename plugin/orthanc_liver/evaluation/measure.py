@@ -2,53 +2,53 @@
 
 from __future__ import annotations
 
+import re
+from contextlib import suppress
 from dataclasses import asdict, dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
 from numpy.typing import NDArray
+from pydicom import Dataset
 
+from liver_unet.fallback import FELL_BACK, segment_or_fall_back
 from liver_unet.liver import NoLiver
-from liver_unet.metrics import agreement
-from liver_unet.nifti import read_nifti, write_nifti
+from liver_unet.metrics import agreement, dice, has_right_angles
+from liver_unet.nifti import write_nifti
 from liver_unet.overlay import Outline, planes_png
 from liver_unet.segmenter import Segmenter
 from liver_unet.stages import Stages
 from liver_unet.volume import Grid, Volume, fullest_sections
-from orthanc_liver.dicom.ct_series import read_ct_series
+from orthanc_liver.dicom.ct_folder import read_ct
 from orthanc_liver.evaluation.case_list import ListedCase
-from orthanc_liver.evaluation.outlines import read_contour
-from orthanc_liver.liver_errors import LiverError, SeriesRefused
+from orthanc_liver.evaluation.outlines import EmptyOutline, read_contour
 from orthanc_liver.sirt import formulas
 from orthanc_liver.sirt.activity import volume_warnings
-from orthanc_liver.sirt.inputs import check_parts, read_inputs
+from orthanc_liver.sirt.inputs import ActivityRefused, check_parts, read_inputs
 
 GLASS_DOSE_GY = 120.0
-_MINIMUM_SLICES = 10
 REFERENCE_RGB, NETWORK_RGB, OTHER_RGB = (0, 220, 90), (255, 64, 64), (90, 150, 255)
 
 Mask = NDArray[np.bool_]
-
-
-class CaseFailed(LiverError):
-    """There is nothing to measure."""
 
 
 @dataclass(frozen=True)
 class Measured:
     """One contour (A) against the reference (B). Ratios are A / B, differences A - B.
 
-    resin: by body surface area; None where the patient's numbers were not given. Glass: one
-    compartment at 120 Gy, which goes with the volume.
+    A liver missed altogether has the volume 0. Distances and surface Dice are None there and on
+    the grid of a tilted CT. resin: by body surface area; None where the patient's numbers were not
+    given, or contradict the volume found. Glass: one compartment at 120 Gy, which goes with the
+    volume.
     """
 
     liver_ml: float
     dsc: float
-    mda_mm: float
-    hd95_mm: float
-    surface_dice_2mm: float
+    mda_mm: float | None
+    hd95_mm: float | None
+    surface_dice_2mm: float | None
     rv: float
     difference_ml: float
     difference_percent: float
@@ -64,10 +64,15 @@ def measure_case(case: ListedCase, segmenter: Segmenter | None, folder: Path) ->
     segmenter: None measures the other contour alone. Raises LiverError or ValueError where the
     case cannot be measured.
     """
-    ct = read_ct(case.ct)
+    series = read_ct(case.ct, case.series)
+    ct = series.volume
     reference = read_contour(case.reference, case.roi, ct.grid)
-    other = read_contour(case.other, case.other_roi, ct.grid) if case.other else None
+    other = _other(case, ct.grid)
     network, warnings = _by_network(ct, segmenter) if segmenter else (None, ())
+    if other is not None and not other.any():
+        warnings += ("The other contour is empty.",)
+    if not has_right_angles(ct.grid):
+        warnings += ("The CT is tilted: distances were not measured.",)
     folder.mkdir(parents=True, exist_ok=True)
     if network is not None:
         write_nifti(folder / "network.nii.gz", network.astype(np.uint8), ct.grid)
@@ -80,17 +85,45 @@ def measure_case(case: ListedCase, segmenter: Segmenter | None, folder: Path) ->
     (folder / "overlay.png").write_bytes(planes_png(ct, outlines, centre_mm))
     return {
         "reference_ml": float(np.count_nonzero(reference)) * ct.grid.voxel_ml,
-        "warnings": list(warnings),
+        "age_years": _age_years(series.header),
+        "warnings": [*series.warnings, *warnings],
         "network": _figures(network, reference, ct.grid, case),
         "other": _figures(other, reference, ct.grid, case),
     }
 
 
+def _age_years(header: Dataset) -> float | None:
+    """Where the CT says it, at the time of its study."""
+    stated = re.fullmatch(r"(\d{3})([YMWD])", str(header.get("PatientAge") or ""))
+    if stated:
+        return int(stated[1]) / {"Y": 1, "M": 12, "W": 52.18, "D": 365.25}[stated[2]]
+    try:
+        born, seen = (
+            date.fromisoformat(str(header.get(name))) for name in ("PatientBirthDate", "StudyDate")
+        )
+    except ValueError:
+        return None
+    return (seen - born).days / 365.25
+
+
 def _by_network(ct: Volume, segmenter: Segmenter) -> tuple[Mask, tuple[str, ...]]:
-    found = segmenter.segment(ct, Stages())
+    found, used = segment_or_fall_back(segmenter, ct, Stages())
+    warnings = () if used is segmenter else (FELL_BACK,)
     if isinstance(found, NoLiver):
-        raise CaseFailed(f"the network found no liver: {found.reason}")
-    return found.mask_on_ct(), (*found.warnings, *volume_warnings(found.volume_ml))
+        why = f"The network found no liver: {found.reason}."
+        return np.zeros(ct.grid.shape, dtype=bool), (*warnings, why)
+    return found.mask_on_ct(), (
+        *warnings,
+        *found.warnings,
+        *volume_warnings(found.volume_ml),
+    )
+
+
+def _other(case: ListedCase, grid: Grid) -> Mask | None:
+    try:
+        return read_contour(case.other, case.other_roi, grid) if case.other else None
+    except EmptyOutline:
+        return np.zeros(grid.shape, dtype=bool)
 
 
 def _figures(
@@ -99,38 +132,26 @@ def _figures(
     return None if mask is None else asdict(_measured(mask, reference, grid, case))
 
 
-def read_ct(path: Path) -> Volume:
-    """Read a folder of one DICOM series, or a NIfTI file; raises SeriesRefused."""
-    if path.is_dir():
-        files = sorted(p for p in path.rglob("*") if p.is_file() and _is_dicom(p))
-        return read_ct_series((p.read_bytes() for p in files), min_slices=_MINIMUM_SLICES).volume
-    try:
-        hu, grid = read_nifti(path)
-    except ImageFileError as error:
-        raise SeriesRefused(str(error)) from error
-    return Volume(hu, grid)
-
-
-def _is_dicom(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(132)[128:] == b"DICM" and path.name != "DICOMDIR"
-
-
 def _measured(mask: Mask, reference: Mask, grid: Grid, case: ListedCase) -> Measured:
-    agreed = agreement(mask, reference, grid)
+    surfaces = None
+    if mask.any() and has_right_angles(grid):
+        surfaces = agreement(mask, reference, grid)
     found_ml, true_ml = (float(np.count_nonzero(m)) * grid.voxel_ml for m in (mask, reference))
-    resin_mbq, true_resin_mbq = (_resin_mbq(ml, case) for ml in (found_ml, true_ml))
     glass_mbq, true_glass_mbq = (_glass_mbq(ml) for ml in (found_ml, true_ml))
-    ra_resin = difference_resin_mbq = None
+    ra_resin = difference_resin_mbq = resin_mbq = None
+    true_resin_mbq = _resin_mbq(true_ml, case)
+    # A volume found that contradicts the patient's numbers is a bad result, not a bad case.
+    with suppress(ActivityRefused):
+        resin_mbq = _resin_mbq(found_ml, case)
     if resin_mbq is not None and true_resin_mbq is not None:
         ra_resin, difference_resin_mbq = resin_mbq / true_resin_mbq, resin_mbq - true_resin_mbq
     return Measured(
         liver_ml=found_ml,
-        dsc=agreed.dsc,
-        mda_mm=agreed.mda_mm,
-        hd95_mm=agreed.hd95_mm,
-        surface_dice_2mm=agreed.surface_dice,
-        rv=agreed.volume_ratio,
+        dsc=dice(mask, reference),
+        mda_mm=surfaces.mda_mm if surfaces else None,
+        hd95_mm=surfaces.hd95_mm if surfaces else None,
+        surface_dice_2mm=surfaces.surface_dice if surfaces else None,
+        rv=found_ml / true_ml,
         difference_ml=found_ml - true_ml,
         difference_percent=100 * (found_ml / true_ml - 1),
         ra_resin=ra_resin,

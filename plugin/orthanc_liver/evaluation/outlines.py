@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +17,17 @@ from pydicom.uid import RTStructureSetStorage, SegmentationStorage
 from liver_unet.nifti import read_nifti
 from liver_unet.resample import resample
 from liver_unet.volume import Grid
+from orthanc_liver.dicom.part10 import START_BYTES, completed, starts_as_dicom
 from orthanc_liver.dicom.rtstruct_reader import OutlineRefused, mask_of, roi_polygons
 
 # Headers keep single precision, and a long table multiplies its rounding.
 _SAME_PLACE_MM = 0.1
 
 Mask = NDArray[np.bool_]
+
+
+class EmptyOutline(OutlineRefused):
+    """The outline fits its CT and holds no voxel: whoever drew it found no liver."""
 
 
 def read_contour(path: Path, pattern: str, grid: Grid) -> Mask:
@@ -32,16 +38,16 @@ def read_contour(path: Path, pattern: str, grid: Grid) -> Mask:
     if not path.is_file():
         raise OutlineRefused(f"{path} is not a file")
     with path.open("rb") as file:
-        is_dicom = file.read(132)[128:] == b"DICM"
+        is_dicom = starts_as_dicom(file.read(START_BYTES))
     mask = _from_dicom(path, pattern, grid) if is_dicom else _from_nifti(path, grid)
     if not mask.any():
-        raise OutlineRefused(f"{path} outlines no voxel of its CT")
+        raise EmptyOutline(f"{path} outlines no voxel of its CT")
     return mask
 
 
 def _from_dicom(path: Path, pattern: str, grid: Grid) -> Mask:
     try:
-        dataset = pydicom.dcmread(path)
+        dataset = pydicom.dcmread(BytesIO(completed(path.read_bytes())))
         if dataset.SOPClassUID == RTStructureSetStorage:
             return mask_of(roi_polygons(dataset, path, pattern), grid, path)
         if dataset.SOPClassUID == SegmentationStorage:

@@ -6,11 +6,12 @@ import hashlib
 import json
 import multiprocessing
 import os
+import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,12 @@ from tqdm import tqdm
 from liver_unet.model_errors import ModelError
 from liver_unet.segmenter import Segmenter
 from orthanc_liver import __version__
+from orthanc_liver.dicom.ct_folder import files_below
 from orthanc_liver.evaluation.case_list import ListedCase
 from orthanc_liver.evaluation.measure import measure_case
 from orthanc_liver.liver_errors import LiverError
 
+_PATHS = ("ct", "reference", "other")
 _CRASHED = "the process that measured it ended unexpectedly (out of memory?)"
 
 
@@ -40,8 +43,8 @@ def measure_all(
 ) -> list[dict[str, Any]]:
     """Return a result per case in the list's order, and keep each in OUT/cases/NAME.
 
-    A result that was kept for the same files and weights is taken as it is. A failed case is
-    {"case", "reason"}, and is tried again next time.
+    A result that was kept for files and weights of the same content is taken as it is. A failed
+    case is {"case", "reason"}, and is tried again next time.
     """
     known: dict[str, dict[str, Any]] = {}
     keys = {one.case: _key(one, model_sha256) for one in cases}
@@ -78,7 +81,16 @@ def _in_pool(
     # A forked process would inherit torch's threads, and hang.
     context = multiprocessing.get_context("spawn")
     threads = max(1, (os.cpu_count() or 1) // jobs)
-    with ProcessPoolExecutor(jobs, context, _begin, (network, threads)) as pool:
+    try:
+        begun = ProcessPoolExecutor(jobs, context, _begin, (network, threads))
+    except (OSError, ImportError) as error:
+        sys.stderr.write(
+            f"warning: no process can share the work ({error}; is /dev/shm there?): the cases are "
+            "measured one by one in this one\n"
+        )
+        yield from _in_this_process(cases, out, network)
+        return
+    with begun as pool:
         running: dict[Future[dict[str, Any]], ListedCase] = {
             pool.submit(_one, one, out / "cases" / one.case): one for one in cases
         }
@@ -89,6 +101,14 @@ def _in_pool(
                 return
 
 
+def _in_this_process(
+    cases: Sequence[ListedCase], out: Path, network: Network | None
+) -> Iterator[tuple[ListedCase, dict[str, Any]]]:
+    _begin(network, os.cpu_count() or 1)
+    for one in cases:
+        yield one, _one(one, out / "cases" / one.case)
+
+
 # One a process, or none: loading the weights takes longer than many a case.
 _segmenters: list[Segmenter] = []
 
@@ -96,8 +116,7 @@ _segmenters: list[Segmenter] = []
 def _begin(network: Network | None, threads: int) -> None:
     warnings.filterwarnings("ignore", module="monai")  # it deprecates its own arguments
     torch.set_num_threads(threads)
-    if network:
-        _segmenters.append(Segmenter.load(network.weights, network.device))
+    _segmenters[:] = [Segmenter.load(network.weights, network.device)] if network else []
 
 
 def _one(case: ListedCase, folder: Path) -> dict[str, Any]:
@@ -110,16 +129,29 @@ def _one(case: ListedCase, folder: Path) -> dict[str, Any]:
 
 
 def _key(case: ListedCase, model_sha256: str) -> str:
-    """The same as long as the line, its files, the weights and this program are."""
-    paths = [path for path in (case.ct, case.reference, case.other) if path is not None]
-    files = [
-        (str(file), file.stat().st_size, file.stat().st_mtime_ns)
-        for path in paths
-        for file in (sorted(path.rglob("*")) if path.is_dir() else [path])
-        if file.is_file()
-    ]
-    parts = [case.as_json(), files, model_sha256, __version__]
+    """The same as long as the line, its files' content, the weights and this program are.
+
+    Where the files lie, and what the case is called, changes nothing of what is measured.
+    """
+    line = asdict(case) | {name: _content(getattr(case, name)) for name in _PATHS}
+    parts = [{**line, "case": "", "origin": ""}, model_sha256, __version__]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def _content(path: Path | None) -> list[str]:
+    """A digest of every file, wherever it lies and whatever it is called."""
+    if path is None:
+        return []
+    try:
+        files = files_below(path) if path.is_dir() else [path]
+        return sorted(_digest(file) for file in files if file.is_file())
+    except (OSError, LiverError) as error:  # measuring will fail too, and say why
+        return [str(error)]
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _result_path(out: Path, case: ListedCase) -> Path:

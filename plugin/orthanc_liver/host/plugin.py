@@ -198,7 +198,7 @@ class Plugin:
         job = self.queue.job(job_id)
         stand = [is_result_in(self.orthanc, one, job.study) for one in job.result_instances]
         if job.state is not State.SUCCESS or not stand or not all(stand):
-            raise NoResult("the job has no result in Orthanc that could be sent")
+            raise NoResult("the job has no result that could be sent")
         self._results.send(job, self.orthanc.series(job.series))
         self.deliveries.end_rests()
         return self.deliveries.show_by_job().get(job_id, [])
@@ -209,7 +209,7 @@ class Plugin:
         Errors: see activity_of_series and store_activity.
         """
         kinds = documents_asked(asked)
-        activity = activity_of_series(self.orthanc, self._ledger, series_id, asked)
+        activity = activity_of_series(self.orthanc, self._ledger, self.settings, series_id, asked)
         answer = activity.as_json()
         if kinds:
             self._refuse_unless_running()

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from orthanc_liver.engine.protocol import NEEDS, JobSettings, Kind, with_needs
+from orthanc_liver.sirt.limits import LIMITS
 
 SECTION = "LiverSegmentation"
 
@@ -145,6 +146,17 @@ def _destinations(value: Any) -> str | None:
     return None
 
 
+def _dose_limits(value: Any) -> str | None:
+    if not isinstance(value, dict):
+        return "must be an object of names of limits and Gy"
+    for name, gy in value.items():
+        if name not in LIMITS:
+            return f"{name!r} is no name of a limit{_nearest(name, LIMITS)}"
+        if isinstance(gy, bool) or not isinstance(gy, int | float) or not 0 < gy <= 5000:
+            return f"{name}: must be a number of Gy above 0, at most 5000"
+    return None
+
+
 def _setting(default: Any, meaning: str, check: Check) -> Any:
     metadata = {"meaning": meaning, "check": check}
     if isinstance(default, dict):
@@ -226,6 +238,12 @@ class Settings:
     )
     backfill_pause_seconds: int = _setting(
         10, "How long a backfill rests between two series.", _whole_number(0, 86_400)
+    )
+    dose_limits_gy: Mapping[str, float] = _setting(
+        {},
+        "Your own limits of absorbed dose in Gy, each in the place of the published one of that "
+        "name, for the warnings of the activity.",
+        _dose_limits,
     )
 
     @property

@@ -7,14 +7,34 @@ from dataclasses import dataclass
 from typing import Any
 
 from orthanc_liver.sirt import formulas
-from orthanc_liver.sirt.inputs import GIVEN, QUANTITIES, ActivityRefused, Input, Inputs, check_parts
+from orthanc_liver.sirt.inputs import (
+    CHOICES,
+    QUANTITIES,
+    ActivityRefused,
+    Choices,
+    Input,
+    Inputs,
+    check_parts,
+    unusual,
+)
 from orthanc_liver.sirt.inputs import names as named
-from orthanc_liver.sirt.methods import Figure, Method, method_named
+from orthanc_liver.sirt.limits import AT_LEAST, LIMITS, Held, Limit, hold
+from orthanc_liver.sirt.limits import sources as limit_sources
+from orthanc_liver.sirt.methods import (
+    HALF_LIFE,
+    HALF_LIFE_SOURCE,
+    VIALS,
+    Figure,
+    Method,
+    calibration_figures,
+    method_named,
+)
 
 NOTE = "For review by a physician; not a medical device."
 
 USUAL_LIVER_ML = (500.0, 5000.0)
-LUNG_DOSE_LIMIT_GY = 30.0
+# What every method may be given: the vial, and when it was calibrated.
+_OF_THE_VIAL = ("VialGbq", "HoursToTreatment")
 
 
 @dataclass(frozen=True)
@@ -25,6 +45,8 @@ class Activity:
     method: Method
     figures: tuple[Figure, ...]
     inputs: tuple[Input, ...]
+    chosen: Choices
+    limits: tuple[Held, ...]
     warnings: tuple[str, ...]
 
     @property
@@ -59,61 +81,136 @@ class Activity:
                 }
                 for one in self.inputs
             ],
+            "Chosen": self.chosen,
+            "Limits": [one.as_json() for one in self.limits],
             "Warnings": list(self.warnings),
-            "Sources": list(self.method.sources),
+            "Sources": list(self.sources),
             "Note": NOTE,
         }
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Of the method, of the decay where there is one, and of the limits."""
+        decay = [HALF_LIFE_SOURCE] if HALF_LIFE in self.inputs else []
+        return (*self.method.sources, *decay, *limit_sources(self.limits))
 
     def as_text(self) -> str:
         """Everything, for reading."""
         activity = self.activity_gbq
         lines = [f"Y-90 activity, {self.method.title}", NOTE, ""]
-        lines.append("activity: " + ("none" if activity is None else f"{activity:.4f} GBq"))
+        lines.append("activity: " + ("none" if activity is None else _both_units(activity)))
         lines += [f"warning: {warning}" for warning in self.warnings]
         lines += ["", "Steps"]
-        for figure in self.figures:
-            value = "none" if figure.value is None else f"{figure.value:.6g} {figure.unit}".rstrip()
-            lines.append(f"  {figure.meaning}: {value}    {figure.formula}")
+        lines += [f"  {one.meaning}: {_shown(one)}    {one.formula}" for one in self.figures]
+        lines += ["", "Limits and aims", *(f"  {one.sentence}" for one in self.limits)]
         lines += ["", "Inputs"]
         for one in self.inputs:
             quantity = one.quantity
             value = f"{one.value:.10g} {quantity.unit}".rstrip()
             lines.append(f"  {quantity.symbol} = {value}    {quantity.meaning} ({one.origin})")
-        lines += ["", "Sources", *(f"  {source}" for source in self.method.sources)]
+        lines += [f"  {CHOICES[name].meaning}: {word}" for name, word in self.chosen.items()]
+        lines += ["", "Sources", *(f"  {source}" for source in self.sources)]
         return "\n".join(lines) + "\n"
 
 
 def compute_activity(
-    method_name: str, inputs: Inputs, segmentation_warnings: Sequence[str] = ()
+    method_name: str,
+    inputs: Inputs,
+    segmentation_warnings: Sequence[str] = (),
+    chosen: Choices | None = None,
+    limits: Sequence[Limit] = tuple(LIMITS.values()),
 ) -> Activity:
     """Compute by one of METHODS; ActivityRefused where an input is missing or makes no sense.
 
     segmentation_warnings: of the segmentation that the liver volume came from.
     """
-    method = method_named(method_name)
-    check_parts(inputs)
+    method, chosen = method_named(method_name), chosen or {}
+    defaults = {one.quantity.name: one for one in method.defaults}
+    taken = (*method.needs, *method.optional, *defaults, *_OF_THE_VIAL)
+    _refuse_unused(method_name, (*taken, *method.chooses), (*inputs, *chosen))
     missing = [name for name in method.needs if name not in inputs]
     if missing:
         raise ActivityRefused(f"the method {method_name} also needs: {named(missing)}")
-    defaults = {one.quantity.name: one for one in method.defaults}
-    taken = {*method.needs, *method.optional, *defaults}
-    used = defaults | {name: one for name, one in inputs.items() if name in taken}
+    check_parts(inputs)
+    said = _choices(method_name, method, inputs, chosen)
+    brought = (VIALS[said["Spheres"]], *([HALF_LIFE] if "HoursToTreatment" in inputs else []))
+    used = defaults | {one.quantity.name: one for one in brought} | inputs
     figures = method.figures(used)
+    figures += calibration_figures(_value(figures, "ActivityGbq"), used)
+    held = hold(limits, _doses(used, figures), said, inputs)
     warnings = [
         *segmentation_warnings,
         *volume_warnings(used["LiverMl"].value),
+        *unusual(inputs.values()),
         *_shunt_warnings(inputs, figures),
-        *_activity_warnings(used, figures),
-        *_unused_warnings(method_name, inputs, taken),
+        *_limit_warnings(held, said),
+        *_vial_warnings(used, figures),
     ]
-    in_order = dict.fromkeys((*QUANTITIES, *defaults))
+    in_order = dict.fromkeys((*QUANTITIES, *used))
     return Activity(
         method_name,
         method,
         tuple(figures),
         tuple(used[name] for name in in_order if name in used),
+        said,
+        tuple(held),
         tuple(dict.fromkeys(warnings)),
     )
+
+
+def _refuse_unused(method_name: str, taken: Sequence[str], given: Sequence[str]) -> None:
+    unused = [name for name in given if name not in taken]
+    if unused:
+        takes = ", ".join(name for name in taken if name in QUANTITIES or name in CHOICES)
+        raise ActivityRefused(
+            f"the method {method_name} does not use: {', '.join(unused)}; it takes: {takes}"
+        )
+    for name in given:
+        other = QUANTITIES[name].goes_with if name in QUANTITIES else ""
+        if other and other not in given:
+            raise ActivityRefused(f"{name} changes nothing without {other}: give both or neither")
+
+
+def _choices(method_name: str, method: Method, inputs: Inputs, chosen: Choices) -> Choices:
+    """What was said, and what follows from the method and the volumes."""
+    if not method.spheres and "Spheres" not in chosen:
+        words = " or ".join(CHOICES["Spheres"].options)
+        raise ActivityRefused(f"the method {method_name} also needs: Spheres, {words}")
+    said = {"Spheres": method.spheres} | chosen
+    if "BilirubinMgDl" in inputs and said["Spheres"] != "glass":
+        raise ActivityRefused("BilirubinMgDl is for limits of glass: leave it out for resin")
+    if "PerfusedMl" in inputs or "Treatment" not in method.chooses:
+        return said
+    # The whole liver is both lobes.
+    if said.setdefault("Treatment", "bilobar") != "bilobar":
+        raise ActivityRefused(
+            f"Treatment {said['Treatment']} reaches a part of the liver: give its volume, "
+            "PerfusedMl, or an outline of it"
+        )
+    return said
+
+
+def _doses(used: Inputs, figures: Sequence[Figure]) -> dict[str, tuple[str, float]]:
+    """What limits may be for: computed, or planned where the dose itself is given."""
+    given = {name: (one.quantity.meaning, one.value) for name, one in used.items()}
+    computed = {one.name: (one.meaning, one.value) for one in figures if one.value is not None}
+    return given | computed
+
+
+def _both_units(gbq: float) -> str:
+    return f"{gbq:.2f} GBq ({1000 * gbq:.0f} MBq)"
+
+
+def _shown(figure: Figure) -> str:
+    if figure.value is None:
+        return "none"
+    if figure.unit == "GBq":
+        return _both_units(figure.value)
+    return f"{figure.value:.6g} {figure.unit}".rstrip()
+
+
+def _value(figures: Sequence[Figure], name: str) -> float | None:
+    return next((one.value for one in figures if one.name == name), None)
 
 
 def volume_warnings(liver_ml: float) -> list[str]:
@@ -143,28 +240,27 @@ def _shunt_warnings(inputs: Inputs, figures: Sequence[Figure]) -> list[str]:
             f"the lung shunt, {100 * shunt:g} %, is not below 10 %: "
             f"the activity is reduced to {100 * factor:g} %"
         )
-    lung_gy = values.get("LungDoseGy")
-    if lung_gy is not None and lung_gy > LUNG_DOSE_LIMIT_GY:
-        warnings.append(
-            f"the lungs would get {lung_gy:.1f} Gy, more than {LUNG_DOSE_LIMIT_GY:g} Gy"
-        )
     return warnings
 
 
-def _activity_warnings(used: Inputs, figures: Sequence[Figure]) -> list[str]:
-    warnings = []
-    activity = next(one.value for one in figures if one.name == "ActivityGbq")
-    vial = used.get("VialGbq")
-    if vial and activity is not None and activity > vial.value:
-        warnings.append(
-            f"the activity, {activity:.2f} GBq, is more than one vial holds, {vial.value:g} GBq "
-            f"({vial.origin})"
-        )
-    if "TumourToNormal" in used and used["TumourToNormal"].value < 1:
-        warnings.append("the tumour-to-normal ratio is below 1: the tumour gets the lower dose")
-    return warnings
+def _limit_warnings(held: Sequence[Held], chosen: Choices) -> list[str]:
+    """Every limit that is passed; an aim only where it is certain to be for this treatment."""
+    return [
+        f"the {one.meaning}, {one.gy:.1f} Gy, should be {one.words}"
+        for one in held
+        if not one.kept
+        and (one.limit.bound != AT_LEAST or ("Treatment" in chosen and not one.limit.holds_where))
+    ]
 
 
-def _unused_warnings(method_name: str, inputs: Inputs, taken: set[str]) -> list[str]:
-    unused = [name for name, one in inputs.items() if one.origin == GIVEN and name not in taken]
-    return [f"not used by the method {method_name}: {named(unused)}"] if unused else []
+def _vial_warnings(used: Inputs, figures: Sequence[Figure]) -> list[str]:
+    activity, vial = _value(figures, "ActivityGbq"), used["VialGbq"]
+    left = _value(figures, "VialAtTreatmentGbq")
+    holds = vial.value if left is None else left
+    if activity is None or activity <= holds:
+        return []
+    when = "at calibration" if left is None else "at treatment"
+    return [
+        f"the activity, {activity:.2f} GBq, is more than one vial holds {when}, {holds:.2f} GBq "
+        f"({vial.origin})"
+    ]

@@ -11,6 +11,8 @@ TISSUE_G_PER_ML = 1.03
 # and as the partition model is usually written.
 GLASS_GY_KG_PER_GBQ = 50.0
 PARTITION_GY_KG_PER_GBQ = 49.67
+# Of Y-90, as WJH 2015 (table 1) and Vouche et al. give it; the EANM guideline 2022 prints 64.2 h.
+HALF_LIFE_H = 64.1
 # Above this share of the activity going to the lung, resin is not given.
 LUNG_SHUNT_LIMIT = 0.20
 
@@ -49,6 +51,13 @@ def glass_gbq(dose_gy: float, mass: float, lung_shunt: float, residual: float) -
     return dose_gy * mass / (GLASS_GY_KG_PER_GBQ * (1 - lung_shunt) * (1 - residual))
 
 
+def mean_dose_gy(
+    gy_kg_per_gbq: float, activity_gbq: float, lung_shunt: float, mass: float
+) -> float:
+    """What an activity gives to all that it reaches, spread evenly; the shunted part is lost."""
+    return gy_kg_per_gbq * activity_gbq * (1 - lung_shunt) / mass
+
+
 def normal_liver_dose_gy(
     activity_gbq: float, lung_shunt: float, normal_kg: float, tumour_kg: float, ratio: float
 ) -> float:
@@ -62,3 +71,8 @@ def lung_dose_gy(
 ) -> float:
     """The lung's share of the activity, spread over the lung."""
     return gy_kg_per_gbq * activity_gbq * lung_shunt / lung_kg
+
+
+def decayed(activity_gbq: float, hours: float) -> float:
+    """What is left after so many hours; before, for negative ones."""
+    return float(activity_gbq * 0.5 ** (hours / HALF_LIFE_H))

@@ -1,6 +1,7 @@
 """What the formulas are given: every number with its unit and its origin, nonsense refused.
 
-A refusal names the quantity and its range, never its value, which may be the patient's.
+A refusal names the quantity and its range, never its value, which may be the patient's. Usual
+ranges are our own, chosen to notice a slipped unit; they are nobody's clinical limits.
 """
 
 from __future__ import annotations
@@ -21,7 +22,11 @@ class ActivityRefused(LiverError):
 
 @dataclass(frozen=True)
 class Quantity:
-    """A number that may be given. low and high: beyond them it is a mistake, whoever gave it."""
+    """A number that may be given. low and high: beyond them it is a mistake, whoever gave it.
+
+    usual: beyond it there is a warning; None where another warning tells, or nothing is unusual.
+    goes_with: the quantity without which this one would change nothing.
+    """
 
     name: str
     symbol: str
@@ -29,12 +34,8 @@ class Quantity:
     meaning: str
     low: float
     high: float
-
-    @property
-    def option(self) -> str:
-        """LungMassKg on the command line: --lung-mass-kg."""
-        words = "".join(f"-{c.lower()}" if c.isupper() else c for c in self.name)
-        return f"-{words}"
+    usual: tuple[float, float] | None = None
+    goes_with: str = ""
 
 
 @dataclass(frozen=True)
@@ -48,26 +49,109 @@ class Input:
 
 Inputs = dict[str, Input]
 
+_TREATED = "part to treat (segment, lobe)"
+
 QUANTITIES: dict[str, Quantity] = {
     quantity.name: quantity
     for quantity in (
-        Quantity("LiverMl", "V_L", "mL", "liver volume, tumour included", 1, 20000),
-        Quantity("TumourMl", "V_T", "mL", "tumour volume in the whole liver", 0, 20000),
+        # 500 to 5000 mL are usual: told in the segmentation's own words, see activity.py.
+        Quantity("LiverMl", "V_L", "mL", "liver volume, tumour included", 20, 20000),
         Quantity(
-            "LobeMl", "V_lobe", "mL", "volume of the lobe to treat, tumour included", 1, 20000
+            "TumourMl", "V_T", "mL", "tumour volume in the whole liver", 0, 20000, (0.5, 3000)
         ),
-        Quantity("LobeTumourMl", "V_T,lobe", "mL", "tumour volume in that lobe", 0, 20000),
-        Quantity("HeightM", "H", "m", "height", 0.5, 2.5),
-        Quantity("WeightKg", "W", "kg", "weight", 10, 400),
+        Quantity(
+            "LobeMl",
+            "V_lobe",
+            "mL",
+            "volume of the lobe to treat, tumour included",
+            10,
+            20000,
+            (50, 4000),
+        ),
+        Quantity(
+            "LobeTumourMl", "V_T,lobe", "mL", "tumour volume in that lobe", 0, 20000, (0.5, 3000)
+        ),
+        Quantity(
+            "PerfusedMl",
+            "V_P",
+            "mL",
+            f"volume of the {_TREATED}, tumour included",
+            5,
+            20000,
+            (30, 4000),
+        ),
+        Quantity(
+            "PerfusedTumourMl",
+            "V_T,P",
+            "mL",
+            "tumour volume in that part",
+            0,
+            20000,
+            (0.5, 3000),
+            goes_with="PerfusedMl",
+        ),
+        Quantity("HeightM", "H", "m", "height", 0.5, 2.5, (1.2, 2.2)),
+        Quantity("WeightKg", "W", "kg", "weight", 10, 400, (30, 250)),
+        # 10, 15 and 20 % and the lungs' dose are told as what follows from them.
         Quantity("LungShunt", "LSF", "", "lung shunt as a fraction", 0, 0.99),
-        Quantity("TumourToNormal", "TNR", "", "tumour-to-normal uptake ratio", 0.01, 100),
-        Quantity("DoseGy", "D", "Gy", "planned mean dose to the whole liver", 0.1, 5000),
-        Quantity("TumourDoseGy", "D_T", "Gy", "planned mean dose to the tumour", 0.1, 5000),
-        Quantity("NormalDoseGy", "D_N", "Gy", "planned mean dose to the normal liver", 0.1, 5000),
-        Quantity("ActivityGbq", "A", "GBq", "activity whose doses are asked for", 0.001, 100),
-        Quantity("Residual", "R", "", "fraction of the activity left behind in the vial", 0, 0.99),
-        Quantity("LungMassKg", "M_L", "kg", "mass of the lungs", 0.1, 5),
-        Quantity("VialGbq", "A_vial", "GBq", "activity of the largest vial at hand", 0.01, 100),
+        Quantity("TumourToNormal", "TNR", "", "tumour-to-normal uptake ratio", 0.01, 100, (1, 20)),
+        Quantity(
+            "DoseGy",
+            "D",
+            "Gy",
+            "planned mean dose to the perfused volume",
+            0.1,
+            5000,
+            (40, 1000),
+        ),
+        Quantity(
+            "TumourDoseGy", "D_T", "Gy", "planned mean dose to the tumour", 0.1, 5000, (50, 1500)
+        ),
+        Quantity(
+            "NormalDoseGy",
+            "D_N",
+            "Gy",
+            "planned mean dose to the normal liver that is perfused",
+            0.1,
+            5000,
+            (10, 150),
+        ),
+        Quantity(
+            "ActivityGbq",
+            "A",
+            "GBq",
+            "activity at treatment whose doses are asked for",
+            0.001,
+            100,
+            (0.1, 20),
+        ),
+        Quantity(
+            "Residual",
+            "R",
+            "",
+            "fraction of the activity left behind in the vial",
+            0,
+            0.99,
+            (0, 0.2),
+        ),
+        Quantity(
+            "LungMassKg", "M_L", "kg", "mass of the lungs", 0.1, 5, (0.4, 2), goes_with="LungShunt"
+        ),
+        Quantity(
+            "EarlierLungDoseGy",
+            "D_L,earlier",
+            "Gy",
+            "mean dose to the lungs of all earlier treatments",
+            0,
+            500,
+            (0, 50),
+            goes_with="LungShunt",
+        ),
+        Quantity("BilirubinMgDl", "Bili", "mg/dL", "total bilirubin", 0.01, 60, (0.1, 5)),
+        Quantity(
+            "VialGbq", "A_vial", "GBq", "activity of the vial at calibration", 0.01, 100, (0.5, 20)
+        ),
+        Quantity("HoursToTreatment", "t", "h", "calibration to treatment", 0, 1000, (0, 336)),
     )
 }
 
@@ -78,7 +162,40 @@ ROIS = {
     "TumourRoi": "TumourMl",
     "LobeRoi": "LobeMl",
     "LobeTumourRoi": "LobeTumourMl",
+    "PerfusedRoi": "PerfusedMl",
+    "PerfusedTumourRoi": "PerfusedTumourMl",
 }
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A word that may be given, one of options."""
+
+    name: str
+    meaning: str
+    options: tuple[str, ...]
+
+
+CHOICES = {
+    choice.name: choice
+    for choice in (
+        Choice("Spheres", "which spheres", ("glass", "resin")),
+        Choice(
+            "Treatment",
+            "which of the guideline's treatments",
+            ("segmentectomy", "lobectomy", "unilobar", "bilobar"),
+        ),
+    )
+}
+Choices = dict[str, str]
+
+
+def read_choices(values: Mapping[str, Any]) -> Choices:
+    """Words by their names in CHOICES; any other word is refused."""
+    for name, value in values.items():
+        if value not in CHOICES[name].options:
+            raise ActivityRefused(f"{name} must be one of: {', '.join(CHOICES[name].options)}")
+    return dict(values)
 
 
 def read_input(name: str, value: Any, origin: str) -> Input:
@@ -88,10 +205,10 @@ def read_input(name: str, value: Any, origin: str) -> Input:
     if number is None:
         raise ActivityRefused(f"the {_named(quantity)} ({origin}) is not a finite number")
     if not quantity.low <= number <= quantity.high:
-        unit = f" {quantity.unit}" if quantity.unit else ""
+        high = _with_unit(f"{quantity.high:g}", quantity.unit)
         raise ActivityRefused(
-            f"the {_named(quantity)} ({origin}) must be from {quantity.low:g} to "
-            f"{quantity.high:g}{unit}{_likely_mistake(name, number)}"
+            f"the {_named(quantity)} ({origin}) must be from {quantity.low:g} to {high}"
+            f"{_likely_mistake(name, number)}"
         )
     return Input(quantity, number, origin)
 
@@ -116,18 +233,79 @@ def read_report(report: Any, origin: str) -> tuple[Input, tuple[str, ...]]:
     return read_input("LiverMl", report["liver_ml"], origin), tuple(warnings)
 
 
+# The tumour is less than what it lies in, or no normal liver is left.
+_TUMOURS = (
+    ("TumourMl", "LiverMl"),
+    ("LobeTumourMl", "LobeMl"),
+    ("LobeTumourMl", "LiverMl"),
+    ("PerfusedTumourMl", "PerfusedMl"),
+    ("PerfusedTumourMl", "LiverMl"),
+)
+_PARTS = (
+    ("LobeMl", "LiverMl"),
+    ("PerfusedMl", "LiverMl"),
+    ("LobeTumourMl", "TumourMl"),
+    ("PerfusedTumourMl", "TumourMl"),
+)
+# Ours, wide: what lies beyond is a height or a weight in another unit or of another patient.
+_POSSIBLE_BMI = (8.0, 120.0)
+_USUAL_BMI = (14.0, 60.0)
+
+
 def check_parts(inputs: Inputs) -> None:
-    """A part is not larger than its whole."""
-    for part, whole in (
-        ("TumourMl", "LiverMl"),
-        ("LobeMl", "LiverMl"),
-        ("LobeTumourMl", "LobeMl"),
-        ("LobeTumourMl", "TumourMl"),
-        ("LobeTumourMl", "LiverMl"),
-    ):
+    """Numbers that contradict each other are refused: volumes, and height and weight."""
+    for part, whole in _TUMOURS:
+        if part in inputs and whole in inputs and inputs[part].value >= inputs[whole].value:
+            raise ActivityRefused(f"the {names([part])} is not smaller than the {names([whole])}")
+    for part, whole in _PARTS:
         if part in inputs and whole in inputs and inputs[part].value > inputs[whole].value:
-            larger, smaller = QUANTITIES[part], QUANTITIES[whole]
-            raise ActivityRefused(f"the {_named(larger)} is larger than the {_named(smaller)}")
+            raise ActivityRefused(f"the {names([part])} is larger than the {names([whole])}")
+    normal = _normal_ml(inputs, "LiverMl", "TumourMl")
+    perfused = _normal_ml(inputs, "PerfusedMl", "PerfusedTumourMl")
+    if normal is not None and perfused is not None and perfused > normal * (1 + 1e-9):
+        raise ActivityRefused(
+            "the volumes contradict each other: more normal liver is perfused (PerfusedMl less "
+            "PerfusedTumourMl) than there is (LiverMl less TumourMl)"
+        )
+    low, high = _POSSIBLE_BMI
+    if not low <= (_bmi(inputs) or low) <= high:
+        raise ActivityRefused(
+            f"the height, HeightM, and the weight, WeightKg, contradict each other: weight / "
+            f"height^2 must be from {low:g} to {high:g} kg/m2; give metres and kilograms"
+        )
+
+
+def unusual(inputs: Iterable[Input]) -> list[str]:
+    """A warning for each number that is possible but outside its usual range."""
+    given = {one.quantity.name: one for one in inputs}
+    warnings = []
+    for name, one in given.items():
+        usual, unit = one.quantity.usual, one.quantity.unit
+        if usual and not usual[0] <= one.value <= usual[1]:
+            warnings.append(
+                f"the {one.quantity.meaning}, {_with_unit(f'{one.value:g}', unit)}, is outside "
+                f"the usual {_with_unit(f'{usual[0]:g}-{usual[1]:g}', unit)}: check it"
+                f"{_likely_mistake(name, one.value)}"
+            )
+    bmi, (low, high) = _bmi(given), _USUAL_BMI
+    if bmi is not None and not low <= bmi <= high:
+        warnings.append(
+            f"height and weight give {bmi:.1f} kg/m2, outside the usual {low:g}-{high:g}: "
+            "check them"
+        )
+    return warnings
+
+
+def _bmi(inputs: Inputs) -> float | None:
+    if "HeightM" not in inputs or "WeightKg" not in inputs:
+        return None
+    return inputs["WeightKg"].value / inputs["HeightM"].value ** 2
+
+
+def _normal_ml(inputs: Inputs, whole: str, tumour: str) -> float | None:
+    if whole not in inputs or tumour not in inputs:
+        return None
+    return inputs[whole].value - inputs[tumour].value
 
 
 def names(quantities: Iterable[str]) -> str:
@@ -148,6 +326,10 @@ def _finite(value: Any) -> float | None:
         return None
 
 
+def _with_unit(text: str, unit: str) -> str:
+    return f"{text} {unit}".rstrip()
+
+
 def _likely_mistake(name: str, number: float) -> str:
     low, high = QUANTITIES["HeightM"].low, QUANTITIES["HeightM"].high
     if name == "HeightM" and low <= number / 100 <= high:
@@ -156,4 +338,8 @@ def _likely_mistake(name: str, number: float) -> str:
         return ": this looks like metres divided by 100 as if they were centimetres"
     if name in ("LungShunt", "Residual") and 1 <= number <= 100:
         return ": for 12 % give 0.12"
+    if name.endswith("Ml") and 0 < number <= 6:
+        return ": if these are litres, multiply by 1000"
+    if name == "BilirubinMgDl" and number > 5:
+        return ": if this is umol/L, divide by 17.1"
     return ""

@@ -19,18 +19,48 @@ _RESIN_SOURCE = (
     "resin formula: as two secondary sources give it; the manufacturer's own text was not at hand"
 )
 _SHUNT_SOURCE = (
-    "lung shunt reduction, its edges from memory and two secondary sources: below 10 % none, from "
-    "10 % x 0.8, from 15 % x 0.6, above 20 % do not treat"
+    "lung shunt reduction, resin: 20, 40 and 100 % above a shunt of 10, 15 and 20 % (C. van "
+    "Roekel, thesis, Utrecht 2021, p. 41; the first two also Grosser et al. 2015, PMID 26321017); "
+    "here a shunt of just 10 or 15 % is reduced too"
 )
-_GLASS_SOURCE = "glass: one compartment (MIRD), the whole liver, 50 Gy kg/GBq"
-_PARTITION_SOURCE = "partition model (MIRD): tumour, normal liver and lung, 49.67 Gy kg/GBq"
-_LUNG_DOSE_SOURCE = "lung dose: 30 Gy a treatment is a widely used limit, by a secondary source"
+_GLASS_SOURCE = (
+    "glass: one compartment (MIRD), 50 Gy kg/GBq; it cannot foretell a tumour's dose (95 % "
+    "interval beyond +-177 Gy: Mikell 2016, PMC5085875)"
+)
+_PARTITION_SOURCE = (
+    "partition model (MIRD): tumour, normal liver and lung, 49.67 Gy kg/GBq; the mean dose to the "
+    "whole normal liver is what to plan on unless the treatment is super-selective (Chiesa et al. "
+    "2021, doi 10.1186/s40658-021-00394-3)"
+)
+_METHODS_SOURCE = (
+    "AAPM MPPG 14.a (Busse et al. 2023, e14157) names three methods: body surface area, one "
+    "compartment, partition"
+)
+_LUNG_MASS_SOURCE = (
+    "mass of the lungs: 1 kg may be too much or too little; CT tells it (Kao 2014, doi "
+    "10.1186/s13550-014-0033-7)"
+)
+HALF_LIFE_SOURCE = (
+    "half-life of Y-90: 64.1 h (World J Hepatol 2015;7:738, table 1); the EANM guideline 2022 "
+    "prints 64.2 h"
+)
 
-_RESIN_VIAL = Input(
-    QUANTITIES["VialGbq"], 3.0, "constant: one vial at calibration, by the maker's product page"
-)
-_GLASS_VIAL = Input(
-    QUANTITIES["VialGbq"], 20.0, "constant: the largest of six vials, by the US package insert"
+# The vials of both: World J Hepatol 2015;7:738, table 1.
+VIALS = {
+    "resin": Input(
+        QUANTITIES["VialGbq"], 3.0, "constant: one vial at calibration, by the maker's product page"
+    ),
+    "glass": Input(
+        QUANTITIES["VialGbq"],
+        20.0,
+        "constant: the largest of six vials (3, 5, 7, 10, 15, 20 GBq) at calibration, by the US "
+        "package insert",
+    ),
+}
+HALF_LIFE = Input(
+    Quantity("HalfLifeH", "T", "h", "half-life of Y-90", 0, 100),
+    formulas.HALF_LIFE_H,
+    "constant: see Sources",
 )
 _LUNG_MASS = Input(QUANTITIES["LungMassKg"], 1.0, "assumed: usual for this formula")
 _NO_SHUNT = Input(QUANTITIES["LungShunt"], 0.0, "assumed: not given")
@@ -61,7 +91,10 @@ class Figure:
 
 @dataclass(frozen=True)
 class Method:
-    """needs: refused without them; defaults: numbers it brings, some of which may be given."""
+    """needs: refused without them; defaults: numbers it brings, some of which may be given.
+
+    chooses: of CHOICES, what may be said; spheres: which they are, "" where Spheres must say it.
+    """
 
     title: str
     needs: tuple[str, ...]
@@ -69,6 +102,8 @@ class Method:
     defaults: tuple[Input, ...]
     figures: Callable[[Inputs], list[Figure]]
     sources: tuple[str, ...]
+    spheres: str = ""
+    chooses: tuple[str, ...] = ()
 
 
 def method_named(name: object) -> Method:
@@ -105,47 +140,100 @@ def _resin_figures(bsa: float, before: float, formula: str, inputs: Inputs) -> l
         return [*shown, _activity(before, f"A = {formula}")]
     factor = formulas.lung_shunt_factor(inputs["LungShunt"].value)
     step = "1 for LSF < 0.10; 0.8 from 0.10; 0.6 from 0.15; none above 0.20"
+    activity = None if factor is None else before * factor
     return [
         *shown,
         Figure(
             "UnreducedGbq", "before the lung shunt reduction", before, "GBq", f"A_0 = {formula}"
         ),
         Figure("LungShuntFactor", "lung shunt reduction", factor, "", f"f = {step}"),
-        _activity(None if factor is None else before * factor, "A = A_0 * f"),
+        _activity(activity, "A = A_0 * f"),
+        *_lung_doses(activity, "k * A * LSF / M_L", inputs),
     ]
 
 
 def _glass(inputs: Inputs) -> list[Figure]:
-    shunt, residual = inputs["LungShunt"], inputs["Residual"].value
-    mass = formulas.mass_kg(inputs["LiverMl"].value)
-    activity = formulas.glass_gbq(inputs["DoseGy"].value, mass, shunt.value, residual)
-    lung = formulas.lung_dose_gy(
-        inputs["GyKgPerGbq"].value,
-        activity * (1 - residual),
-        shunt.value,
-        inputs["LungMassKg"].value,
-    )
+    shunt, residual = inputs["LungShunt"].value, inputs["Residual"].value
+    treated = "V_P" if "PerfusedMl" in inputs else "V_L"
+    mass = formulas.mass_kg((inputs.get("PerfusedMl") or inputs["LiverMl"]).value)
+    activity = formulas.glass_gbq(inputs["DoseGy"].value, mass, shunt, residual)
+    reaches = activity * (1 - residual)
+    k = inputs["GyKgPerGbq"].value
+    liver = formulas.mass_kg(inputs["LiverMl"].value)
+    liver_gy = formulas.mean_dose_gy(k, reaches, shunt, liver)
+    perfused_gy = formulas.mean_dose_gy(k, reaches, shunt, mass)
+    by_mass = "k * A * (1 - LSF) * (1 - R)"
     return [
-        Figure("MassKg", "mass of the liver", mass, "kg", "M = V_L * rho / 1000"),
+        _mass("MassKg", "perfused volume", mass, f"M = {treated} * rho / 1000"),
         _activity(activity, "A = D * M / (k * (1 - LSF) * (1 - R))"),
-        _lung_dose(None if shunt is _NO_SHUNT else lung, "k * A * (1 - R) * LSF / M_L"),
+        _perfused_dose(perfused_gy, f"{by_mass} / M"),
+        _dose("LiverDoseGy", "whole liver", liver_gy, f"D_whole = {by_mass} / (V_L * rho / 1000)"),
+        *_lung_doses(
+            None if inputs["LungShunt"] is _NO_SHUNT else reaches,
+            "k * A * (1 - R) * LSF / M_L",
+            inputs,
+        ),
     ]
 
 
 def _partition(inputs: Inputs) -> list[Figure]:
+    whole, in_it = _partition_volumes(inputs)
+    shunt, ratio = inputs["LungShunt"].value, inputs["TumourToNormal"].value
+    k = inputs["GyKgPerGbq"].value
+    tumour, normal = (formulas.mass_kg(ml) for ml in (in_it.value, whole.value - in_it.value))
+    all_normal = formulas.mass_kg(inputs["LiverMl"].value - inputs["TumourMl"].value)
+    normal_gy_per_gbq = formulas.normal_liver_dose_gy(1.0, shunt, normal, tumour, ratio)
+    activity, formula = _partition_activity(inputs, tumour, normal_gy_per_gbq, ratio)
+    normal_gy = formulas.normal_liver_dose_gy(activity, shunt, normal, tumour, ratio)
+    perfused_gy = formulas.mean_dose_gy(k, activity, shunt, normal + tumour)
+    v_p, v_t = whole.quantity.symbol, in_it.quantity.symbol
+    perfused_normal = "normal liver that is perfused"
+    return [
+        _mass("TumourKg", "tumour", tumour, f"M_T = {v_t} * rho / 1000"),
+        _mass("NormalKg", perfused_normal, normal, f"M_N = ({v_p} - {v_t}) * rho / 1000"),
+        _mass("WholeNormalKg", "whole normal liver", all_normal, "M_WN = (V_L - V_T) * rho / 1000"),
+        _activity(activity, formula),
+        _dose(
+            "NormalDoseGy",
+            perfused_normal,
+            normal_gy,
+            "D_N = k * A * (1 - LSF) / (M_N + TNR * M_T)",
+        ),
+        _dose(
+            "WholeNormalDoseGy",
+            "whole normal liver",
+            normal_gy * normal / all_normal,
+            "D_WN = D_N * M_N / M_WN",
+        ),
+        _dose("TumourDoseGy", "tumour", ratio * normal_gy if tumour else None, "D_T = TNR * D_N"),
+        _perfused_dose(perfused_gy, "k * A * (1 - LSF) / (M_N + M_T)"),
+        *_lung_doses(activity, "k * A * LSF / M_L", inputs),
+    ]
+
+
+def _partition_volumes(inputs: Inputs) -> tuple[Input, Input]:
+    """What the spheres reach, and the tumour in it."""
+    if "PerfusedMl" not in inputs:
+        return inputs["LiverMl"], inputs["TumourMl"]
+    if "PerfusedTumourMl" not in inputs:
+        raise ActivityRefused(
+            f"with a perfused volume the method partition also needs: {names(['PerfusedTumourMl'])}"
+        )
+    return inputs["PerfusedMl"], inputs["PerfusedTumourMl"]
+
+
+def _partition_activity(
+    inputs: Inputs, tumour_kg: float, normal_gy_per_gbq: float, ratio: float
+) -> tuple[float, str]:
     aims = [name for name in _PARTITION_AIMS if name in inputs]
     if len(aims) != 1:
         raise ActivityRefused(
             f"the method partition needs exactly one of: {names(_PARTITION_AIMS)}"
         )
-    if aims[0] == "TumourDoseGy" and inputs["TumourMl"].value == 0:
+    if aims[0] == "TumourDoseGy" and tumour_kg == 0:
         raise ActivityRefused("a dose to the tumour needs a tumour volume above 0")
     aim = inputs[aims[0]].value
-    shunt, ratio = inputs["LungShunt"].value, inputs["TumourToNormal"].value
-    tumour = formulas.mass_kg(inputs["TumourMl"].value)
-    normal = formulas.mass_kg(inputs["LiverMl"].value - inputs["TumourMl"].value)
-    normal_gy_per_gbq = formulas.normal_liver_dose_gy(1.0, shunt, normal, tumour, ratio)
-    activity, formula = {
+    return {
         "ActivityGbq": (aim, "A as given"),
         "NormalDoseGy": (
             aim / normal_gy_per_gbq,
@@ -156,20 +244,25 @@ def _partition(inputs: Inputs) -> list[Figure]:
             "A = D_T * (M_N + TNR * M_T) / (TNR * k * (1 - LSF))",
         ),
     }[aims[0]]
-    normal_gy = formulas.normal_liver_dose_gy(activity, shunt, normal, tumour, ratio)
-    lung_kg = inputs["LungMassKg"].value
-    lung = formulas.lung_dose_gy(inputs["GyKgPerGbq"].value, activity, shunt, lung_kg)
-    tumour_gy = ratio * normal_gy if tumour else None
-    by_normal = "D_N = k * A * (1 - LSF) / (M_N + TNR * M_T)"
+
+
+def calibration_figures(activity: float | None, inputs: Inputs) -> list[Figure]:
+    """What activity and vial are at the other time, where the hours between are known."""
+    if "HoursToTreatment" not in inputs:
+        return []
+    hours, vial = inputs["HoursToTreatment"].value, inputs["VialGbq"].value
+    then = None if activity is None else formulas.decayed(activity, -hours)
     return [
-        Figure("TumourKg", "mass of the tumour", tumour, "kg", "M_T = V_T * rho / 1000"),
         Figure(
-            "NormalKg", "mass of the normal liver", normal, "kg", "M_N = (V_L - V_T) * rho / 1000"
+            "CalibratedGbq", "the same activity at calibration", then, "GBq", "A_cal = A * 2^(t/T)"
         ),
-        _activity(activity, formula),
-        Figure("NormalDoseGy", "mean dose to the normal liver", normal_gy, "Gy", by_normal),
-        Figure("TumourDoseGy", "mean dose to the tumour", tumour_gy, "Gy", "D_T = TNR * D_N"),
-        _lung_dose(lung, "k * A * LSF / M_L"),
+        Figure(
+            "VialAtTreatmentGbq",
+            "the vial at treatment",
+            formulas.decayed(vial, hours),
+            "GBq",
+            "A_left = A_vial * 2^(-t/T)",
+        ),
     ]
 
 
@@ -177,41 +270,72 @@ def _activity(value: float | None, formula: str) -> Figure:
     return Figure("ActivityGbq", "activity", value, "GBq", formula)
 
 
-def _lung_dose(value: float | None, formula: str) -> Figure:
-    return Figure("LungDoseGy", "mean dose to the lungs", value, "Gy", f"D_L = {formula}")
+def _mass(name: str, of_what: str, value: float, formula: str) -> Figure:
+    return Figure(name, f"mass of the {of_what}", value, "kg", formula)
 
+
+def _dose(name: str, to_what: str, value: float | None, formula: str) -> Figure:
+    return Figure(name, f"mean dose to the {to_what}", value, "Gy", formula)
+
+
+def _perfused_dose(value: float, formula: str) -> Figure:
+    return _dose("PerfusedDoseGy", "perfused volume", value, f"D_P = {formula}")
+
+
+def _lung_doses(activity: float | None, formula: str, inputs: Inputs) -> list[Figure]:
+    """activity: what reaches the patient; None: unknown, or none."""
+    k, mass = inputs["GyKgPerGbq"].value, inputs["LungMassKg"].value
+    once = None
+    if activity is not None:
+        once = formulas.lung_dose_gy(k, activity, inputs["LungShunt"].value, mass)
+    doses = [_dose("LungDoseGy", "lungs", once, f"D_L = {formula}")]
+    if "EarlierLungDoseGy" in inputs:
+        in_all = None if once is None else once + inputs["EarlierLungDoseGy"].value
+        to_what = "lungs, earlier treatments included"
+        doses.append(_dose("LungDoseInAllGy", to_what, in_all, "D_L,all = D_L + D_L,earlier"))
+    return doses
+
+
+_LUNG = ("LungShunt", "EarlierLungDoseGy")
+_RESIN_SOURCES = (_METHODS_SOURCE, _RESIN_SOURCE, _SHUNT_SOURCE, _LUNG_MASS_SOURCE)
 
 METHODS: dict[str, Method] = {
     "resin": Method(
         "resin by body surface area, whole liver",
         ("LiverMl", "TumourMl", "HeightM", "WeightKg"),
-        ("LungShunt",),
-        (_RESIN_VIAL,),
+        _LUNG,
+        (_LUNG_MASS, _PARTITION_K),
         _resin,
-        (_RESIN_SOURCE, _SHUNT_SOURCE),
+        _RESIN_SOURCES,
+        "resin",
     ),
     "resin-lobar": Method(
         "resin by body surface area, one lobe",
         ("LiverMl", "LobeMl", "LobeTumourMl", "HeightM", "WeightKg"),
-        ("LungShunt",),
-        (_RESIN_VIAL,),
+        _LUNG,
+        (_LUNG_MASS, _PARTITION_K),
         _resin_lobar,
-        (_RESIN_SOURCE, _SHUNT_SOURCE),
+        _RESIN_SOURCES,
+        "resin",
     ),
     "glass": Method(
-        "glass, one compartment, whole liver",
+        "glass, one compartment",
         ("LiverMl", "DoseGy"),
-        (),
-        (_NO_SHUNT, _NO_RESIDUAL, _LUNG_MASS, _DENSITY, _GLASS_K, _GLASS_VIAL),
+        ("PerfusedMl", "EarlierLungDoseGy"),
+        (_NO_SHUNT, _NO_RESIDUAL, _LUNG_MASS, _DENSITY, _GLASS_K),
         _glass,
-        (_GLASS_SOURCE, _LUNG_DOSE_SOURCE),
+        (_METHODS_SOURCE, _GLASS_SOURCE, _LUNG_MASS_SOURCE),
+        "glass",
+        ("Treatment",),
     ),
     "partition": Method(
-        "partition model, whole liver",
+        "partition model",
         ("LiverMl", "TumourMl", "TumourToNormal", "LungShunt"),
-        (*_PARTITION_AIMS, "VialGbq"),
+        (*_PARTITION_AIMS, "PerfusedMl", "PerfusedTumourMl", "EarlierLungDoseGy", "BilirubinMgDl"),
         (_LUNG_MASS, _DENSITY, _PARTITION_K),
         _partition,
-        (_PARTITION_SOURCE, _LUNG_DOSE_SOURCE),
+        (_METHODS_SOURCE, _PARTITION_SOURCE, _LUNG_MASS_SOURCE),
+        "",
+        ("Spheres", "Treatment"),
     ),
 }

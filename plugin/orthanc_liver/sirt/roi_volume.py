@@ -5,18 +5,42 @@ Points are (x, y, z) in mm (LPS). Areas are the polygons' own, not counts of pix
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 from orthanc_liver.sirt.inputs import ActivityRefused
+from orthanc_liver.sirt.planar import (
+    Flat,
+    Polygon,
+    Region,
+    crosses_itself,
+    enclosed,
+    polygon,
+    regions,
+    shared,
+)
 
 Point = tuple[float, float, float]
-Flat = tuple[float, float]
 
 # Other systems round contours to 0.01 mm or so, and thin slices are 0.5 mm apart.
 _OFF_PLANE_MM = 0.2
-_UNEVEN_MM = 0.1
+# As the reader of the CT has them (dicom/geometry.py, dicom/ct_series.py), whose code cannot be
+# imported into Orthanc.
+_POSITION_TOLERANCE_MM = 0.1
+_POSITION_TOLERANCE_OF_SPACING = 0.15
+_SAME_POSITION_MM = 0.02
+# What lies in what.
+_WHOLES = {
+    "TumourMl": "LiverMl",
+    "LobeMl": "LiverMl",
+    "LobeTumourMl": "LobeMl",
+    "PerfusedMl": "LiverMl",
+    "PerfusedTumourMl": "PerfusedMl",
+}
+_MOST_OUTSIDE, _ROUNDING = 0.1, 1e-3
+# A part of an outline on fewer slices than this may be what is left of one with slices missing.
+_SLICES_OF_A_PART = 3
 
 
 @dataclass(frozen=True)
@@ -33,11 +57,9 @@ class Slices:
         """From ImageOrientationPatient and each ImagePositionPatient; raises ActivityRefused."""
         row, column = _point(orientation[:3]), _point(orientation[3:])
         normal = _cross(row, column)
-        offsets = tuple(sorted(_dot(position, normal) for position in positions))
-        steps = [above - below for below, above in pairwise(offsets)]
-        if not steps or min(steps) <= 0 or max(steps) - min(steps) > _UNEVEN_MM:
-            raise ActivityRefused("the CT's slices are not evenly spaced: no ROI has a volume")
-        return cls(row, column, offsets)
+        offsets = [_dot(position, normal) for position in positions]
+        places = tuple(_evenly_spaced(_distinct(offsets)))
+        return cls(row, column, places)
 
     @property
     def step_mm(self) -> float:
@@ -60,38 +82,123 @@ class Slices:
         return [(_dot(p, self.along_row), _dot(p, self.down_column)) for p in contour]
 
 
-def volume_ml(contours: Sequence[Sequence[Point]], slices: Slices) -> float:
-    """Area times slice distance; on one slice a contour within another is a hole of it."""
-    by_slice: dict[int, list[list[Flat]]] = {}
+@dataclass(frozen=True)
+class Outline:
+    """An ROI on a CT's slices. warnings: what was left out or may be read otherwise."""
+
+    slices: Slices
+    by_slice: dict[int, list[Region]]
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def volume_ml(self) -> float:
+        """Area times slice distance."""
+        return self._ml(sum(enclosed(found) for found in self.by_slice.values()))
+
+    def volume_within_ml(self, other: Outline) -> float:
+        """Of what both enclose; other: on the same slices."""
+        both = self.by_slice.keys() & other.by_slice.keys()
+        return self._ml(sum(shared(self.by_slice[n], other.by_slice[n]) for n in both))
+
+    def _ml(self, area_mm2: float) -> float:
+        return area_mm2 * self.slices.step_mm / 1000
+
+
+def outline(
+    contours: Sequence[Sequence[Point]], slices: Slices, *, exclusive: bool = False
+) -> Outline:
+    """An ROI's contours: repeats count once, overlapping ones are a union, inner ones are holes.
+
+    exclusive: CLOSEDPLANAR_XOR. Raises ActivityRefused for contours off the slices, or on some
+    slices only.
+    """
+    drawn: dict[int, list[Polygon]] = {}
     for contour in contours:
-        by_slice.setdefault(slices.nearest(contour), []).append(slices.flat(contour))
-    area_mm2 = sum(_area_mm2(polygons) for polygons in by_slice.values())
-    return area_mm2 * slices.step_mm / 1000
+        if len(contour) > 2:
+            drawn.setdefault(slices.nearest(contour), []).append(polygon(slices.flat(contour)))
+    too_short = sum(len(contour) < 3 for contour in contours)
+    crossing = sum(crosses_itself(one) for polygons in drawn.values() for one in polygons)
+    warnings = []
+    if too_short:
+        warnings.append(f"{too_short} contours of one or two points were left out")
+    if crossing:
+        warnings.append(
+            f"{crossing} contours cross themselves: what a line enters an odd number of times "
+            "counts as inside"
+        )
+    warnings += _gap_warnings(sorted(drawn))
+    found = {n: regions(polygons, exclusive=exclusive) for n, polygons in drawn.items()}
+    return Outline(slices, found, tuple(warnings))
 
 
-def _area_mm2(polygons: Sequence[list[Flat]]) -> float:
-    total = 0.0
-    for number, polygon in enumerate(polygons):
-        others = (other for index, other in enumerate(polygons) if index != number)
-        depth = sum(_holds(other, polygon[0]) for other in others)
-        total += _polygon_mm2(polygon) * (-1 if depth % 2 else 1)
-    return total
+def volumes_of(
+    outlines: Mapping[str, Outline], *, outside_is_meant: bool = False
+) -> tuple[dict[str, float], list[str]]:
+    """The volume in mL of each outline, by its quantity, and what is to be said of it.
+
+    Of a part that lies partly outside its whole, where both are outlined, what is inside counts;
+    ActivityRefused for more than a tenth outside, unless that is meant.
+    """
+    volumes, warnings = {}, []
+    for name, one in outlines.items():
+        volumes[name] = one.volume_ml
+        warnings += [f"{name}: {warning}" for warning in one.warnings]
+        whole = _WHOLES.get(name, "")
+        if whole not in outlines or not one.volume_ml:
+            continue
+        inside_ml = one.volume_within_ml(outlines[whole])
+        outside_ml = one.volume_ml - inside_ml
+        if outside_ml > _MOST_OUTSIDE * one.volume_ml and not outside_is_meant:
+            raise ActivityRefused(
+                f"{100 * outside_ml / one.volume_ml:.0f} % of the outline for {name} lie outside "
+                f"that for {whole}: choose the right ones, or say OutsideIsMeant"
+            )
+        if outside_ml > _ROUNDING * one.volume_ml:
+            volumes[name] = inside_ml
+            warnings.append(
+                f"{name}: {outside_ml:.1f} mL of the outline lie outside that for {whole} and do "
+                "not count"
+            )
+    return volumes, warnings
 
 
-def _polygon_mm2(polygon: list[Flat]) -> float:
-    ends = [*polygon[1:], polygon[0]]
-    twice = sum(x0 * y1 - x1 * y0 for (x0, y0), (x1, y1) in zip(polygon, ends, strict=True))
-    return abs(twice) / 2
+def _gap_warnings(outlined: Sequence[int]) -> list[str]:
+    """Say which slices between outlined ones have no contour; refuse where parts are thin."""
+    gaps = [(below, above) for below, above in pairwise(outlined) if above > below + 1]
+    if not gaps:
+        return []
+    ends = [outlined[0], *(n for gap in gaps for n in gap), outlined[-1]]
+    thinnest = min(last - first + 1 for first, last in zip(ends[::2], ends[1::2], strict=True))
+    between = ", ".join(
+        f"{below + 2}" if above == below + 2 else f"{below + 2}-{above}" for below, above in gaps
+    )
+    missing = f"the ROI has no contour on slice {between} (counted from 1), but below and above"
+    if thinnest < _SLICES_OF_A_PART:
+        raise ActivityRefused(f"{missing}: it has no volume; interpolate it")
+    return [f"{missing}: taken as separate parts"]
 
 
-def _holds(polygon: list[Flat], point: Flat) -> bool:
-    """Even-odd: whether a ray from the point to the right meets the polygon an odd time."""
-    x, y = point
-    inside = False
-    for (x0, y0), (x1, y1) in zip(polygon, [*polygon[1:], polygon[0]], strict=True):
-        if (y0 > y) != (y1 > y) and x < x0 + (x1 - x0) * (y - y0) / (y1 - y0):
-            inside = not inside
-    return inside
+def _distinct(offsets: Sequence[float]) -> list[float]:
+    """Ascending; a duplicate of a slice is no slice of its own."""
+    kept: list[float] = []
+    for offset in sorted(offsets):
+        if not kept or offset - kept[-1] >= _SAME_POSITION_MM:
+            kept.append(offset)
+    return kept
+
+
+def _evenly_spaced(offsets: Sequence[float]) -> list[float]:
+    """The straight line through them, where none is further off than the CT's reader allows."""
+    if len(offsets) < 2:
+        raise ActivityRefused("the CT has fewer than two slices: no ROI has a volume")
+    middle, centre = (len(offsets) - 1) / 2, sum(offsets) / len(offsets)
+    spread = sum((n - middle) ** 2 for n in range(len(offsets)))
+    step = sum((n - middle) * offset for n, offset in enumerate(offsets)) / spread
+    fitted = [centre + (n - middle) * step for n in range(len(offsets))]
+    tolerance_mm = min(_POSITION_TOLERANCE_MM, _POSITION_TOLERANCE_OF_SPACING * step)
+    if max(abs(a - b) for a, b in zip(fitted, offsets, strict=True)) > tolerance_mm:
+        raise ActivityRefused("the CT's slices are not evenly spaced: no ROI has a volume")
+    return fitted
 
 
 def _point(numbers: Sequence[float]) -> Point:

@@ -16,6 +16,8 @@ from liver_unet.nifti import read_nifti, write_nifti
 from liver_unet.volume import Grid, Volume
 from tests.support.phantom import Phantom, abdomen, oriented
 
+pytestmark = pytest.mark.network
+
 
 def patient(seed: int, size: float, shift_mm: float) -> Phantom:
     """A phantom scaled and moved in space, as no two scans have one origin."""

@@ -26,7 +26,7 @@ SHAPE = (12, 20, 28)
 SPACING_MM = 10.0
 CONFIG = small_config("compact")
 SEEDS = st.integers(0, 10_000)
-few_examples = settings(max_examples=25, deadline=None)
+few_examples = settings(max_examples=25)
 
 
 @pytest.fixture(scope="module")

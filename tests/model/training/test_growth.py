@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -25,7 +25,6 @@ def in_mm(points: torch.Tensor, source: Grid) -> NDArray[np.float64]:
     return source.to_mm(((points.double().numpy()[..., ::-1] + 1) * size - 1) / 2)
 
 
-@settings(deadline=None)
 @given(
     grid=grids(shear=0.3),
     share=st.floats(-0.9, 0.9),

@@ -6,8 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,9 +18,9 @@ from liver_unet.training.curves import Curve
 from liver_unet.training.state import TrainingState
 from liver_unet.weights import load_model
 from tests.model.training.phantom_cases import small_config, write_case_folders
+from tests.support.patience import wait_for
 
 CPU = torch.device("cpu")
-DEADLINE_S = 120
 
 KILLED_RUN = """
 import sys
@@ -98,7 +96,7 @@ def test_kill_9_and_resume_is_the_same_training(
         "OMP_NUM_THREADS": "1",
     }
     with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as killed:
-        wait_for(lambda: len(losses(tmp_path)) >= 2)
+        wait_for("two steps", lambda: len(losses(tmp_path)) >= 2, 120)
         killed.send_signal(signal.SIGKILL)
     reached = torch.load(tmp_path / "checkpoint.pt", weights_only=True)["step"]
     assert 0 < reached < 60
@@ -109,13 +107,6 @@ def test_kill_9_and_resume_is_the_same_training(
         assert (tmp_path / curve).read_text() == (uninterrupted / curve).read_text()
     weights = Path("last") / "liver.safetensors"
     assert (tmp_path / weights).read_bytes() == (uninterrupted / weights).read_bytes()
-
-
-def wait_for(happened: Callable[[], bool]) -> None:
-    began = time.monotonic()
-    while not happened():
-        assert time.monotonic() - began < DEADLINE_S, "nothing happened in time"
-        time.sleep(0.01)
 
 
 def test_a_finished_training_is_not_touched(data: Path, uninterrupted: Path) -> None:

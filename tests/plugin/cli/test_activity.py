@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pydicom
 import pytest
 
 from orthanc_liver.cli.main import REFUSED, main
@@ -18,7 +22,7 @@ RESIN = ["activity", "--method=resin", "--tumour-ml=150", "--height-m=1.75", "--
 def test_text_for_reading(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*RESIN, "--liver-ml", "1800", "--lung-shunt", "0.12"]) == 0
     text = capsys.readouterr().out
-    assert "activity: 1.3852 GBq" in text
+    assert "activity: 1.39 GBq (1385 MBq)" in text
     assert "warning: the lung shunt, 12 %, is not below 10 %" in text
     assert "V_L = 1800 mL    liver volume, tumour included (given)" in text
     assert "For review by a physician; not a medical device." in text
@@ -35,6 +39,17 @@ def test_json_from_a_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     origins = {one["Name"]: one["Origin"] for one in shown["Inputs"]}
     assert origins["LiverMl"] == "segmentation"
     assert origins["TumourMl"] == "given"
+
+
+def test_words_and_a_perfused_volume(capsys: pytest.CaptureFixture[str]) -> None:
+    glass = ["activity", "--method=glass", "--liver-ml=1800", "--dose-gy=120", "--lung-shunt=0"]
+    assert main([*glass, "--perfused-ml=700", "--treatment=segmentectomy"]) == 0
+    text = capsys.readouterr().out
+    assert "activity: 1.73 GBq (1730 MBq)" in text
+    assert "warning: the mean dose to the perfused volume, 120.0 Gy, should be at least 400" in text
+    assert "guideline's treatments: segmentectomy" in text
+    assert main([*glass, "--lobe-ml=700"]) == REFUSED
+    assert "the method glass does not use: LobeMl" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -84,8 +99,47 @@ def test_the_tumour_from_somebodys_outline(
     assert "rs.dcm" in found["Origin"]
     for more, sentence in (
         ([*where, "--tumour-roi", "GTV"], "no ROI is named"),
+        ([*where, "--tumour-roi", "gtv 1"], "no ROI is named"),
         ([*where, "--tumour-roi", "GTV 1", "--tumour-ml", "5"], "not both"),
         (["--tumour-roi", "GTV 1"], "needs --rtstruct and --ct"),
     ):
         assert main([*given, *more]) == REFUSED
         assert sentence in capsys.readouterr().err
+
+
+def test_a_liver_and_a_tumour_of_one_file_and_what_cannot_be_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    phantom = oriented(small_abdomen(), "FFP")
+    slices = write_ct_folder(tmp_path / "ct", phantom, "outlined tumour")
+    tumour = np.zeros_like(phantom.liver)
+    tumour[8:11, 20:32, 30:38] = True
+    path = tmp_path / "rs.dcm"
+    write_rtstruct(path, slices, tumour, "GTV")
+    whole = pydicom.dcmread(path)
+    where = ["--ct", str(tmp_path / "ct"), "--rtstruct", str(path), "--tumour-roi", "GTV"]
+    asked = ["activity", "--method=resin", "--liver-ml=1800", "--height-m=1.75", "--weight-kg=70"]
+
+    def told(change: Callable[[pydicom.Dataset], object]) -> str:
+        changed = copy.deepcopy(whole)
+        change(changed)
+        changed.save_as(path)
+        status = main([*asked, *where])
+        output = capsys.readouterr()
+        assert (status == 0) == (output.err == "")
+        return output.out or output.err
+
+    def contours(dataset: pydicom.Dataset) -> Any:
+        return dataset.ROIContourSequence[0].ContourSequence
+
+    once = told(lambda dataset: None)
+    assert "contours" not in once.partition("Steps")[0]
+    assert told(lambda dataset: contours(dataset).extend(contours(whole))) == once
+    assert "no contour on slice 10" in told(lambda dataset: contours(dataset).pop(1))
+    short = copy.deepcopy(contours(whole)[0])
+    short.ContourData = short.ContourData[:6]
+    assert "1 contours of one or two points" in told(lambda d: contours(d).append(short))
+    assert "is no RTSTRUCT" in told(lambda dataset: dataset.pop("ROIContourSequence"))
+    broken = copy.deepcopy(contours(whole)[0])
+    broken.ContourData = [*broken.ContourData, "1.0"]
+    assert "cannot be read" in told(lambda dataset: contours(dataset).append(broken))

@@ -11,11 +11,12 @@ import pytest
 
 from liver_unet.nifti import read_nifti
 from orthanc_liver.cli.main import REFUSED, main
-from orthanc_liver.evaluation.measure import read_ct
+from orthanc_liver.dicom.ct_folder import read_ct
 from tests.support.case_writer import write_ct_folder, write_nifti_case
 from tests.support.phantom import oriented, small_abdomen
 
 
+@pytest.mark.network
 def test_a_library_outlines_a_dicom_series(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -28,7 +29,7 @@ def test_a_library_outlines_a_dicom_series(
     where = ["--library", str(library), "--out", str(mask)]
     assert main(["atlas", "segment", str(tmp_path / "ct"), *where]) == 0
     found, grid = read_nifti(mask)
-    np.testing.assert_allclose(grid.affine, read_ct(tmp_path / "ct").grid.affine, atol=1e-3)
+    np.testing.assert_allclose(grid.affine, read_ct(tmp_path / "ct").volume.grid.affine, atol=1e-3)
     true_ml = phantom.liver.sum() * phantom.volume.grid.voxel_ml
     assert (found > 0).sum() * grid.voxel_ml == pytest.approx(true_ml, rel=0.1)
 
@@ -42,6 +43,7 @@ def test_what_is_missing_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert main(build) == REFUSED
 
 
+@pytest.mark.network  # imports as much, twice
 @pytest.mark.parametrize(
     ("library", "command"),
     [

@@ -9,6 +9,7 @@ import nibabel
 import numpy as np
 import pydicom
 import pytest
+import torch
 
 from liver_unet.nifti import read_nifti, write_nifti
 from liver_unet.segmenter import Segmenter
@@ -18,6 +19,7 @@ from orthanc_liver.cli.main import REFUSED, main
 from tests.support.ct_writer import to_bytes, write_ct_series
 from tests.support.judges import even_odd_mask
 from tests.support.phantom import Phantom, abdomen, oriented
+from tests.support.threshold_engine import SPEC, Threshold, TroubledSegmenter, with_liver
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +63,7 @@ def test_mask_rtstruct_and_report_say_the_same(
     rtstruct = pydicom.dcmread(result / "rtstruct.dcm")
     np.testing.assert_array_equal(even_odd_mask(rtstruct, instances), mask > 0)
     report = json.loads((result / "report.json").read_text())
+    assert report["warnings"] == ["Not read: files that are not DICOM (1 of 45)."]
     assert report["liver_ml"] == pytest.approx((mask > 0).sum() * grid.voxel_ml, abs=0.01)
     spec = Segmenter.load(default_weights(), "cpu").spec
     assert report["model"] == {"name": spec.name, "sha256": spec.sha256}
@@ -80,12 +83,29 @@ def test_nifti_comes_to_the_same_liver(result: Path, phantom: Phantom, tmp_path:
     assert not (tmp_path / "out" / "rtstruct.dcm").exists()
 
 
+def test_a_gpu_without_room_leaves_nifti_to_the_cpu_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    full = TroubledSegmenter(Threshold(), SPEC, torch.device("cuda"), torch.float32)
+    monkeypatch.setattr(TroubledSegmenter, "trouble", "out of memory")
+    monkeypatch.setattr(Segmenter, "load", lambda *_: full)
+    volume = with_liver()
+    write_nifti(tmp_path / "ct.nii", volume.hu.astype(np.int16), volume.grid)
+    assert main(["segment", str(tmp_path / "ct.nii"), "--out", str(tmp_path / "out")]) == 0
+    said = capsys.readouterr()
+    assert "computed on the CPU" in said.err
+    assert float(said.out.split()[1]) == pytest.approx(800, abs=50)
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["device"] == "cpu"
+
+
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
         (None, "does not exist"),
         ({}, "holds no DICOM file"),
         ({"a.txt": b"text"}, "holds no DICOM file"),
+        (b"PK\3\4 no zip file", "cannot be read"),
         (b"not an image", "cannot be read as a 3D NIfTI image"),
     ],
 )

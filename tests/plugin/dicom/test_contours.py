@@ -74,7 +74,7 @@ def _area_px(contour: Contour, grid: Grid) -> float:
     return float(abs(row @ np.roll(column, -1) - column @ np.roll(row, -1)) / 2)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(mask=_shapes.flatmap(lambda s: hnp.arrays(bool, s)), affine=_affines())
 def test_a_mask_comes_back_from_its_contours(
     mask: NDArray[np.bool_], affine: NDArray[np.float64]
@@ -85,7 +85,7 @@ def test_a_mask_comes_back_from_its_contours(
     assert np.array_equal(_scikit_image_mask(contours, grid), mask)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     probability=_shapes.flatmap(
         lambda s: hnp.arrays(
@@ -103,7 +103,7 @@ def test_a_probability_comes_back_as_where_it_is_above_half(
     assert np.array_equal(_scikit_image_mask(contours, grid), probability > 0.5)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(mask=st.tuples(st.integers(1, 12), st.integers(1, 9)).flatmap(lambda s: hnp.arrays(bool, s)))
 def test_area_of_a_binary_mask(mask: NDArray[np.bool_]) -> None:
     """Area = pixels - half a pixel per outer ring + half a pixel per hole."""

@@ -265,7 +265,7 @@ def small_file() -> bytes:
 )
 class TestDamage:
     @given(st.data())
-    @settings(max_examples=400, deadline=None)
+    @settings(max_examples=400)
     def test_any_damage_is_refused_or_harmless(self, data: st.DataObject) -> None:
         """Law: whatever bytes come, SeriesRefused is the only exception."""
         damaged = bytearray(small_file())

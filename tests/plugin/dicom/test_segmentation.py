@@ -14,6 +14,8 @@ from orthanc_liver.dicom.result import Provenance, RoiStyle, to_bytes
 from orthanc_liver.dicom.segmentation import build_segmentation
 from orthanc_liver.dicom.structured_report import build_report
 from orthanc_liver.evaluation.outlines import read_contour
+from orthanc_liver.sirt.activity import compute_activity
+from orthanc_liver.sirt.inputs import read_inputs
 from tests.support.ct_writer import to_bytes as ct_to_bytes
 from tests.support.ct_writer import write_ct_series
 from tests.support.judges import dciodvfy_errors
@@ -58,6 +60,32 @@ def test_every_orientation(orientation: Orientation, tmp_path: Path) -> None:
     both(read_ct_series([ct_to_bytes(one) for one in slices]), tmp_path)
 
 
+def test_a_report_of_an_activity_holds_limits_decay_and_words(tmp_path: Path) -> None:
+    slices = write_ct_series(small_abdomen().volume)
+    series = read_ct_series([ct_to_bytes(one) for one in slices])
+    values = {
+        "LiverMl": 1800,
+        "TumourMl": 150,
+        "PerfusedMl": 1100,
+        "PerfusedTumourMl": 100,
+        "TumourToNormal": 4,
+        "LungShunt": 0.05,
+        "EarlierLungDoseGy": 3,
+        "ActivityGbq": 2,
+        "BilirubinMgDl": 0.8,
+        "HoursToTreatment": 24,
+    }
+    activity = compute_activity("partition", read_inputs(values), (), {"Spheres": "glass"})
+    seg = build_segmentation(series, blob(series), PROVENANCE, RoiStyle(), CREATED)
+    told = activity.as_json()
+    report = build_report(series, seg, 1234.5, told, PROVENANCE, RoiStyle(), CREATED)
+    text = valid(report, tmp_path / "sr.dcm").read_bytes().decode("ascii", "replace")
+    assert "Spheres: glass" in text
+    assert told["Limits"]
+    for one in told["Limits"]:
+        assert f"Limit: {one['Sentence']}" in text
+
+
 @pytest.mark.parametrize("name", ["cort_liver", "cptac_c3l_00189"])
 def test_real_headers(name: str, tmp_path: Path) -> None:
     files = sorted(real_ct("dicom", name).glob("*.dcm"))
@@ -70,7 +98,6 @@ def test_a_header_that_breaks_rules(tmp_path: Path) -> None:
         with pydicom.config.disable_value_validation():
             one.PatientBirthDate = "19991399"
             one.StudyTime = "noon"
-            one.StudyID = "longer than sixteen characters"
             one.PatientSex = "unknown"
             one.SpacingBetweenSlices = -12.5
         del one.AccessionNumber, one.ReferringPhysicianName

@@ -32,6 +32,7 @@ from orthanc_liver.engine.protocol import (
 )
 from orthanc_liver.host.settings import Settings
 from tests.support.ct_writer import to_bytes, write_ct_series
+from tests.support.patience import patience_s
 from tests.support.phantom import abdomen
 
 CHECKOUT = Path(__file__).resolve().parents[3]
@@ -81,7 +82,7 @@ def child() -> Iterator[Child]:
     assert isinstance(read(engine.stdout), Ready)
     yield engine
     engine.stdin.close()
-    assert engine.process.wait(10) == 0
+    assert engine.process.wait(patience_s(10)) == 0
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +147,7 @@ def test_weights_that_are_not_there_are_told_instead_of_ready(tmp_path: Path) ->
     failed = read(engine.stdout)
     assert isinstance(failed, Failed)
     assert "cannot be read" in failed.reason
-    assert engine.process.wait(10) == 0
+    assert engine.process.wait(patience_s(10)) == 0
 
 
 def test_the_process_is_gone_when_nobody_is_left_to_work_for(patient: list[bytes]) -> None:
@@ -154,4 +155,4 @@ def test_the_process_is_gone_when_nobody_is_left_to_work_for(patient: list[bytes
     read(engine.stdout)
     write(engine.stdin, Order("j", len(patient), Settings().for_engine()))
     engine.stdin.close()
-    engine.process.wait(5)
+    engine.process.wait(patience_s(5))

@@ -34,6 +34,30 @@ def test_a_list_as_a_spreadsheet_writes_it(tmp_path: Path) -> None:
     assert (two.roi, two.other, two.tumour_ml, two.origin) == ("liver", None, None, "")
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le"])
+@pytest.mark.parametrize("mark", [";", "\t", ","])
+def test_a_list_as_spreadsheets_elsewhere_write_it(
+    mark: str, encoding: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "cases.csv"
+    lines = ["Case,CT, Reference ,ROI,Series", 'müller,"ct,1",rs.dcm,^Leber$,1.2.3', ""]
+    text = "\r\n".join(lines) + "\r\n"
+    text = text.replace('"ct,1"', "COMMA").replace(",", mark).replace("COMMA", '"ct,1"')
+    if encoding == "utf-16-le":
+        text = "\N{BYTE ORDER MARK}" + text
+    path.write_bytes(text.encode(encoding))
+    [one] = read_case_list(path)
+    assert (one.case, one.ct, one.roi) == ("müller", tmp_path / "ct,1", "^Leber$")
+    assert one.series == "1.2.3"
+
+
+def test_a_list_in_another_character_set_is_refused_by_what_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "cases.csv"
+    path.write_bytes((HEAD + "\nmüller,b,c\n").encode("latin-1"))
+    with pytest.raises(CaseListRefused, match="CSV file in UTF-8 or UTF-16"):
+        read_case_list(path)
+
+
 @pytest.mark.parametrize(
     ("lines", "sentence"),
     [
@@ -46,6 +70,8 @@ def test_a_list_as_a_spreadsheet_writes_it(tmp_path: Path) -> None:
         ([HEAD, "a,b,c,d"], "line 2: it has not as many fields"),
         ([HEAD + ",roi", "a,b,c,("], "roi is no regular expression"),
         ([HEAD + ",height_m,origin", "a,b,c,1.75 m,x"], "line 2: height_m is not a number"),
+        (["case;ct;reference;height_m;origin", "a;b;c;1,75;x"], "such as 1.75 with a point"),
+        ([HEAD + ",CT", "a,b,c,d"], "names a column twice"),
         ([HEAD + ",height_m,origin", "a,b,c,1.75,"], "height_m without origin"),
     ],
 )

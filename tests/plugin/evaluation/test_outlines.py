@@ -10,8 +10,8 @@ import pytest
 
 from liver_unet.nifti import write_nifti
 from liver_unet.volume import Grid
+from orthanc_liver.dicom.ct_folder import read_ct
 from orthanc_liver.dicom.rtstruct_reader import OutlineRefused
-from orthanc_liver.evaluation.measure import read_ct
 from orthanc_liver.evaluation.outlines import read_contour
 from tests.support.case_writer import write_ct_folder, write_rtstruct, write_seg
 from tests.support.phantom import Orientation, Phantom, oriented, small_abdomen
@@ -32,7 +32,7 @@ def phantom(request: pytest.FixtureRequest) -> Phantom:
 
 def test_rtstruct_and_seg_by_name(phantom: Phantom, tmp_path: Path) -> None:
     slices = write_ct_folder(tmp_path / "ct", phantom, "named")
-    grid = read_ct(tmp_path / "ct").grid
+    grid = read_ct(tmp_path / "ct").volume.grid
     expected = on_grid_of(grid, phantom)
     write_rtstruct(tmp_path / "rs.dcm", slices, phantom.liver, "Liver manual")
     np.testing.assert_array_equal(read_contour(tmp_path / "rs.dcm", "liver", grid), expected)
@@ -48,7 +48,7 @@ def test_rtstruct_and_seg_by_name(phantom: Phantom, tmp_path: Path) -> None:
 
 def test_nifti_along_other_axes(phantom: Phantom, tmp_path: Path) -> None:
     write_ct_folder(tmp_path / "ct", phantom, "axes")
-    grid = read_ct(tmp_path / "ct").grid
+    grid = read_ct(tmp_path / "ct").volume.grid
     expected = on_grid_of(grid, phantom)
     write_nifti(tmp_path / "mask.nii.gz", phantom.liver.astype(np.uint8), phantom.volume.grid)
     image = nibabel.load(tmp_path / "mask.nii.gz")
@@ -62,7 +62,7 @@ def test_nifti_along_other_axes(phantom: Phantom, tmp_path: Path) -> None:
 def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
     phantom = small_abdomen()
     slices = write_ct_folder(tmp_path / "ct", phantom, "fits")
-    grid = read_ct(tmp_path / "ct").grid
+    grid = read_ct(tmp_path / "ct").volume.grid
     shifted = grid.affine.copy()
     shifted[2, 3] += grid.spacing_mm[0] / 2
     between = Grid(grid.shape, shifted)

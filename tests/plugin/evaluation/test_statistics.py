@@ -33,7 +33,7 @@ def test_six_pairs_that_all_differ_one_way() -> None:
     assert found.least_p == pytest.approx(0.03125)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(st.integers(-4, 4), min_size=3, max_size=8).filter(any))
 def test_exact_with_ties_and_equal_pairs(differences: list[int]) -> None:
     found = wilcoxon([float(d) for d in differences], [0.0] * len(differences))

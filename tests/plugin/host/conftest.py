@@ -1,4 +1,7 @@
-"""One Orthanc with a scripted engine, shared by all tests that do not stop it."""
+"""Orthanc with a scripted engine, a fake and a real one, for all tests that do not stop it.
+
+What only a real one can do is asked of it alone, by only_real.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,9 @@ import requests
 
 from tests.plugin.host.series import small_ct
 from tests.support.ct_writer import to_bytes
-from tests.support.orthanc_server import OrthancServer, wait_for
+from tests.support.fake_orthanc import FakeServer
+from tests.support.orthanc_server import OrthancServer
+from tests.support.patience import wait_for
 from tests.support.scripted_engine import ScriptedEngine
 
 ENDED = ("Success", "Failure")
@@ -27,10 +32,13 @@ class Host:
             "Interpreter": str(self.engine.interpreter),
             "MinimumSlices": 5,
             "Retries": 1,
-            "JobTimeoutSeconds": 5,
+            "JobTimeoutSeconds": 300,
             **overrides,
         }
-        self.orthanc = OrthancServer(folder, {"StableAge": 1, "LiverSegmentation": ours})
+        self.orthanc = self._server(folder, ours)
+
+    def _server(self, folder: Path, ours: dict[str, Any]) -> OrthancServer:
+        return OrthancServer(folder, {"StableAge": 1, "LiverSegmentation": ours})
 
     def upload(self, uid_seed: str, **series: Any) -> str:
         """Store a small CT over REST; returns Orthanc's id of the series."""
@@ -126,6 +134,21 @@ class Host:
         wait_for("engine", lambda: self.orthanc.get("/liver/status")["Engine"] == "ready", 60)
 
 
+class FakeHost(Host):
+    """The same without an Orthanc: what it stores is stable at once."""
+
+    orthanc: FakeServer
+
+    def _server(self, folder: Path, ours: dict[str, Any]) -> FakeServer:
+        overrides = {"StableAge": 0, "LiverSegmentation": ours}
+        return FakeServer(folder, overrides, children=self.engine.alive)
+
+    def store(self, series: Iterable[pydicom.Dataset]) -> str:
+        series_id = super().store(series)
+        self.orthanc.settle(series_id)
+        return series_id
+
+
 class RealEngineHost(Host):
     """A Host whose inference process is the product's around another network."""
 
@@ -140,10 +163,16 @@ class RealEngineHost(Host):
         ours["JobTimeoutSeconds"] = 60
 
 
-@pytest.fixture(scope="session")
-def shared_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
-    folder = tmp_path_factory.mktemp("host")
-    host = Host(folder, Filter={"SeriesDescription": "^(?!.*scout)"})
+HOSTS = {"fake": FakeHost, "real": Host}
+only_real = pytest.mark.parametrize("shared_host", ["real"], indirect=True)
+
+
+@pytest.fixture(scope="session", params=HOSTS)
+def shared_host(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Host]:
+    kind = HOSTS[request.param]
+    host = kind(tmp_path_factory.mktemp("host"), Filter={"SeriesDescription": "^(?!.*scout)"})
     with host.orthanc:
         host.ready()
         yield host

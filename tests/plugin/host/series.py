@@ -18,7 +18,7 @@ def small_ct(
     hu = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
     series = write_ct_series(Volume(hu, Grid(shape, affine)), uid_seed=uid_seed)
     for dataset in series:
-        dataset.PatientID = uid_seed
+        dataset.PatientID = uid_seed[-64:]  # as long as DICOM allows
         dataset.PatientName = "Secret^Patient"
         dataset.Modality = modality
         dataset.SeriesDescription = description

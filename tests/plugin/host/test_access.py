@@ -21,7 +21,7 @@ from orthanc_liver.host.web import routes
 from tests.plugin.host.conftest import Host, RealEngineHost
 from tests.plugin.host.web.test_routes import NO_JOB, NO_RESOURCE
 from tests.support.ct_writer import write_ct_series
-from tests.support.orthanc_server import wait_for
+from tests.support.patience import patience_s, wait_for
 from tests.support.processes import children_of
 from tests.support.threshold_engine import with_liver
 
@@ -72,10 +72,10 @@ def locked_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
 @pytest.mark.parametrize(("method", "path"), every_route())
 def test_every_route_wants_the_password(locked_host: Host, method: str, path: str) -> None:
     url = locked_host.orthanc.url + path
-    assert requests.request(method, url, timeout=10).status_code == 401
-    wrong = requests.request(method, url, auth=(USER, "wrong"), timeout=10)
+    assert requests.request(method, url, timeout=patience_s(10)).status_code == 401
+    wrong = requests.request(method, url, auth=(USER, "wrong"), timeout=patience_s(10))
     assert wrong.status_code == 401
-    right = requests.request(method, url, auth=(USER, PASSWORD), timeout=10)
+    right = requests.request(method, url, auth=(USER, PASSWORD), timeout=patience_s(10))
     assert right.status_code in (200, 400, 404, 409)
 
 

@@ -16,7 +16,7 @@ from tests.plugin.host.conftest import Host, RealEngineHost
 from tests.plugin.host.watch import answered_throughout
 from tests.support.bad_input import READ, REFUSED, Reading, tiny_slices, tiny_volume
 from tests.support.ct_writer import write_ct_series
-from tests.support.orthanc_server import wait_for
+from tests.support.patience import wait_for
 from tests.support.threshold_engine import with_liver
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*")
@@ -41,7 +41,7 @@ def all_idle(host: Host) -> None:
         queue = host.orthanc.get("/liver/status")["Queue"]
         return not queue["Pending"] + queue["Running"] + queue["Retry"]
 
-    wait_for("an empty queue", look, 120)
+    wait_for("an empty queue", look, 60)
 
 
 def sent(host: Host, slices: list[FileDataset]) -> str:
@@ -149,7 +149,7 @@ def test_a_study_of_a_hundred_series(host: RealEngineHost) -> None:
             one.StudyInstanceUID = study
             one.SeriesNumber = number
         series.append(sent(host, ct))
-    wait_for("every job", lambda: all(map(host.jobs_of, series)), 120)
+    wait_for("every job", lambda: all(map(host.jobs_of, series)), 60)
     all_idle(host)
     [parent] = {host.orthanc.get(f"/series/{one}")["ParentStudy"] for one in series}
     beside = host.orthanc.get(f"/studies/{parent}/series")

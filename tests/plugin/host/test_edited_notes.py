@@ -10,7 +10,8 @@ import pytest
 
 from tests.plugin.host.conftest import Host, error_of
 from tests.plugin.host.series import small_ct
-from tests.support.orthanc_server import OrthancServer, free_port, wait_for
+from tests.support.orthanc_server import OrthancServer, free_port
+from tests.support.patience import wait_for
 from tests.support.scripted_engine import tiny_png
 
 SHUTDOWN = "../../tools/shutdown?x="
@@ -160,7 +161,7 @@ def test_sending_again_sends_results_only(host: Host) -> None:
     host.ready()
     assert host.orthanc.get(f"/liver/jobs/{job['ID']}")["Content"]["Result"]["Instance"] == secret
     answer = host.orthanc.call("POST", f"/liver/jobs/{job['ID']}/deliver")
-    assert error_of(answer) == (409, "the job has no result in Orthanc that could be sent")
+    assert error_of(answer) == (409, "the job has no result that could be sent")
     assert secret not in json.dumps(host.orthanc.get("/liver/deliveries"))
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.plugin.host.conftest import Host, error_of
-from tests.support.orthanc_server import CHECKOUT, OrthancServer, wait_for
+from tests.support.orthanc_server import CHECKOUT, OrthancServer
+from tests.support.patience import wait_for
 
 
 def test_the_first_start_takes_only_what_arrives_from_then_on(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from liver_unet.fallback import FELL_BACK
 from tests.plugin.host.conftest import RealEngineHost
 from tests.support.ct_writer import write_ct_series
-from tests.support.orthanc_server import wait_for
+from tests.support.patience import wait_for
 from tests.support.threshold_engine import Trouble, with_liver
 
 

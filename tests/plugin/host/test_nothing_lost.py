@@ -10,7 +10,6 @@ import json
 import os
 import signal
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -23,7 +22,7 @@ from tests.plugin.host.watch import (
     check_no_orphan,
     check_nothing_lost_nothing_twice,
 )
-from tests.support.orthanc_server import wait_for
+from tests.support.patience import wait_for
 
 JOB_S = 1.0
 SLICES = 7
@@ -66,14 +65,26 @@ def _is_at(percent: int) -> Callable[[Host, str], None]:
     return wait
 
 
-def _is_being_stored(delay_s: float) -> Callable[[Host, str], None]:
+def _is_answered(host: Host, series_id: str) -> None:
+    answers = len(host.engine.answers())
+    host.segment(series_id)
+    wait_for("an answer of the engine", lambda: len(host.engine.answers()) > answers)
+
+
+def _says(path: str) -> Callable[[Host, str], None]:
+    """Once something is there below the series, which is one step in storing a result."""
+
     def wait(host: Host, series_id: str) -> None:
-        answers = len(host.engine.answers())
-        host.segment(series_id)
-        wait_for("an answer of the engine", lambda: len(host.engine.answers()) > answers)
-        time.sleep(delay_s)
+        _is_answered(host, series_id)
+        whole = f"/series/{series_id}/{path}"
+        wait_for(path, lambda: host.orthanc.call("GET", whole).status_code == 200)
 
     return wait
+
+
+def _has_rtstruct(host: Host, series_id: str) -> None:
+    _is_answered(host, series_id)
+    wait_for("the RTSTRUCT", lambda: host.rtstructs_beside(series_id))
 
 
 MOMENTS = {
@@ -81,11 +92,10 @@ MOMENTS = {
     "starts": _is_at(1),
     "half way": _is_at(50),
     "almost there": _is_at(78),
-    "is stored": _is_being_stored(0.0),
-    "is stored, 5 ms": _is_being_stored(0.005),
-    "is stored, 15 ms": _is_being_stored(0.015),
-    "is stored, 40 ms": _is_being_stored(0.04),
-    "is stored, 100 ms": _is_being_stored(0.1),
+    "is answered": _is_answered,
+    "has its RTSTRUCT": _has_rtstruct,
+    "has its picture": _says("attachments/4502/data"),
+    "is noted": _says("metadata/4501"),
 }
 
 # Faults: what happens to Orthanc or to the series.

@@ -13,7 +13,7 @@ import pytest
 from tests.plugin.host.conftest import Host
 from tests.plugin.host.series import small_ct
 from tests.plugin.host.watch import check_nothing_lost_nothing_twice
-from tests.support.orthanc_server import wait_for
+from tests.support.patience import wait_for
 from tests.support.troubled_plugin import TroubledPlugin
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.plugin.host.conftest import Host
 from tests.plugin.host.watch import answered_throughout, check_nothing_lost_nothing_twice
-from tests.support.orthanc_server import wait_for
+from tests.support.patience import wait_for
 
 
 @pytest.fixture(scope="module")

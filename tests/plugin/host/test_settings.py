@@ -40,6 +40,7 @@ def test_every_key_reaches_its_attribute() -> None:
         "Destinations": [{"Modality": "pacs"}, {"DicomWeb": "archive"}],
         "ReturnToSender": True,
         "BackfillPauseSeconds": 9,
+        "DoseLimitsGy": {"LungOnce": 25, "ResinNormal": 35.5},
     }
     settings, problems = read_settings({"LiverSegmentation": section})
     assert problems == []
@@ -107,6 +108,11 @@ def test_the_table_explains_every_setting() -> None:
         ("Destinations", [{"Peer": "other"}]),
         ("ReturnToSender", "yes"),
         ("BackfillPauseSeconds", -1),
+        ("DoseLimitsGy", []),
+        ("DoseLimitsGy", {"LungOnce": 0}),
+        ("DoseLimitsGy", {"LungOnce": "30"}),
+        ("DoseLimitsGy", {"LungOnce": True}),
+        ("DoseLimitsGy", {"LungTwice": 30}),
     ],
 )
 def test_a_wrong_value_is_one_problem_by_name_and_leaves_the_default(key: str, value: Any) -> None:

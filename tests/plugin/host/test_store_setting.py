@@ -6,15 +6,18 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.plugin.host.conftest import Host
+from tests.plugin.host.conftest import HOSTS, Host
 from tests.plugin.host.series import small_ct
 
 KINDS = ["RTSTRUCT", "SEG", "SR"]
 
 
-@pytest.fixture(scope="module")
-def storing_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
-    one = Host(tmp_path_factory.mktemp("storing"), Store=KINDS, KeepSuperseded=False, Retries=0)
+@pytest.fixture(scope="module", params=HOSTS)
+def storing_host(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Host]:
+    kind = HOSTS[request.param]
+    one = kind(tmp_path_factory.mktemp("storing"), Store=KINDS, KeepSuperseded=False, Retries=0)
     with one.orthanc:
         one.ready()
         yield one

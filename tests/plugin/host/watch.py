@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import requests
 
 from tests.plugin.host.conftest import ENDED, Host
-from tests.support.orthanc_server import HUNG_UP, OrthancServer, wait_for
+from tests.support.orthanc_server import HUNG_UP, OrthancServer
+from tests.support.patience import patience_s, wait_for
 
-WITHIN_S = 1.0
+# A second at the most on a fast machine, says tests/bench; a call that held Python's global lock
+# for as long as a dead modality or a silent process takes would be caught by this, too.
+WITHIN_S = 3.0
 _ASK_EVERY_S = 0.02
 
 
@@ -20,8 +22,8 @@ class Client:
     """Asks in a thread of its own; while Orthanc is down nobody answers, which is not slow."""
 
     def __init__(self, server: OrthancServer) -> None:
-        self.answers_s: list[float] = []
-        self.slowest = ("", 0.0)
+        self.answers = 0
+        self.unanswered = ""
         self._server = server
         self._enough = threading.Event()
         self._thread = threading.Thread(target=self._ask, daemon=True)
@@ -36,36 +38,28 @@ class Client:
     def _ask(self) -> None:
         while not self._enough.is_set():
             for path in ("/system", "/liver/jobs"):
-                began_s = time.perf_counter()
                 try:
-                    answer = requests.get(self._server.url + path, timeout=10)
+                    answer = requests.get(self._server.url + path, timeout=patience_s(WITHIN_S))
                 except HUNG_UP:
-                    continue  # a time-out is another error and ends the thread: see below
-                took_s = time.perf_counter() - began_s
-                if answer.status_code == 200:
-                    self.answers_s.append(took_s)
-                    self.slowest = max(self.slowest, (path, took_s), key=lambda one: one[1])
+                    continue
+                except requests.Timeout:
+                    self.unanswered = path
+                    return
+                self.answers += answer.status_code == 200
             self._enough.wait(_ASK_EVERY_S)
-
-    @property
-    def died(self) -> bool:
-        """Whether an answer never came."""
-        return not self._thread.is_alive() and not self._enough.is_set()
 
 
 @contextmanager
 def answered_throughout(host: Host) -> Iterator[Client]:
-    """Within, Orthanc answers every question within a second, and often enough to tell."""
+    """Meanwhile Orthanc answers every question, and often enough to tell."""
     client = Client(host.orthanc)
     client.start()
     try:
         yield client
-        wait_for("enough answers", lambda: client.died or len(client.answers_s) > 20)
-        assert not client.died, "a question was never answered"
+        wait_for("enough answers", lambda: client.unanswered or client.answers > 20)
     finally:
         client.stop()
-    path, took_s = client.slowest
-    assert took_s < WITHIN_S, f"{path} took {took_s:.2f} s"
+    assert not client.unanswered
 
 
 def check_nothing_lost_nothing_twice(host: Host, expected: Mapping[str, str]) -> None:
@@ -94,7 +88,7 @@ def check_nothing_lost_nothing_twice(host: Host, expected: Mapping[str, str]) ->
 
 
 def check_no_orphan(host: Host) -> None:
-    """After 5 s at most one inference process is left, and it is a child of this Orthanc."""
+    """Soon at most one inference process is left, and it is a child of this Orthanc."""
 
     def look() -> bool:
         assert host.orthanc.process is not None

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import isclose
 from typing import Any
 
 from orthanc_liver.engine.protocol import Kind, Outcome, with_needs
 from orthanc_liver.host.activity.documents import Documents, store_documents
-from orthanc_liver.host.activity.roi_of_series import roi_input
+from orthanc_liver.host.activity.roi_of_series import (
+    Roi,
+    others_of_that_name,
+    outline_of,
+    roi_named,
+    rois_in,
+)
 from orthanc_liver.host.errors import NoResult
 from orthanc_liver.host.jobs.job import Job
 from orthanc_liver.host.jobs.records import Ledger, Record
@@ -15,16 +23,22 @@ from orthanc_liver.host.server.api import Orthanc, Series
 from orthanc_liver.host.settings import Settings
 from orthanc_liver.sirt.activity import Activity, compute_activity
 from orthanc_liver.sirt.inputs import (
+    CHOICES,
     ROIS,
     ActivityRefused,
-    Input,
     Inputs,
+    read_choices,
     read_input,
     read_inputs,
     read_report,
 )
+from orthanc_liver.sirt.limits import limits_of_site
 from orthanc_liver.sirt.methods import method_named
+from orthanc_liver.sirt.roi_volume import Outline, volumes_of
 
+_OUTSIDE = "OutsideIsMeant"
+# Contours follow the probability, the report counts voxels: for a liver they differ far less.
+_AGREE = 0.02
 _OTHERWISE = "segment the series (again), or give LiverMl"
 _DICOM_TAGS = {"HeightM": "PatientSize", "WeightKg": "PatientWeight"}
 # Of an RTSTRUCT that is stored.
@@ -32,7 +46,11 @@ _DOCUMENTS = tuple(kind for kind in Kind if kind is not Kind.RTSTRUCT)
 
 
 def activity_of_series(
-    orthanc: Orthanc, ledger: Ledger, series_id: str, asked: Mapping[str, Any]
+    orthanc: Orthanc,
+    ledger: Ledger,
+    settings: Settings,
+    series_id: str,
+    asked: Mapping[str, Any],
 ) -> Activity:
     """asked: the method and what is given, as in the request's body.
 
@@ -41,15 +59,20 @@ def activity_of_series(
     """
     series = orthanc.series(series_id)
     method = method_named(asked.get("Method"))
-    inputs = _given(asked) | _outlined(orthanc, series, asked)
+    given = _given(asked)
+    outlines = _outlined(orthanc, series, asked)
     warnings: tuple[str, ...] = ()
-    if "LiverMl" not in inputs:
-        inputs["LiverMl"], warnings = _segmented_liver(
+    if "LiverMl" not in {**given, **outlines}:
+        outlines["LiverMl"], warnings = _segmented_liver(
             ledger.read_record(series.id), orthanc, series
         )
+    outlined, told = _measured(outlines, asked)
+    inputs = given | outlined
     absent = [name for name in _DICOM_TAGS if name in method.needs and name not in inputs]
     inputs |= _from_dicom(orthanc, series, absent)
-    return compute_activity(asked["Method"], inputs, warnings)
+    chosen = read_choices({name: asked[name] for name in CHOICES if name in asked})
+    limits = limits_of_site(settings.dose_limits_gy)
+    return compute_activity(asked["Method"], inputs, (*warnings, *told), chosen, limits)
 
 
 def store_activity(
@@ -79,12 +102,20 @@ def documents_asked(asked: Mapping[str, Any]) -> list[str]:
 
 
 def _given(asked: Mapping[str, Any]) -> Inputs:
-    others = {"Method", "Store", "Rtstruct", *ROIS}
+    others = {"Method", "Store", "Rtstruct", _OUTSIDE, *ROIS, *CHOICES}
     return read_inputs({name: value for name, value in asked.items() if name not in others})
 
 
-def _outlined(orthanc: Orthanc, series: Series, asked: Mapping[str, Any]) -> Inputs:
-    """The volumes of the ROIs that the request names."""
+@dataclass(frozen=True)
+class _Outlined:
+    """An outline, and the origin of its volume."""
+
+    outline: Outline
+    origin: str
+
+
+def _outlined(orthanc: Orthanc, series: Series, asked: Mapping[str, Any]) -> dict[str, _Outlined]:
+    """The ROIs that the request names, by the quantity that each is for."""
     rtstruct = asked.get("Rtstruct")
     if rtstruct is not None and not isinstance(rtstruct, str):
         raise ActivityRefused("Rtstruct must be Orthanc's id of an instance")
@@ -97,7 +128,8 @@ def _outlined(orthanc: Orthanc, series: Series, asked: Mapping[str, Any]) -> Inp
         if not isinstance(asked[key], str):
             raise ActivityRefused(f"{key} must be the name of an ROI")
         try:
-            found[quantity] = roi_input(orthanc, series, quantity, asked[key], rtstruct)
+            roi = roi_named(orthanc, series, asked[key], rtstruct)
+            found[quantity] = _read(orthanc, series, roi, roi.words)
         except ActivityRefused as refusal:
             raise ActivityRefused(f"{key}: {refusal}") from refusal
     if rtstruct is not None and not found:
@@ -105,12 +137,51 @@ def _outlined(orthanc: Orthanc, series: Series, asked: Mapping[str, Any]) -> Inp
     return found
 
 
+def _read(orthanc: Orthanc, series: Series, roi: Roi, words: str) -> _Outlined:
+    origin = f"area of the ROI's contours x slice distance, {words}"
+    return _Outlined(outline_of(orthanc, series, roi), origin)
+
+
+def _measured(
+    outlines: Mapping[str, _Outlined], asked: Mapping[str, Any]
+) -> tuple[Inputs, list[str]]:
+    meant = asked.get(_OUTSIDE, False)
+    if not isinstance(meant, bool):
+        raise ActivityRefused(f"{_OUTSIDE} must be true or false")
+    volumes, warnings = volumes_of(
+        {name: one.outline for name, one in outlines.items()}, outside_is_meant=meant
+    )
+    read = {name: read_input(name, ml, outlines[name].origin) for name, ml in volumes.items()}
+    return read, warnings
+
+
 def _segmented_liver(
     record: Record | None, orthanc: Orthanc, series: Series
-) -> tuple[Input, tuple[str, ...]]:
-    """The volume that the last job found, unless that job's result no longer stands."""
+) -> tuple[_Outlined, tuple[str, ...]]:
+    """The liver that the last job outlined, or its newest approved correction by others."""
     job = _standing_job(record, orthanc, series)
-    return read_report(job.report, f"segmentation, job {job.id}")
+    rois = list(rois_in(orthanc, (job.result or {})["Instance"]))
+    if len(rois) != 1:
+        raise _no_result("the RTSTRUCT of the segmentation does not hold one outline")
+    others = others_of_that_name(orthanc, series, rois[0])
+    approved = [roi for roi in others if roi.is_approved]
+    if approved:
+        return _read(orthanc, series, approved[-1], approved[-1].words), ()
+    newer = [roi for roi in others if not roi.drawn_at or roi.drawn_at > rois[0].drawn_at]
+    if newer:
+        choice = "; ".join(roi.words for roi in (rois[0], *newer))
+        raise _no_result(
+            "the liver was outlined again after the segmentation, and nobody approved that: "
+            f"choose by LiverRoi and Rtstruct: {choice}"
+        )
+    ours = _read(orthanc, series, rois[0], f"segmentation, job {job.id}, {rois[0].words}")
+    told, warnings = read_report(job.report, "segmentation")
+    if not isclose(told.value, ours.outline.volume_ml, rel_tol=_AGREE):
+        raise _no_result(
+            "the volume in the series' metadata is not that of the RTSTRUCT's contours: one of "
+            "them was changed"
+        )
+    return ours, warnings
 
 
 def _standing_job(record: Record | None, orthanc: Orthanc, series: Series) -> Job:

@@ -1,53 +1,129 @@
-"""The volume of an ROI that somebody else outlined, read through Orthanc's own REST API."""
+"""ROIs on a series' slices, whoever outlined them, read through Orthanc's own REST API."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
+from math import isfinite
 from typing import Any
 
-from orthanc_liver.host.server.api import Orthanc, Series
-from orthanc_liver.sirt.inputs import ActivityRefused, Input, read_input
-from orthanc_liver.sirt.roi_volume import Point, Slices, volume_ml
+from orthanc_liver.host.server.api import Orthanc, OrthancError, Series
+from orthanc_liver.sirt.inputs import ActivityRefused
+from orthanc_liver.sirt.roi_volume import Outline, Point, Slices, outline
 
 _PLANAR = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
 
 
 @dataclass(frozen=True)
-class _Roi:
-    """One ROI of one RTSTRUCT; number: its place in the ROI contour sequence."""
+class Roi:
+    """One ROI of one RTSTRUCT. number: its place in the ROI contour sequence; drawn_at: date and
+    time of the structure set, as DICOM writes them; series: those that it says it is drawn on."""
 
     instance: str
     name: str
     frame: str
     number: int
     kinds: tuple[str, ...]
+    label: str
+    approval: str
+    drawn_at: str
+    series: tuple[str, ...]
+
+    @property
+    def is_approved(self) -> bool:
+        return self.approval == "APPROVED"
+
+    @property
+    def words(self) -> str:
+        """What a person knows the outline by, and what chooses it."""
+        approval = self.approval.lower() or "without approval status"
+        when = self.drawn_at[:8] or "an unknown date"
+        return (
+            f"ROI {self.name!r} of structure set {self.label!r}, {when}, {approval}, "
+            f"RTSTRUCT {self.instance}"
+        )
 
 
-def roi_input(
-    orthanc: Orthanc, series: Series, quantity: str, roi_name: str, rtstruct: str | None
-) -> Input:
-    """The volume of the only ROI of that name in the study's RTSTRUCTs, or in the one given.
+def roi_named(orthanc: Orthanc, series: Series, roi_name: str, rtstruct: str | None) -> Roi:
+    """The only ROI of that name in the study's RTSTRUCTs, or in the one given.
 
     rtstruct: Orthanc's id of an instance. Raises ActivityRefused.
     """
-    rois = [roi for one in _rtstructs(orthanc, series, rtstruct) for roi in _rois(orthanc, one)]
+    rois = [roi for one in _rtstructs(orthanc, series, rtstruct) for roi in rois_in(orthanc, one)]
     found = [roi for roi in rois if roi.name == roi_name]
-    if len(found) != 1:
+    if len(found) > 1:
+        choice = "; ".join(roi.words for roi in found)
+        raise ActivityRefused(f"several ROIs have this name: choose one by Rtstruct: {choice}")
+    if not found:
         names = ", ".join(sorted({repr(roi.name) for roi in rois})) or "none at all"
-        where = ", ".join(roi.instance for roi in found)
-        raise ActivityRefused(
-            f"several ROIs have this name (in the instances {where}): choose one by Rtstruct"
-            if found
-            else f"no ROI with an outline has this name; there are: {names}"
+        raise ActivityRefused(f"no ROI with an outline has this name; there are: {names}")
+    return found[0]
+
+
+def others_of_that_name(orthanc: Orthanc, series: Series, ours: Roi) -> list[Roi]:
+    """What others outlined under the name of ours on the same CT, newest last."""
+    uid = series.tags.get("SeriesInstanceUID")
+    found = [
+        roi
+        for instance in _rtstructs(orthanc, series, None)
+        if instance != ours.instance
+        for roi in rois_in(orthanc, instance)
+        if roi.name.casefold() == ours.name.casefold()
+        and roi.frame == ours.frame
+        and (not roi.series or uid in roi.series)
+    ]
+    return sorted(found, key=lambda roi: roi.drawn_at)
+
+
+def rois_in(orthanc: Orthanc, instance: str) -> Iterator[Roi]:
+    """Every ROI with a contour of one RTSTRUCT."""
+    tags = orthanc.get(f"/instances/{instance}/simplified-tags")
+    described = {roi.get("ROINumber"): roi for roi in _items(tags, "StructureSetROISequence")}
+    for number, outlined in enumerate(_items(tags, "ROIContourSequence")):
+        roi = described.get(outlined.get("ReferencedROINumber"))
+        kinds = tuple(
+            str(one.get("ContourGeometricType")) for one in _items(outlined, "ContourSequence")
         )
-    roi = found[0]
-    slices = _slices(orthanc, series, roi)
+        if roi and kinds:
+            yield Roi(
+                instance,
+                _text(roi, "ROIName"),
+                _text(roi, "ReferencedFrameOfReferenceUID"),
+                number,
+                kinds,
+                _text(tags, "StructureSetLabel"),
+                _text(tags, "ApprovalStatus"),
+                _text(tags, "StructureSetDate") + _text(tags, "StructureSetTime"),
+                tuple(_series_of(tags)),
+            )
+
+
+def outline_of(orthanc: Orthanc, series: Series, roi: Roi) -> Outline:
+    """The ROI on the series' slices; ActivityRefused where it does not fit them. Kept, so that
+    asking again costs nothing."""
+    return _read_outline(orthanc, series.id, series.source_key, roi, _md5(orthanc, roi.instance))
+
+
+def _md5(orthanc: Orthanc, instance: str) -> bytes:
+    try:
+        return orthanc.get_bytes(f"/instances/{instance}/attachments/dicom/md5")
+    except OrthancError:
+        return b""  # an Orthanc that keeps no check sums
+
+
+# Few: a liver on many thin slices takes tens of MiB.
+@lru_cache(maxsize=4)
+def _read_outline(
+    orthanc: Orthanc, series_id: str, source_key: str, roi: Roi, md5: bytes
+) -> Outline:
+    """source_key, md5: what else than the names decides what the outline is."""
+    slices = _slices(orthanc, series_id, roi)
     if any(kind not in _PLANAR for kind in roi.kinds):
         raise ActivityRefused("the ROI has contours that enclose nothing: it has no volume")
-    volume = volume_ml(list(_contours(orthanc, roi)), slices)
-    origin = f"area of the ROI's contours x slice distance, RTSTRUCT {roi.instance}"
-    return read_input(quantity, volume, origin)
+    contours = list(_contours(orthanc, roi))
+    return outline(contours, slices, exclusive="CLOSEDPLANAR_XOR" in roi.kinds)
 
 
 def _rtstructs(orthanc: Orthanc, series: Series, wanted: str | None) -> list[str]:
@@ -65,18 +141,11 @@ def _rtstructs(orthanc: Orthanc, series: Series, wanted: str | None) -> list[str
     return [wanted]
 
 
-def _rois(orthanc: Orthanc, instance: str) -> Iterator[_Roi]:
-    tags = orthanc.get(f"/instances/{instance}/simplified-tags")
-    described = {roi.get("ROINumber"): roi for roi in _items(tags, "StructureSetROISequence")}
-    for number, outlined in enumerate(_items(tags, "ROIContourSequence")):
-        roi = described.get(outlined.get("ReferencedROINumber"))
-        kinds = tuple(
-            str(one.get("ContourGeometricType")) for one in _items(outlined, "ContourSequence")
-        )
-        if roi and kinds:
-            name = str(roi.get("ROIName", "")).strip()
-            frame = str(roi.get("ReferencedFrameOfReferenceUID", ""))
-            yield _Roi(instance, name, frame, number, kinds)
+def _series_of(tags: dict[str, Any]) -> Iterator[str]:
+    for frame in _items(tags, "ReferencedFrameOfReferenceSequence"):
+        for study in _items(frame, "RTReferencedStudySequence"):
+            for series in _items(study, "RTReferencedSeriesSequence"):
+                yield _text(series, "SeriesInstanceUID")
 
 
 def _items(tags: dict[str, Any], keyword: str) -> list[dict[str, Any]]:
@@ -84,22 +153,36 @@ def _items(tags: dict[str, Any], keyword: str) -> list[dict[str, Any]]:
     return value if isinstance(value, list) else []
 
 
-def _slices(orthanc: Orthanc, series: Series, roi: _Roi) -> Slices:
-    first = orthanc.get(f"/instances/{series.instances[0]}/simplified-tags")
+def _text(tags: dict[str, Any], keyword: str) -> str:
+    return str(tags.get(keyword) or "").strip()
+
+
+def _slices(orthanc: Orthanc, series_id: str, roi: Roi) -> Slices:
+    images = orthanc.get(f"/series/{series_id}/instances")
+    try:
+        orientations = [_orientation(one) for one in images]
+        # A localizer in the series, which the segmentation sets aside too.
+        orientation = Counter(orientations).most_common(1)[0][0]
+        stack = [one for one, own in zip(images, orientations, strict=True) if own == orientation]
+        positions = [
+            _point(_numbers(one["MainDicomTags"]["ImagePositionPatient"])) for one in stack
+        ]
+    except (KeyError, ValueError, IndexError) as error:
+        raise ActivityRefused("the CT's slices do not say where they lie") from error
+    first = orthanc.get(f"/instances/{stack[0]['ID']}/simplified-tags")
     if roi.frame != first.get("FrameOfReferenceUID"):
         raise ActivityRefused("the ROI lies in another frame of reference than this CT")
-    try:
-        orientation = _numbers(first["ImageOrientationPatient"])
-        places = [
-            one["MainDicomTags"]["ImagePositionPatient"]
-            for one in orthanc.get(f"/series/{series.id}/instances")
-        ]
-        return Slices.of(orientation, [_point(_numbers(place)) for place in places])
-    except (KeyError, ValueError) as error:
-        raise ActivityRefused("the CT's slices do not say where they lie") from error
+    return Slices.of(orientation, positions)
 
 
-def _contours(orthanc: Orthanc, roi: _Roi) -> Iterator[list[Point]]:
+def _orientation(image: dict[str, Any]) -> tuple[float, ...]:
+    """Rounded: one stack's cosines are written alike but for their last digits."""
+    numbers = _numbers(image["MainDicomTags"]["ImageOrientationPatient"])
+    along_row, down_column = _point(numbers[:3]), _point(numbers[3:])
+    return tuple(round(number, 4) + 0.0 for number in (*along_row, *down_column))
+
+
+def _contours(orthanc: Orthanc, roi: Roi) -> Iterator[list[Point]]:
     # Orthanc's JSON leaves long values out, so each contour is asked for.
     place = f"/instances/{roi.instance}/content/3006-0039/{roi.number}/3006-0040"
     for number in range(len(roi.kinds)):
@@ -112,7 +195,10 @@ def _contours(orthanc: Orthanc, roi: _Roi) -> Iterator[list[Point]]:
 
 
 def _numbers(text: str) -> list[float]:
-    return [float(one) for one in text.strip(" \0").split("\\")]
+    numbers = [float(one) for one in text.strip(" \0").split("\\")]
+    if not all(map(isfinite, numbers)):
+        raise ValueError
+    return numbers
 
 
 def _point(numbers: list[float]) -> Point:

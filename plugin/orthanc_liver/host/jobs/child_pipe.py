@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 from typing import IO
@@ -47,7 +48,8 @@ class ChildPipe:
         left = memoryview(content)
         while left:
             self._wait()
-            left = left[os.write(self._fd, left) :]
+            with contextlib.suppress(BlockingIOError):  # not every kernel calls the same ready
+                left = left[os.write(self._fd, left) :]
 
     def flush(self) -> None:
         """Nothing is held back here."""

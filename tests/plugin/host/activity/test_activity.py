@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -42,7 +43,9 @@ def test_the_volume_is_the_segmentations_and_the_patient_is_the_dicoms(host: Hos
     # BSA 1.8481190138 - 0.2 + 150 / 1500, the scripted engine's volume
     assert answer["ActivityGbq"] == pytest.approx(1.7481190138, abs=5e-11)
     found = origins(answer)
-    assert found["LiverMl"] == (1500, f"segmentation, job {job_id}")
+    liver_ml, origin = found["LiverMl"]
+    assert liver_ml == pytest.approx(1500)
+    assert f"segmentation, job {job_id}, ROI 'Liver' of structure set 'scripted'" in origin
     assert found["HeightM"] == (1.75, "DICOM PatientSize")
     assert found["WeightKg"] == (70, "DICOM PatientWeight")
     assert found["TumourMl"] == (150, "given")
@@ -90,6 +93,18 @@ def test_without_a_segmentation_that_stands_it_is_409(host: Host) -> None:
     assert (status, "no longer in Orthanc" in message) == (409, True)
 
 
+def test_a_volume_that_was_changed_in_the_metadata_is_an_error(host: Host) -> None:
+    series_id = upload(host, "activity of an edited record", "1.75", "70")
+    host.ended_job_of(series_id)
+    where = f"/series/{series_id}/metadata/4501"
+    record = host.orthanc.call("GET", where).content
+    edited = record.replace(b'"liver_ml": 1500.0', b'"liver_ml": 3000.0')
+    assert edited != record
+    host.orthanc.call("PUT", where, edited)
+    status, message = refusal(host, series_id, GIVEN)
+    assert (status, "is not that of the RTSTRUCT's contours" in message) == (409, True), message
+
+
 def test_a_slice_that_came_later_unsettles_the_volume(host: Host) -> None:
     series = small_ct("activity of a growing series", slices=7)
     series_id = host.store(series[:6])
@@ -107,6 +122,17 @@ def test_a_deeply_nested_body_does_not_end_orthanc(host: Host, route: str) -> No
         answer = host.orthanc.call("POST", f"/liver/series/{series_id}/{route}", body)
         assert error_of(answer) == (400, "the body is too deeply nested")
     assert host.orthanc.answers()
+
+
+def test_a_sites_own_limit_and_the_treatment_by_its_name(tmp_path: Path) -> None:
+    host = Host(tmp_path, Automatic=False, DoseLimitsGy={"GlassLobesMost": 100})
+    body: dict[str, Any] = {"Method": "glass", "LiverMl": 1800, "PerfusedMl": 700, "DoseGy": 120}
+    with host.orthanc:
+        answer = ask(host, host.upload("a lobe"), **body, LungShunt=0.01, Treatment="unilobar")
+    assert answer["ActivityGbq"] == pytest.approx(1.7304 / 0.99)
+    assert answer["Chosen"] == {"Spheres": "glass", "Treatment": "unilobar"}
+    [warning] = answer["Warnings"]
+    assert "should be at most 100 Gy (glass, unilobar or bilobar; setting DoseLimitsGy" in warning
 
 
 def test_an_unknown_series_is_404(host: Host) -> None:
@@ -131,6 +157,9 @@ def test_an_unknown_series_is_404(host: Host) -> None:
         b'{"Method": "resin", "LiverMl": 1%s}' % (b"0" * 400),
         GIVEN | {"Padding": "x" * 5000},
         GIVEN | {"LiverMl": 100, "TumourMl": 150},
+        GIVEN | {"LiverMl": 1800, "LobeMl": 700},
+        GIVEN | {"LiverMl": 1800, "Treatment": "bilobar"},
+        GIVEN | {"LiverMl": 1800, "Spheres": {"resin": 1}},
     ],
 )
 def test_bad_bodies_are_400(host: Host, body: Any) -> None:

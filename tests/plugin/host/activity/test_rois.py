@@ -73,6 +73,13 @@ def test_the_tumour_is_the_roi_of_that_name(host: Host, study: tuple[str, str]) 
         assert "area of the ROI's contours" in origin
 
 
+def test_a_perfused_volume_may_be_an_roi(host: Host, study: tuple[str, str]) -> None:
+    body = {"Method": "glass", "DoseGy": 120, "LiverMl": 1800, "PerfusedRoi": "GTV"}
+    status, message = refusal(host, study[0], body)  # it is found, and 0.108 mL are no segment
+    assert status == 400
+    assert "PerfusedMl (area of the ROI's contours" in message
+
+
 @pytest.mark.parametrize(
     ("body", "sentence"),
     [
@@ -125,3 +132,94 @@ def test_storing_needs_a_segmentation_that_stands(host: Host) -> None:
     host.ended_job_of(series_id)
     status, message = refusal(host, series_id, GIVEN | {"TumourMl": 1, "Store": ["SR"]})
     assert (status, "came to no liver volume" in message) == (409, True)
+
+
+def liver_of(
+    series: Sequence[pydicom.Dataset], drawn_on: str = "", approval: str = "UNAPPROVED"
+) -> pydicom.Dataset:
+    """A liver that somebody outlined over four slices, as large as no liver is."""
+    dataset = structures(series, "Liver", 1, 4)
+    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+    dataset.StructureSetLabel, dataset.ApprovalStatus = "by hand", approval
+    dataset.StructureSetDate, dataset.StructureSetTime = drawn_on, "120000"
+    for contour in dataset.ROIContourSequence[0].ContourSequence:
+        z = contour.ContourData[2]
+        contour.ContourData = [
+            n for x, y in ((-100, -90), (160, -90), (160, 110), (-100, 110)) for n in (x, y, z)
+        ]
+    return dataset
+
+
+# 260 x 200 mm on four slices that are 3 mm apart
+HAND_ML = 260 * 200 * 4 * 3 / 1000
+LIVERLESS = {name: value for name, value in GIVEN.items() if name != "LiverMl"}
+
+
+def test_the_newest_approved_liver_wins_and_an_unapproved_one_must_be_chosen(host: Host) -> None:
+    series = small_ct("a corrected liver")
+    series_id = host.store(series)
+    host.ended_job_of(series_id)
+    body = LIVERLESS | {"TumourMl": 20}
+    assert origins(ask(host, series_id, **body))["LiverMl"][0] == pytest.approx(1500)
+    edited = store(host, liver_of(series, "20260102"))
+    status, message = refusal(host, series_id, body)
+    assert status == 409
+    assert f"'by hand', 20260102, unapproved, RTSTRUCT {edited}" in message
+    assert "'scripted'" in message
+    chosen = ask(host, series_id, **body, LiverRoi="Liver", Rtstruct=edited)
+    assert origins(chosen)["LiverMl"][0] == pytest.approx(HAND_ML)
+    store(host, liver_of(series, "20250607", "APPROVED"))
+    approved = store(host, liver_of(series, "20251231", "APPROVED"))
+    volume, origin = origins(ask(host, series_id, **body))["LiverMl"]
+    assert volume == pytest.approx(HAND_ML)
+    assert f"'by hand', 20251231, approved, RTSTRUCT {approved}" in origin
+
+
+def test_a_liver_outlined_on_another_series_is_not_taken(host: Host) -> None:
+    series = small_ct("a liver of the other phase")
+    series_id = host.store(series)
+    host.ended_job_of(series_id)
+    other = liver_of(series, "20260102", "APPROVED")
+    [frame] = other.ReferencedFrameOfReferenceSequence
+    frame.RTReferencedStudySequence[0].RTReferencedSeriesSequence[
+        0
+    ].SeriesInstanceUID = generate_uid()
+    store(host, other)
+    body = LIVERLESS | {"TumourMl": 20}
+    assert origins(ask(host, series_id, **body))["LiverMl"][0] == pytest.approx(1500)
+
+
+def test_only_what_lies_in_the_liver_counts(host: Host) -> None:
+    series = small_ct("a tumour at the edge")
+    series_id = host.store(series)
+    store(host, liver_of(series, "20260102", "APPROVED"))  # slices 1 to 4
+    for name, first, slices in (("inside", 2, 3), ("beside", 0, 3)):
+        store(host, structures(series, name, first, slices))
+    host.ended_job_of(series_id)
+    slice_ml = BOX_ML / 2
+    inside = ask(host, series_id, **LIVERLESS, TumourRoi="inside")
+    assert origins(inside)["TumourMl"][0] == pytest.approx(3 * slice_ml)
+    body = LIVERLESS | {"TumourRoi": "beside"}
+    status, message = refusal(host, series_id, body)
+    assert (status, "33 % of the outline for TumourMl lie outside" in message) == (400, True)
+    meant = ask(host, series_id, **body, OutsideIsMeant=True)
+    assert origins(meant)["TumourMl"][0] == pytest.approx(2 * slice_ml)
+    assert any("0.1 mL of the outline lie outside" in one for one in meant["Warnings"])
+    assert refusal(host, series_id, body | {"OutsideIsMeant": 1})[0] == 400
+
+
+def test_what_the_segmentation_sets_aside_costs_no_roi(host: Host) -> None:
+    """A localizer in the series, a duplicate, positions rounded to 0.1 mm."""
+    series = small_ct("rois beside a localizer", slices=8)
+    outlined = structures(series, "GTV")
+    for one in series:
+        x, y, z = one.ImagePositionPatient
+        one.ImagePositionPatient = [x, y, z + (0.05 if one.InstanceNumber % 2 else -0.04)]
+    localizer, duplicate = (pydicom.dcmread(BytesIO(ct_to_bytes(series[1]))) for _ in range(2))
+    localizer.ImageOrientationPatient = [1, 0, 0, 0, 0, -1]
+    for one in (localizer, duplicate):
+        one.SOPInstanceUID = one.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+    series_id = host.store([localizer, *series, duplicate])
+    store(host, outlined)
+    answer = ask(host, series_id, **GIVEN, TumourRoi="GTV")
+    assert origins(answer)["TumourMl"][0] == pytest.approx(BOX_ML, rel=0.01)

@@ -10,7 +10,8 @@ import pytest
 
 from tests.plugin.host.conftest import Host, error_of
 from tests.plugin.host.series import small_ct
-from tests.support.orthanc_server import OrthancServer, free_port, merged, wait_for
+from tests.support.orthanc_server import OrthancServer, free_port, merged
+from tests.support.patience import wait_for
 
 PLAIN: dict[str, Any] = {
     "Plugins": ["/usr/share/orthanc/plugins/libOrthancDicomWeb.so"],

@@ -1,13 +1,14 @@
-"""What arrives in a real Orthanc becomes jobs, each once."""
+"""What arrives in Orthanc becomes jobs, each once."""
 
 from __future__ import annotations
 
 import json
 
-from tests.plugin.host.conftest import Host
+from tests.plugin.host.conftest import Host, only_real
 from tests.plugin.host.series import small_ct
 
 
+@only_real
 def test_a_series_by_c_store_is_segmented_once_and_its_result_lies_beside_it(host: Host) -> None:
     ct = small_ct("c-store")
     host.orthanc.send(reversed(ct))

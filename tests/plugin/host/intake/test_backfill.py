@@ -9,15 +9,18 @@ from typing import Any
 import pytest
 
 from orthanc_liver.host.intake.backfill import MAX_STUDIES
-from tests.plugin.host.conftest import Host, error_of
+from tests.plugin.host.conftest import HOSTS, FakeHost, Host, error_of
 from tests.plugin.host.series import small_ct
-from tests.support.orthanc_server import wait_for
+from tests.support.patience import wait_for
 
 
-@pytest.fixture(scope="module")
-def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
+@pytest.fixture(scope="module", params=HOSTS)
+def archive(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Host]:
     """An Orthanc that segments nothing by itself, so that everything in it is old."""
-    host = Host(tmp_path_factory.mktemp("archive"), Automatic=False, BackfillPauseSeconds=0)
+    kind = HOSTS[request.param]
+    host = kind(tmp_path_factory.mktemp("archive"), Automatic=False, BackfillPauseSeconds=0)
     with host.orthanc.until_killed():
         host.ready()
         yield host
@@ -113,7 +116,7 @@ def test_a_backfill_goes_on_after_kill_9(host: Host) -> None:
 
 
 def test_a_new_model_reaches_old_series_only_so(tmp_path: Path) -> None:
-    host = Host(tmp_path, BackfillPauseSeconds=0)
+    host = FakeHost(tmp_path, BackfillPauseSeconds=0)
     with host.orthanc.until_killed():
         series_id, study = upload(host, "seen by the old model", "20210101")
         assert host.ended_job_of(series_id)["Content"]["Model"]["Sha256"] == "a" * 64

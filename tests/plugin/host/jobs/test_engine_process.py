@@ -27,7 +27,8 @@ from orthanc_liver.host.jobs import engine_process
 from orthanc_liver.host.jobs.engine_process import EngineProcess
 from tests.plugin.host.series import small_ct
 from tests.support.ct_writer import to_bytes
-from tests.support.orthanc_server import CHECKOUT, wait_for
+from tests.support.orthanc_server import CHECKOUT
+from tests.support.patience import wait_for
 from tests.support.scripted_engine import Ending, ScriptedEngine
 
 

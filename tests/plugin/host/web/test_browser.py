@@ -12,7 +12,8 @@ from tests.plugin.host.conftest import Host
 from tests.plugin.host.series import small_ct
 from tests.support.browser import DESKTOP, PHONE, Browser, browser, browser_is_installed
 from tests.support.nginx import nginx_as_documented
-from tests.support.orthanc_server import merged, wait_for
+from tests.support.orthanc_server import merged
+from tests.support.patience import wait_for
 
 pytestmark = pytest.mark.skipif(
     not browser_is_installed(), reason="needs Debian's chromium and chromium-driver"

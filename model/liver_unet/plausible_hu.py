@@ -1,0 +1,131 @@
+"""Whether a volume can be a CT in HU: each slice an image, air or fat around tissue, a body's size.
+
+The limits were set on 32 clinical CT (portal venous, arterial, none; soft and lung kernels; 30 of
+them clipped on purpose at -100 to -210 HU) and 56 low-dose CT of PET examinations. In all of them
+the darkest hundredth of what was measured ends at -100 HU or below, and the median of the body
+lies between -82 and 54 HU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from liver_unet.model_errors import VolumeRefused
+from liver_unet.volume import Grid, Volume
+
+# What is no brighter was not measured: air, and what writers put where nothing is.
+_NOT_MEASURED_HU = -1024
+_AIR_HU = -500
+# Fat is at -100 HU. Where nothing is as dark, the intercept was lost or the values scaled.
+_DARKEST_HU = -50
+_NARROWEST_RANGE_HU = 100
+_BODY_MEDIAN_HU = 150
+_LEAST_BODY = 0.01
+# Above this the lowest value says that air was cut off; -210 is the lowest such that was seen.
+_CLIPPED_HU = -300
+# The largest side of what is shown. No liver fits in less; no scanner's table is longer.
+_SMALLEST_FIELD_MM, _LARGEST_FIELD_MM = 100.0, 2500.0
+# About so many voxels along each axis are looked at for what the whole volume tells.
+_SAMPLE = 128
+
+_Hu = NDArray[np.int16] | NDArray[np.float32]
+
+
+def check_hu(volume: Volume, slice_names: Sequence[str] = ()) -> list[str]:
+    """Return warnings for the report; slice_names: what else to call each slice in a refusal.
+
+    Raises VolumeRefused for what cannot be a CT in HU.
+    """
+    _check_field(volume.grid)
+    sample = volume.hu[tuple(slice(None, None, max(1, n // _SAMPLE)) for n in volume.hu.shape)]
+    measured = sample[sample > _NOT_MEASURED_HU]
+    if not measured.size:
+        raise VolumeRefused("The images hold nothing but air; choose a series of CT images.")
+    lowest_hu = float(measured.min())
+    background_hu = max(_AIR_HU, lowest_hu + 10)
+    _check_range(measured, measured[measured > background_hu], sample.size)
+    notes = _check_slices(volume, background_hu, slice_names)
+    if lowest_hu > _CLIPPED_HU:
+        notes.append(
+            f"The lowest value is {lowest_hu:g} HU: the values were cut off there, and air, lung "
+            "and fat may look alike; check the outline against the original series."
+        )
+    return notes
+
+
+def _check_field(grid: Grid) -> None:
+    largest_mm = float((np.array(grid.shape) * grid.spacing_mm).max())
+    if not _SMALLEST_FIELD_MM <= largest_mm <= _LARGEST_FIELD_MM:
+        raise VolumeRefused(
+            f"The images span {largest_mm:.4g} mm at most, which shows no abdomen: the voxel "
+            "sizes are wrong; export the images again from their source."
+        )
+
+
+def _check_range(measured: _Hu, body: _Hu, looked_at: int) -> None:
+    darkest, brightest = np.percentile(measured, [1, 99])
+    if darkest > _DARKEST_HU:
+        raise VolumeRefused(
+            f"The values cannot be HU: nothing is as dark as air or fat (the darkest hundredth "
+            f"ends at {darkest:.4g}). The rescale was lost or the values were scaled; choose the "
+            "original images."
+        )
+    if brightest - darkest < _NARROWEST_RANGE_HU:
+        raise VolumeRefused(
+            f"The values cannot be HU: nearly all lie between {darkest:.4g} and {brightest:.4g}; "
+            "choose the original images."
+        )
+    median = float(np.median(body)) if body.size >= _LEAST_BODY * looked_at else float("-inf")
+    if abs(median) > _BODY_MEDIAN_HU:
+        is_what = "there is no body" if np.isinf(median) else f"the body's median is {median:.4g}"
+        raise VolumeRefused(
+            f"The values cannot be HU: {is_what}, and soft tissue lies near 40. The rescale is "
+            "wrong or the values were scaled; choose the original images."
+        )
+
+
+def _check_slices(volume: Volume, background_hu: float, names: Sequence[str]) -> list[str]:
+    """Refuse slices without an image, but for background at the ends; return a warning for that.
+
+    Air alone is no image between axial slices; others may show the room between body and table.
+    """
+    hu = volume.hu
+    along_mm = volume.grid.affine[:3, 0]
+    is_axial = abs(along_mm[2]) > np.linalg.norm(along_mm) / 2
+    empty = [index for index, one in enumerate(hu) if _is_empty(one)]
+    if not empty:
+        return []
+    shown = sorted(set(range(len(hu))) - set(empty))
+    first, last = (shown[0], shown[-1]) if shown else (len(hu), -1)
+    filled = [index for index in empty if hu[index].max() > background_hu]
+    wrong = sorted({i for i in empty if is_axial and first < i < last} | set(filled))
+    if wrong:
+        raise VolumeRefused(
+            f"{_listed(wrong, len(hu), names)} no image (one value, or air alone), so the body "
+            "would seem to end there; send the complete series again."
+        )
+    blank = sum(bool(hu[index].max() == hu[index].min()) for index in empty)
+    if is_axial and blank:
+        return [f"At the ends of the scan {blank} slices hold one value and no image."]
+    return []
+
+
+def _is_empty(one: _Hu) -> bool:
+    """Whether a slice is of one value, or of air alone. Most are told by a part of their rows."""
+    return _is_blank_or_air(one[:: max(1, len(one) // 16)]) and _is_blank_or_air(one)
+
+
+def _is_blank_or_air(part: _Hu) -> bool:
+    return bool(part.max() <= _AIR_HU or part.max() == part.min())
+
+
+def _listed(indices: list[int], count: int, names: Sequence[str]) -> str:
+    numbers = ", ".join(str(index + 1) for index in indices[:5])
+    more = f" and {len(indices) - 5} more" if len(indices) > 5 else ""
+    named = f" ({names[indices[0]]})" if names else ""
+    if len(indices) == 1:
+        return f"Slice {numbers} of {count}{named} holds"
+    return f"Slices {numbers}{more} of {count}{named.replace('(', '(the first is ', 1)} hold"

@@ -1,0 +1,132 @@
+"""What no scanner measured is refused; what was clipped on purpose, or lies otherwise, is read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from liver_unet.model_errors import VolumeRefused
+from liver_unet.plausible_hu import check_hu
+from liver_unet.volume import Grid, Volume
+from tests.support.phantom import ORIENTATIONS, Orientation, head, oriented, small_abdomen
+
+PATIENT = small_abdomen().volume
+Hu = NDArray[np.float32]
+
+
+def changed(change: Callable[[Hu], Hu]) -> Volume:
+    return Volume(change(PATIENT.hu.astype(np.float32)).astype(np.float32), PATIENT.grid)
+
+
+def with_slices(slices: slice, hu: float) -> Volume:
+    values = PATIENT.hu.copy()
+    values[slices] = hu
+    return Volume(values, PATIENT.grid)
+
+
+@pytest.mark.parametrize("orientation", ORIENTATIONS)
+def test_a_patient_is_read_however_the_slices_lie(orientation: Orientation) -> None:
+    """Coronal slices show nothing but air between the back and the table's rail."""
+    assert check_hu(oriented(small_abdomen(), orientation).volume) == []
+
+
+def test_a_head_is_read() -> None:
+    assert check_hu(head()) == []
+
+
+class TestNotHu:
+    @pytest.mark.parametrize(
+        ("change", "what"),
+        [
+            pytest.param(lambda hu: hu + 1024, "as dark as air or fat", id="intercept lost"),
+            pytest.param(
+                lambda hu: np.where(hu < -900, -2000, hu + 1024),
+                "as dark as air or fat",
+                id="intercept lost beside padding",
+            ),
+            pytest.param(lambda hu: hu - 1024, "cannot be HU", id="intercept taken twice"),
+            pytest.param(
+                lambda hu: np.clip((hu + 160) / 400, 0, 1) * 255, "as dark as", id="0 to 255"
+            ),
+            pytest.param(lambda hu: np.clip((hu + 160) / 400, 0, 1), "as dark as", id="0 to 1"),
+            pytest.param(lambda hu: (hu - hu.mean()) / hu.std(), "as dark as", id="z-scores"),
+            pytest.param(lambda hu: hu / 20 - 60, "nearly all lie between", id="a twentieth"),
+            pytest.param(lambda hu: hu * 10, "the body's median", id="ten times"),
+            pytest.param(
+                lambda hu: np.clip(hu - 20, 0, 100), "as dark as air or fat", id="iodine map"
+            ),
+            pytest.param(lambda hu: 0 * hu - 1024, "nothing but air", id="nothing"),
+        ],
+    )
+    def test_refused(self, change: Callable[[Hu], Hu], what: str) -> None:
+        with pytest.raises(VolumeRefused, match=what):
+            check_hu(changed(change))
+
+    @pytest.mark.parametrize(("low", "high"), [(-100, 400), (-125, 275), (-160, 240), (-210, 300)])
+    def test_clipped_on_purpose_is_read_with_a_warning(self, low: int, high: int) -> None:
+        """The published data sets, as people train on them."""
+        (warning,) = check_hu(changed(lambda hu: np.clip(hu, low, high)))
+        assert f"The lowest value is {low} HU" in warning
+
+    @given(st.integers(-40, 40), st.floats(0.9, 1.1))
+    @settings(max_examples=20, deadline=None)
+    def test_a_scanner_somewhat_out_of_tune_is_read(self, shift: int, scale: float) -> None:
+        assert check_hu(changed(lambda hu: hu * scale + shift)) == []
+
+
+class TestSlicesWithoutAnImage:
+    @pytest.mark.parametrize(
+        ("slices", "hu", "what"),
+        [
+            (slice(11, 12), -1000, "Slice 12 of 24 (instance 1.2.11) holds"),
+            (slice(11, 12), -1024, "Slice 12 of 24"),
+            (slice(11, 12), 40, "Slice 12 of 24"),
+            (slice(1, 2), 0, "Slice 2 of 24"),
+            (slice(8, 12), 0, "Slices 9, 10, 11, 12 of 24 (the first is instance 1.2.8) hold"),
+            (slice(6, 14), 0, "Slices 7, 8, 9, 10, 11 and 3 more of 24"),
+            (slice(0, 4), 0, "Slices 1, 2, 3, 4 of 24"),
+            (slice(22, 24), 55, "Slices 23, 24 of 24"),
+        ],
+    )
+    def test_refused_by_number(self, slices: slice, hu: float, what: str) -> None:
+        names = [f"instance 1.2.{index}" for index in range(24)]
+        with pytest.raises(VolumeRefused) as refusal:
+            check_hu(with_slices(slices, hu), names)
+        assert what in str(refusal.value)
+
+    def test_noisy_air_is_no_image_either(self) -> None:
+        values = PATIENT.hu.copy()
+        noise = np.random.default_rng(4).normal(-1000, 20, values.shape[1:])
+        values[11] = noise.astype(np.int16)
+        with pytest.raises(VolumeRefused, match="Slice 12 of 24 holds no image"):
+            check_hu(Volume(values, PATIENT.grid))
+
+    def test_a_dark_slice_of_a_clipped_scan(self) -> None:
+        volume = changed(lambda hu: np.clip(hu, -200, 300))
+        volume.hu[11] = -200
+        with pytest.raises(VolumeRefused, match="Slice 12 of 24"):
+            check_hu(volume)
+
+    def test_air_at_the_ends_is_warned_about(self) -> None:
+        (warning,) = check_hu(with_slices(slice(0, 3), -1000))
+        assert warning == "At the ends of the scan 3 slices hold one value and no image."
+
+    @given(st.integers(1, 22), st.integers(-1500, 1500))
+    @settings(max_examples=30, deadline=None)
+    def test_no_value_hides_a_blank_slice(self, index: int, hu: int) -> None:
+        """Law: a slice of one value between others is refused, whatever the value."""
+        with pytest.raises(VolumeRefused, match=f"Slice {index + 1} of 24"):
+            check_hu(with_slices(slice(index, index + 1), hu))
+
+
+@pytest.mark.parametrize("factor", [0.1, 0.01, 10.0])
+def test_voxel_sizes_that_make_no_body(factor: float) -> None:
+    affine = PATIENT.grid.affine * factor
+    affine[3, 3] = 1
+    with pytest.raises(VolumeRefused, match="the voxel sizes are wrong"):
+        check_hu(Volume(PATIENT.hu, Grid(PATIENT.grid.shape, affine)))

@@ -27,7 +27,7 @@ def peak_mib(pid: int) -> float:
     """
     try:
         found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         raise ProcessLookupError(pid) from None
     if not found:  # ended, and its parent has not looked yet
         raise ProcessLookupError(pid)

@@ -199,7 +199,7 @@ class Plugin:
         stand = [is_result_in(self.orthanc, one, job.study) for one in job.result_instances]
         if job.state is not State.SUCCESS or not stand or not all(stand):
             raise NoResult("the job has no result that could be sent")
-        self._results.send(job, self.orthanc.series(job.series))
+        self._results.send(job, self.orthanc.series(job.series), again=True)
         self.deliveries.end_rests()
         return self.deliveries.show_by_job().get(job_id, [])
 

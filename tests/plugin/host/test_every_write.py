@@ -10,12 +10,14 @@ from pathlib import Path
 import pytest
 
 from tests.plugin.host.conftest import FakeHost
+from tests.plugin.host.series import small_ct
+from tests.plugin.host.watch import is_superseded
 from tests.support.patience import wait_for
 
 # The notes on a series that its job and its delivery have ended.
 BOTH_ENDED = {"metadata/4501", "metadata/4503"}
 
-WRITES = 10
+WRITES = 11
 
 
 def segmented(host: FakeHost, kill_before: int) -> tuple[str, list[str]]:
@@ -55,6 +57,21 @@ def test_a_kill_before_a_write(host: FakeHost, kill_before: int) -> None:
     )
     assert delivery["Instances"] == [rtstruct]
     assert [one["ID"] for one in host.jobs_of(series_id)] == [job["ID"]]
+    host.orthanc.stop()
+
+
+@pytest.mark.parametrize("kill_before", range(WRITES))
+def test_a_kill_before_a_write_and_then_a_late_slice(host: FakeHost, kill_before: int) -> None:
+    series_id, _ = segmented(host, kill_before)
+    host.orthanc.kill9()
+    host.store(small_ct("killed", slices=7)[-1:])
+    host.orthanc.start()
+    host.idle()
+    last = host.jobs_of(series_id)[-1]
+    assert last["Content"]["Outcome"] == "segmented"
+    rtstructs = host.rtstructs_beside(series_id)
+    standing = [one for one in rtstructs if not is_superseded(host, one)]
+    assert standing == [last["Content"]["Result"]["Instance"]]
     host.orthanc.stop()
 
 

@@ -103,7 +103,7 @@ def parent(pid: int) -> int:
     try:
         with open(f"/proc/{pid}/stat") as file:  # noqa: PTH123
             return int(file.read().rsplit(")", 1)[1].split()[1])
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return 0
 
 

@@ -52,16 +52,28 @@ class Deliveries:
             # Orthanc may have been killed after an end was noted on the series and before here.
             self._all = {one.id: one for one in self._ledger.read_deliveries()} | self._all
 
-    def add(self, job: Job, instances: Sequence[str], destinations: Iterable[Destination]) -> None:
-        """Send a job's result, unless it is under way there already."""
+    def add(
+        self,
+        job: Job,
+        instances: Sequence[str],
+        destinations: Iterable[Destination],
+        *,
+        again: bool,
+    ) -> None:
+        """Send a job's result, unless it is under way there already.
+
+        again: also where this job's result has arrived; a job that is run again after a crash
+        brings the same.
+        """
         with self._lock:
-            under_way = {
+            needless = {
                 (one.instances, one.destination)
                 for one in self._all.values()
                 if one.state in UNFINISHED
+                or (one.job == job.id and one.state is State.SUCCESS and not again)
             }
             for destination in destinations:
-                if (tuple(instances), destination) not in under_way:
+                if (tuple(instances), destination) not in needless:
                     one = Delivery(job.id, job.series, tuple(instances), destination)
                     self._all[one.id] = one
             self._keep()

@@ -47,11 +47,14 @@ class Results:
         rtstruct, *further = store_beside(self._orthanc, series, objects, preview_png)
         job.result = {**rtstruct, "Further": further}
         supersede(self._orthanc, record, job, keep=self._settings.keep_superseded)
-        self.send(job, series)
+        self.send(job, series, again=False)
         job.intended_uids = []
         self._queue.succeed(job, Outcome.SEGMENTED)
 
-    def send(self, job: Job, series: Series) -> None:
-        """Hand the job's result to today's destinations; Missing where the series is gone."""
+    def send(self, job: Job, series: Series, *, again: bool) -> None:
+        """Hand the job's result to today's destinations; Missing where the series is gone.
+
+        again: also to those that have it.
+        """
         destinations = destinations_of(self._orthanc, self._settings, series)
-        self._deliveries.add(job, job.result_instances, destinations)
+        self._deliveries.add(job, job.result_instances, destinations, again=again)

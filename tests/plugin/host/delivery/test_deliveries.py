@@ -35,7 +35,7 @@ def deliveries_in(paper: Paper) -> Deliveries:
 def add(deliveries: Deliveries, name: str, *destinations: Destination) -> Job:
     job = Job(orthanc_id(f"series of {name}"), orthanc_id("study"), "key")
     objects = [orthanc_id(f"{kind} of {name}") for kind in ("rtstruct", "seg")]
-    deliveries.add(job, objects, destinations)
+    deliveries.add(job, objects, destinations, again=False)
     return job
 
 
@@ -85,7 +85,7 @@ def test_what_is_always_refused_holds_up_nothing_new(deliveries: Deliveries) -> 
         deliveries.fail(refused, "why")
     add(deliveries, "new", WEB)
     other = Job(orthanc_id("series of new"), orthanc_id("study"), "key")
-    deliveries.add(other, [orthanc_id("rtstruct of new")], [PACS])
+    deliveries.add(other, [orthanc_id("rtstruct of new")], [PACS], again=False)
     assert due(deliveries) == [
         (orthanc_id("rtstruct of new"), "archive"),
         (orthanc_id("rtstruct of new"), "pacs"),
@@ -160,6 +160,17 @@ def test_what_was_cancelled_is_over(deliveries: Deliveries) -> None:
         deliveries.cancel(one.id)
     with pytest.raises(UnknownDelivery):
         deliveries.cancel("no such")
+
+
+def test_what_has_arrived_is_sent_again_to_who_asks_only(deliveries: Deliveries) -> None:
+    job = add(deliveries, "a", PACS)
+    [one] = deliveries.due()
+    deliveries.succeed(one)
+    deliveries.add(job, one.instances, [PACS, WEB], again=False)
+    assert due(deliveries) == [(one.instances[0], "archive")]
+    deliveries.add(job, one.instances, [PACS, WEB], again=True)
+    assert {place for _, place in due(deliveries)} == {"archive", "pacs"}
+    assert deliveries.count()["Pending"] == 2
 
 
 def test_whoever_sends_hears_of_what_there_is_to_send(deliveries: Deliveries) -> None:

@@ -196,6 +196,23 @@ def test_the_page_tells_what_is_wrong(host: Host, window: Browser) -> None:
     window.see("#backfill", "Done: 0 of 0 studies")
 
 
+ILL_THREAD = """
+const real = window.call;
+window.call = async (path, ...rest) => {
+  const answer = await real(path, ...rest);
+  if (path.endsWith('status')) { answer.Threads.worker = 'ended'; }
+  return answer;
+};
+"""
+
+
+def test_the_page_tells_of_a_thread_that_does_not_work(host: Host, window: Browser) -> None:
+    window.open(f"{host.orthanc.url}/liver/app")
+    window.driver.execute_script(ILL_THREAD)
+    window.see("#problems", "The worker ended.")
+    assert "running" not in window.see("#problems").text
+
+
 # What the page gets is ours and then, once, what somebody else put there.
 ALSO_GET = """
 const more = arguments[0], real = window.call;

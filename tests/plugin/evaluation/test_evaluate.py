@@ -175,7 +175,7 @@ def test_where_processes_cannot_share_the_work_one_does_it_all(
 ) -> None:
     """As without /dev/shm, or with one that may not be written to."""
 
-    def refuse(*_: object) -> None:
+    def refuse(*_: object, **__: object) -> None:
         raise OSError(30, "Read-only file system")
 
     monkeypatch.setattr(multiprocessing.synchronize.SemLock, "__init__", refuse)

@@ -49,8 +49,9 @@ def read_nifti(path: Path) -> tuple[NDArray[np.float32], Grid]:
 def _verify_check_sums(image: nib.nifti1.Nifti1Pair) -> None:
     """Read compressed files to their end, where gzip compares; nibabel stops before it."""
     for part in image.file_map.values():
-        if str(part.filename).lower().endswith(".gz"):
-            with gzip.open(part.filename) as file:
+        name = str(part.filename)
+        if name.lower().endswith(".gz"):
+            with gzip.open(name) as file:
                 while file.read(_CHUNK):
                     pass
 

@@ -57,7 +57,7 @@ def check_hu(volume: Volume, slice_names: Sequence[str] = ()) -> list[str]:
 
 
 def _check_field(grid: Grid) -> None:
-    largest_mm = float((grid.shape * grid.spacing_mm).max())
+    largest_mm = float((np.array(grid.shape) * grid.spacing_mm).max())
     if not _SMALLEST_FIELD_MM <= largest_mm <= _LARGEST_FIELD_MM:
         raise VolumeRefused(
             f"The images span {largest_mm:.4g} mm at most, which shows no abdomen: the voxel "

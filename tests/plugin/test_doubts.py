@@ -75,7 +75,7 @@ def test_a_clipped_series_is_read_with_a_warning() -> None:
     ("hu", "grid", "what"),
     [
         pytest.param(
-            (np.clip(PATIENT.hu, -160, 240) + 160) * 0.6,
+            (np.clip(PATIENT.hu.astype(np.float64), -160, 240) + 160) * 0.6,
             PATIENT.grid,
             "cannot be HU",
             id="0 to 240",

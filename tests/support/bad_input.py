@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from io import BytesIO
 from pathlib import Path
@@ -351,7 +351,7 @@ def _corrupted_jpeg_lossless(s: list[FileDataset]) -> None:
     _cut(s[8])
 
 
-def _alternating(keyword: str, values: list[str | int], name: str) -> Change:
+def _alternating(keyword: str, values: Sequence[str | int], name: str) -> Change:
     """Slices whose attribute takes the values in turn, from the first slice to the last."""
 
     def change(s: list[FileDataset]) -> None:
@@ -388,7 +388,7 @@ def _one_projection_among_slices(s: list[FileDataset]) -> None:
 # Those that are read.
 
 
-def _each_slice(keyword: str, values: list[str | int], name: str) -> Reading:
+def _each_slice(keyword: str, values: Sequence[str | int], name: str) -> Reading:
     """Slices whose attribute has the values in order."""
 
     def change(s: list[FileDataset]) -> Kept:

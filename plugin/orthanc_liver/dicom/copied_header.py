@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from io import BytesIO
+
 import pydicom
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.filebase import DicomBytesIO
@@ -70,8 +72,7 @@ def _check_is_read_again(element: DataElement) -> None:
         buffer = DicomBytesIO()
         buffer.is_implicit_VR, buffer.is_little_endian = implicit, True
         write_dataset(buffer, alone, "ISO_IR 192")
-        buffer.seek(0)
-        again = read_dataset(buffer, implicit, is_little_endian=True)
+        again = read_dataset(BytesIO(buffer.getvalue()), implicit, is_little_endian=True)
         if list(again.keys()) != [element.tag] or (again[element.tag].VR == "SQ") != (
             element.VR == "SQ"
         ):

@@ -29,7 +29,7 @@ _CLIPPED_HU = -300
 # The largest side of what is shown. No liver fits in less; no scanner's table is longer.
 _SMALLEST_FIELD_MM, _LARGEST_FIELD_MM = 100.0, 2500.0
 # About so many voxels along each axis are looked at for what the whole volume tells.
-_SAMPLE = 128
+_SAMPLE = 64
 
 _Hu = NDArray[np.int16] | NDArray[np.float32]
 

@@ -351,7 +351,7 @@ def _corrupted_jpeg_lossless(s: list[FileDataset]) -> None:
     _cut(s[8])
 
 
-def _alternating(keyword: str, values: list[str | int], name: str) -> Change:
+def _alternating(keyword: str, values: Sequence[str | int], name: str) -> Change:
     """Slices whose attribute takes the values in turn, from the first slice to the last."""
 
     def change(s: list[FileDataset]) -> None:

@@ -1,0 +1,106 @@
+"""What is no CT in HU ends as refused, from DICOM and from NIfTI, before a network looks at it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from pydicom.dataset import FileDataset
+
+from liver_unet.nifti import write_nifti
+from liver_unet.volume import Grid
+from orthanc_liver.cli.main import REFUSED, main
+from orthanc_liver.dicom.ct_series import read_ct_series
+from orthanc_liver.liver_errors import SeriesRefused
+from orthanc_liver.pipeline import doubts_about
+from tests.support.ct_writer import to_bytes, write_ct_series
+from tests.support.phantom import small_abdomen
+
+PATIENT = small_abdomen().volume
+
+
+def doubts(change: Callable[[list[FileDataset]], None]) -> tuple[str, ...]:
+    slices = write_ct_series(PATIENT, pixel_format="16-bit signed")
+    change(slices)
+    return doubts_about(read_ct_series([to_bytes(one) for one in slices[::-1]]))
+
+
+def _blank(slices: list[FileDataset]) -> None:
+    slices[11].PixelData = bytes(len(slices[11].PixelData))
+
+
+def _all_padding(slices: list[FileDataset]) -> None:
+    slices[11].PixelData = np.full((70, 92), -2000, dtype="<i2").tobytes()
+    for one in slices:
+        one.PixelPaddingValue = -2000
+
+
+def _intercept_lost(slices: list[FileDataset]) -> None:
+    for one in slices:
+        one.RescaleIntercept = 0
+
+
+def _clipped(slices: list[FileDataset]) -> None:
+    for one in slices:
+        stored = np.frombuffer(one.PixelData, "<i2")
+        one.PixelData = np.clip(stored, 1024 - 200, 1024 + 300).tobytes()
+
+
+def test_a_sound_series() -> None:
+    assert doubts(lambda slices: None) == ()
+
+
+@pytest.mark.parametrize("change", [_blank, _all_padding])
+def test_a_slice_without_an_image_is_named(change: Callable[[list[FileDataset]], None]) -> None:
+    uid = write_ct_series(PATIENT)[11].SOPInstanceUID
+    with pytest.raises(SeriesRefused) as refusal:
+        doubts(change)
+    assert f"Slice 12 of 24 (instance {uid}) holds no image" in str(refusal.value)
+
+
+def test_an_intercept_that_was_lost() -> None:
+    with pytest.raises(SeriesRefused, match="cannot be HU"):
+        doubts(_intercept_lost)
+
+
+def test_a_clipped_series_is_read_with_a_warning() -> None:
+    (warning,) = doubts(_clipped)
+    assert "The lowest value is -200 HU" in warning
+
+
+@pytest.mark.parametrize(
+    ("hu", "grid", "what"),
+    [
+        pytest.param(
+            (np.clip(PATIENT.hu.astype(np.float64), -160, 240) + 160) * 0.6,
+            PATIENT.grid,
+            "cannot be HU",
+            id="0 to 240",
+        ),
+        pytest.param(
+            PATIENT.hu,
+            Grid(PATIENT.grid.shape, np.eye(4)[[2, 1, 0, 3]]),
+            "identity matrix",
+            id="identity",
+        ),
+    ],
+)
+def test_a_nifti_file_is_refused_with_its_name(
+    hu: NDArray[np.float64],
+    grid: Grid,
+    what: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = tmp_path / "ct.nii.gz"
+    write_nifti(path, hu.astype(np.int16), grid)
+    assert (
+        main(["segment", str(path), "--out", str(tmp_path / "out"), "--device", "cpu"]) == REFUSED
+    )
+    assert not list((tmp_path / "out").glob("*"))
+    said = capsys.readouterr().err
+    assert str(path) in said
+    assert what in said

@@ -27,6 +27,7 @@ def test_a_crash_is_tried_again_in_a_fresh_process(host: Host) -> None:
     assert len(host.rtstructs_beside(series_id)) == 1
 
 
+@only_real
 def test_kill_9_of_the_idle_process_costs_no_attempt(host: Host) -> None:
     host.ready()
     [pid] = host.engine.alive()
@@ -63,6 +64,7 @@ def test_a_job_that_hangs_is_stopped_and_tried_again(tmp_path: Path) -> None:
         assert host.job(job_id, "Success")["Content"]["Attempt"] > 1
 
 
+@only_real
 def test_what_is_no_frame_is_tried_again(host: Host) -> None:
     host.engine.behave("rubbish", times=1)
     job = host.ended_job_of(host.upload("rubbish"))
@@ -97,6 +99,7 @@ def test_a_series_deleted_while_it_is_segmented_leaves_nothing_behind(host: Host
     assert host.orthanc.lookup(ct[0].StudyInstanceUID) == []
 
 
+@only_real
 def test_a_series_deleted_before_its_turn_fails_without_a_process(host: Host) -> None:
     host.engine.behave(seconds=1.5)
     host.job_in_engine(host.segment(host.upload("runs before")))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from pathlib import Path
 
 import hypothesis
@@ -20,6 +21,7 @@ _NEEDS = {
     "browser": {"Browser"},
     "network": {"default_weights", "FOLD_0_WEIGHTS", "real_ct", "Child"},
 }
+_CORES = len(os.sched_getaffinity(0))
 _NOT_UNIT = ("orthanc", "browser", "network", "long")
 
 # A time-out of Hypothesis' own would be one more that a slow machine breaks.
@@ -40,11 +42,18 @@ def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
+    _set_threads(1 if item.get_closest_marker("unit") else _CORES)
     if item.get_closest_marker("orthanc") and not orthanc_is_installed():
         reason = "needs Debian's packages orthanc, orthanc-python and orthanc-dicomweb"
         if os.environ.get("LIVER_REQUIRE") == "orthanc":  # make test
             pytest.fail(reason)
         pytest.skip(reason)
+
+
+def _set_threads(count: int) -> None:
+    """One for small networks: several would only wait for each other, at every layer."""
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(count)
 
 
 @pytest.hookimpl(tryfirst=True)

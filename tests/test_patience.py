@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -26,11 +27,11 @@ def test_what_never_comes_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_other_work_and_a_slow_processor_make_for_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
     waits = []
     for slowness, load in ((1.0, 0.3), (1.0, 4.0), (3.0, 0.3), (3.0, 4.0), (1000.0, 0.0)):
         monkeypatch.setattr(patience, "_slowness", lambda slowness=slowness: slowness)
-        monkeypatch.setattr("os.getloadavg", lambda load=load: (load, 0.0, 0.0))
+        monkeypatch.setattr(os, "getloadavg", lambda load=load: (load, 0.0, 0.0))
         waits.append(patience_s(10.0))
     assert waits == [10.0, 20.0, 30.0, 60.0, 120.0]
 

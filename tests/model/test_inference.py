@@ -84,6 +84,7 @@ class NotingThreads(nn.Module):
         return torch.as_tensor(self.network(batch))
 
 
+@pytest.mark.network  # as it is about several threads
 def test_patches_side_by_side_give_what_patches_one_by_one_give(network: nn.Module) -> None:
     """To the bit, and this thread goes on with the threads that it had."""
     volume, before = image(40, 50, 100), torch.get_num_threads()

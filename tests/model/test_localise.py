@@ -94,7 +94,6 @@ def scan(liver: Mask) -> NDArray[np.float32]:
     return image
 
 
-@pytest.mark.network
 @given(
     st.tuples(st.floats(0, 69), st.floats(15, 65), st.floats(15, 85)),
     st.tuples(st.floats(6, 30), st.floats(6, 30), st.floats(6, 40)),

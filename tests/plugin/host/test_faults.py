@@ -29,6 +29,7 @@ def test_a_crash_is_tried_again_in_a_fresh_process(host: Host) -> None:
     assert len(host.rtstructs_beside(series_id)) == 1
 
 
+@only_real
 def test_kill_9_of_the_idle_process_costs_no_attempt(host: Host) -> None:
     host.ready()
     [pid] = host.engine.alive()
@@ -65,6 +66,7 @@ def test_a_job_that_hangs_is_stopped_and_tried_again(tmp_path: Path) -> None:
         assert host.job(job_id, "Success")["Content"]["Attempt"] > 1
 
 
+@only_real
 @pytest.mark.parametrize(
     "ending",
     [
@@ -87,6 +89,7 @@ def test_whatever_a_process_sends_or_leaves_the_job_is_tried_again(
     assert host.engine.end_orphans() == ("session" in ending)
 
 
+@only_real
 def test_a_deadline_and_a_cancel_free_the_worker_though_an_orphan_holds_the_pipes(
     host: Host,
 ) -> None:
@@ -103,6 +106,7 @@ def test_a_deadline_and_a_cancel_free_the_worker_though_an_orphan_holds_the_pipe
     assert host.engine.end_orphans() == 2
 
 
+@only_real
 def test_an_answer_without_end_does_not_fill_orthancs_memory(host: Host) -> None:
     host.engine.behave("without end", times=1)
     job = host.ended_job_of(host.upload("without end"))
@@ -111,6 +115,7 @@ def test_an_answer_without_end_does_not_fill_orthancs_memory(host: Host) -> None
     assert peak_mib(host.orthanc.process.pid) < 1200
 
 
+@only_real
 def test_an_engine_that_says_ready_in_other_types_is_started_again(host: Host) -> None:
     host.ready()
     [pid] = host.engine.alive()
@@ -150,6 +155,7 @@ def test_a_series_deleted_while_it_is_segmented_leaves_nothing_behind(host: Host
     assert host.orthanc.lookup(ct[0].StudyInstanceUID) == []
 
 
+@only_real
 def test_a_series_deleted_before_its_turn_fails_without_a_process(host: Host) -> None:
     host.engine.behave(seconds=1.5)
     host.job_in_engine(host.segment(host.upload("runs before")))

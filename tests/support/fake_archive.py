@@ -23,7 +23,7 @@ _MAIN_TAGS = {
     "patients": ("PatientID",),
     "studies": ("StudyInstanceUID", "StudyDate", "StudyDescription"),
     "series": ("SeriesInstanceUID", "Modality", "SeriesDescription"),
-    "instances": ("SOPInstanceUID", "ImagePositionPatient"),
+    "instances": ("SOPInstanceUID", "ImagePositionPatient", "ImageOrientationPatient"),
 }
 _LONGEST_SHOWN = 256  # Orthanc's JSON leaves longer values out
 UNKNOWN_RESOURCE, INEXISTENT_ITEM, BAD_FILE = 17, 7, 15
@@ -163,6 +163,14 @@ class Archive:
     def _file(self, call: Call) -> bytes:
         return self.instances[self._there("instances", call.names[0])[0]].file
 
+    def _md5(self, call: Call) -> bytes:
+        return hashlib.md5(self._file(call), usedforsecurity=False).hexdigest().encode()
+
+    def _note_size(self, call: Call) -> bytes:
+        level, resource, name = call.names
+        note: bytes = self._note(Call("GET", (level, resource, name), {}, b""))
+        return str(len(note)).encode()
+
     def _simplified(self, call: Call) -> Any:
         return _simple(self.instances[self._there("instances", call.names[0])[0]].dataset)
 
@@ -289,11 +297,13 @@ _ROUTES: list[tuple[str, str, Callable[[Archive, Call], Any]]] = [
     ("GET", f"/(studies|series)/{_ID}/(series|instances)", Archive._show_children),
     ("GET", f"/(series|instances)/{_ID}/(patient|study|series)", Archive._show_parent),
     ("GET", f"/instances/{_ID}/file", Archive._file),
+    ("GET", f"/instances/{_ID}/attachments/dicom/md5", Archive._md5),
     ("GET", f"/instances/{_ID}/simplified-tags", Archive._simplified),
     ("GET", f"/instances/{_ID}/content/(.+)", Archive._content),
     ("GET|PUT|DELETE", f"/(series|instances)/{_ID}/(metadata/[^/]+)", Archive._note),
     ("PUT|DELETE", f"/(series|instances)/{_ID}/(attachments/[^/]+)", Archive._attach),
     ("GET", f"/(series|instances)/{_ID}/(attachments/[^/]+/data)", Archive._note),
+    ("GET", f"/(series|instances)/{_ID}/(attachments/[^/]+)/size", Archive._note_size),
     ("GET", "/modalities", Archive._modalities),
     ("PUT|DELETE", "/modalities/([^/]+)", Archive._modality),
     ("POST", "/modalities/([^/]+)/store", Archive._send),

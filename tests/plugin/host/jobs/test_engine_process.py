@@ -179,6 +179,8 @@ def test_close_leaves_no_thread_and_no_descriptor(script: ScriptedEngine) -> Non
         engine.wait_ready()
         send_job(engine)
         wait_for("the job", lambda: len(script.jobs()) == len(script.starts()))
+        if "orphan" in ending:
+            wait_for("what it leaves behind", script.orphans)
         engine.close()
         engine.close()
         engine.kill()

@@ -83,6 +83,7 @@ def converse(one: Asked) -> None:
     for path in (
         *(f"/studies/{study}/series", f"/series/{series}/study", f"/series/{series}/instances"),
         *(f"/instances/{instance}/series", f"/instances/{instance}/simplified-tags"),
+        f"/instances/{instance}/attachments/dicom/md5",
         *(f"/instances/{instance}/content/0020-0032", f"/instances/{instance}/content/0009-0001"),
         *("/changes?last", "/changes?since=0&limit=3", "/changes?since=0&limit=100"),
         *("/modalities", "/modalities?expand", "/jobs/nothing", "/nothing"),
@@ -101,6 +102,8 @@ def converse(one: Asked) -> None:
         for content in (b"first", b"second"):
             one.call("RestApiPut", place, content)
             one.call("RestApiGet", place + data)
+            if data:
+                one.call("RestApiGet", place + "/size")
         one.call("RestApiDelete", place)
         one.call("RestApiGet", place + data)
         one.call("RestApiPut", place.replace(series, NOWHERE), b"content")

@@ -41,7 +41,7 @@ REPORT = {
     "seconds": {"read": 1, "infer": 2.5},
     "new": [{}],
 }
-MESSAGES = [
+MESSAGES: list[Message] = [
     Order("j", 3, SETTINGS),
     DocumentOrder("j", 3, SETTINGS, "1.2", "net", "ab", {"Inputs": [{"Value": None}]}, b"\0rt"),
     Instance("j", b"x" * 3_000_000),

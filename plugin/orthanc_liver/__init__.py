@@ -1,3 +1,5 @@
-"""Outlines the liver on CT inside Orthanc. For review by a physician; not a medical device."""
+"""Outlines the liver on CT inside Orthanc."""
 
 __version__ = "0.1.0"
+# Everything that is made here says so.
+NOTE = "For review by a physician; not a medical device."

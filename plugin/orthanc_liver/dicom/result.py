@@ -11,6 +11,7 @@ from io import BytesIO
 
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
+from pydicom.sr.codedict import codes
 from pydicom.uid import UID
 
 from orthanc_liver.engine.protocol import JobSettings
@@ -18,7 +19,8 @@ from orthanc_liver.liver_errors import SeriesRefused
 
 SOFTWARE = "orthanc-liver"
 IMPLEMENTATION_UID = UID("2.25.141434931519494872490792050208018830546")
-NOTE = "For review by a physician; not a medical device."
+# What is outlined, in SNOMED CT.
+ORGAN = codes.SCT.Liver
 
 # An RTSTRUCT lives in the CT's study and must repeat these as the CT has them, besides all
 # patient and clinical trial attributes (groups 0010 and 0012).

@@ -21,11 +21,12 @@ from pydicom.uid import (
     RTStructureSetStorage,
 )
 
+from orthanc_liver import NOTE
 from orthanc_liver.dicom.contours import DECIMALS_MM, Contour
 from orthanc_liver.dicom.ct_series import CtSeries
 from orthanc_liver.dicom.result import (
     IMPLEMENTATION_UID,
-    NOTE,
+    ORGAN,
     SOFTWARE,
     Provenance,
     RoiStyle,
@@ -209,7 +210,7 @@ def _observation() -> Dataset:
     observation = Dataset()
     observation.ObservationNumber = 1
     observation.ReferencedROINumber = _ROI_NUMBER
-    observation.RTROIIdentificationCodeSequence = [_code(codes.SCT.Liver)]
+    observation.RTROIIdentificationCodeSequence = [_code(ORGAN)]
     observation.RTROIInterpretedType = "ORGAN"
     observation.ROIInterpreter = ""
     return observation

@@ -13,8 +13,16 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 
+from orthanc_liver import NOTE
 from orthanc_liver.dicom.ct_series import CtSeries
-from orthanc_liver.dicom.result import NOTE, SOFTWARE, Provenance, RoiStyle, date_and_time, uid_from
+from orthanc_liver.dicom.result import (
+    ORGAN,
+    SOFTWARE,
+    Provenance,
+    RoiStyle,
+    date_and_time,
+    uid_from,
+)
 from orthanc_liver.dicom.source_images import restore_identity, source_images
 
 SEGMENT_NUMBER = 1
@@ -42,7 +50,7 @@ def build_segmentation(
         segment_number=SEGMENT_NUMBER,
         segment_label=style.name,
         segmented_property_category=codes.SCT.Organ,
-        segmented_property_type=codes.SCT.Liver,
+        segmented_property_type=ORGAN,
         algorithm_type=highdicom.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
         algorithm_identification=algorithm,
         tracking_uid=uid_from(fingerprint, "tracking"),

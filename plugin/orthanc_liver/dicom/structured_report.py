@@ -13,10 +13,11 @@ from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
+from orthanc_liver import NOTE
 from orthanc_liver.dicom.ct_series import CtSeries
 from orthanc_liver.dicom.result import (
     IMPLEMENTATION_UID,
-    NOTE,
+    ORGAN,
     SOFTWARE,
     Provenance,
     RoiStyle,
@@ -105,7 +106,7 @@ def _liver(
             source_series=sr.SourceSeriesForSegmentation(series.header.SeriesInstanceUID),
         ),
         finding_type=codes.SCT.Organ,
-        finding_sites=[sr.FindingSite(codes.SCT.Liver)],
+        finding_sites=[sr.FindingSite(ORGAN)],
         algorithm_id=sr.AlgorithmIdentification(
             name=provenance.model_name,
             version=provenance.software_version,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from orthanc_liver import NOTE
 from orthanc_liver.sirt import formulas
 from orthanc_liver.sirt.inputs import (
     CHOICES,
@@ -29,8 +30,6 @@ from orthanc_liver.sirt.methods import (
     calibration_figures,
     method_named,
 )
-
-NOTE = "For review by a physician; not a medical device."
 
 USUAL_LIVER_ML = (500.0, 5000.0)
 # What every method may be given: the vial, and when it was calibrated.

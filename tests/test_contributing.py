@@ -1,0 +1,36 @@
+"""Where CONTRIBUTING sends a newcomer, there is what it says."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+TEXT = (CHECKOUT / "CONTRIBUTING.md").read_text()
+ROOTS = (CHECKOUT, CHECKOUT / "plugin" / "orthanc_liver", CHECKOUT / "model")
+NAMED = sorted(set(re.findall(r"`([\w./]+\.(?:py|json|md)|[\w/]+/state_\w+)`", TEXT)))
+ROWS = re.findall(r"^\| .+ \| `([\w/]+\.py)`: `(?:\w+\.)?(\w+)`", TEXT, re.MULTILINE)
+
+
+def place_of(name: str) -> Path | None:
+    """A file named alone stands beside another that is named in full."""
+    places = [root / name for root in ROOTS if (root / name).exists()]
+    return next(iter([*places, *CHECKOUT.glob(f"plugin/orthanc_liver/**/{name}")]), None)
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_every_file_that_is_named_is_there(name: str) -> None:
+    assert place_of(name)
+
+
+@pytest.mark.parametrize(("file", "name"), ROWS)
+def test_what_a_file_is_named_for_is_in_it(file: str, name: str) -> None:
+    place = place_of(file)
+    assert place
+    assert re.search(rf"^\s*(def |class )?{name}\b", place.read_text(), re.MULTILINE)
+
+
+def test_there_are_rows() -> None:
+    assert len(ROWS) >= 6

@@ -1,0 +1,65 @@
+"""The document process as the host speaks to it, without Orthanc."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from io import BytesIO
+
+import pydicom
+import pytest
+
+from orthanc_liver import __version__
+from orthanc_liver.engine.protocol import (
+    AboutAJob,
+    DocumentOrder,
+    Done,
+    Instance,
+    JobSettings,
+    Kind,
+    Outcome,
+    ResultObject,
+)
+from orthanc_liver.host.jobs.engine_process import EngineProcess
+from tests.plugin.test_pipeline import segmented
+from tests.support.ct_writer import to_bytes, write_ct_series
+from tests.support.threshold_engine import SPEC, with_liver
+
+
+@pytest.fixture
+def process() -> Iterator[EngineProcess]:
+    one = EngineProcess([sys.executable, "-m", "orthanc_liver.engine.document_process"])
+    yield one
+    one.close()
+
+
+def answers(process: EngineProcess, rtstruct: bytes, minimum_slices: int) -> list[AboutAJob]:
+    ct = [to_bytes(one) for one in write_ct_series(with_liver())]
+    settings = JobSettings(minimum_slices, roi_name="Leber", kinds=(Kind.SR,))
+    made_by = (__version__, SPEC.name, SPEC.sha256)
+    process.send(DocumentOrder("j", len(ct), settings, *made_by, None, rtstruct))
+    for one in ct:
+        process.send(Instance("j", one))
+    messages = [process.receive()]
+    while not isinstance(messages[-1], Done):
+        messages.append(process.receive())
+    return messages
+
+
+def test_the_seg_is_that_of_the_job_and_the_report_refers_to_it(process: EngineProcess) -> None:
+    by_the_job = segmented(*Kind).objects
+    seg, report, done = answers(process, by_the_job[Kind.RTSTRUCT], minimum_slices=10)
+    assert isinstance(done, Done)
+    assert (done.outcome, done.reason) == (Outcome.SEGMENTED, "")
+    for kind, one in ((Kind.SEG, seg), (Kind.SR, report)):
+        assert isinstance(one, ResultObject)
+        assert one.kind is kind
+        written, expected = (pydicom.dcmread(BytesIO(c)) for c in (one.content, by_the_job[kind]))
+        assert written.SOPInstanceUID == expected.SOPInstanceUID
+
+
+def test_a_series_that_is_refused_says_why(process: EngineProcess) -> None:
+    [done] = answers(process, b"not looked at", minimum_slices=900)
+    assert isinstance(done, Done)
+    assert done.outcome is Outcome.REFUSED
+    assert "24 slices" in done.reason

@@ -86,6 +86,7 @@ def test_the_last_weights_are_the_average(uninterrupted: Path) -> None:
     load_model(uninterrupted / "best", CPU)
 
 
+@pytest.mark.network
 def test_kill_9_and_resume_is_the_same_training(
     data: Path, uninterrupted: Path, tmp_path: Path
 ) -> None:

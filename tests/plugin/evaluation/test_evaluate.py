@@ -26,6 +26,8 @@ from tests.support.patience import patience_s, wait_for
 from tests.support.phantom import abdomen
 from tests.support.processes import children_of
 
+pytestmark = pytest.mark.network
+
 PATIENT = "111,1.75,70,assumed"
 
 

@@ -49,10 +49,22 @@ def tiny_volume(slices: int = 12, slice_mm: float = 4.0) -> Volume:
     return Volume(hu, Grid((slices, 7, 9), affine))
 
 
-def tiny_slices(uid_seed: str = "phantom") -> list[FileDataset]:
+def tiny_slices(uid_seed: str = "phantom", volume: Volume | None = None) -> list[FileDataset]:
     return write_ct_series(
-        tiny_volume(), patient_name=PATIENT, pixel_format="16-bit signed", uid_seed=uid_seed
+        volume or tiny_volume(),
+        patient_name=PATIENT,
+        pixel_format="16-bit signed",
+        uid_seed=uid_seed,
     )
+
+
+def body_sized(slices: int = 12, slice_mm: float = 4.0) -> Volume:
+    """The same in few large voxels that could be a body's, for whoever looks at them too."""
+    tiny = tiny_volume(slices, slice_mm)
+    affine = tiny.grid.affine.copy()
+    affine[:3, 1:3] *= 20
+    hu = (tiny.hu // 2 - 150).astype(np.int16)
+    return Volume(hu, Grid(tiny.grid.shape, affine))
 
 
 def crossing(image: FileDataset) -> FileDataset:

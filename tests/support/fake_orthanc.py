@@ -170,6 +170,7 @@ class FakeServer(OrthancServer):
 
     def start(self) -> None:
         configuration = self._configuration()
+        self.archive.settings = configuration
         for name, (title, *_) in configuration.get("DicomModalities", {}).items():
             self.archive.modalities[name] = {"AET": title}
         self.archive.servers = list(configuration["DicomWeb"].get("Servers", {}))

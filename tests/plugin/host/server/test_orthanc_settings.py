@@ -40,8 +40,3 @@ def test_a_history_of_jobs_is_needed_only_to_send() -> None:
     assert problem.startswith("JobsHistorySize must not be 0")
     assert problems_of({"JobsHistorySize": 0}, sends=False) == ()
     assert problems_of({"JobsHistorySize": 1}) == ()
-
-
-def test_revisions_of_notes_are_a_problem() -> None:
-    [problem] = problems_of({"CheckRevisions": True})
-    assert problem.startswith("CheckRevisions must be false")

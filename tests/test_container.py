@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import requests
+from requests.auth import HTTPBasicAuth
 
 from tests.support.orthanc_server import CHECKOUT, OrthancServer, orthanc_program
 from tests.support.patience import wait_for
@@ -63,7 +64,9 @@ def test_orthanc_lets_in_who_has_it(tmp_path: Path) -> None:
         wait_for("Orthanc", lambda: process.poll() is not None or server.answers(), 60.0)
         address = f"{server.url}/system"
         status = [
-            requests.get(address, auth=(user, word.encode()), timeout=60).status_code
+            requests.get(
+                address, auth=HTTPBasicAuth(user.encode(), word.encode()), timeout=60
+            ).status_code
             for user, word in [("orthanc", HARD), ("orthanc", "other"), ("root", "${HOME}")]
         ]
         assert status == [200, 401, 401]

@@ -66,7 +66,7 @@ class Archive:
     takes: the modalities and DICOMweb servers that accept what is sent to them.
     sent: to whom and what, by the id of the sending job.
     forgets: Orthanc no longer knows its jobs. settings: those of Orthanc's that matter here.
-    pages_finds: as from 1.12.5 on, "Since" goes on beyond LimitFindResults.
+    pages_finds: "Since" goes on beyond LimitFindResults, which it does not in 1.10.
     """
 
     def __init__(self) -> None:

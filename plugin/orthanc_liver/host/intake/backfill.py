@@ -61,7 +61,7 @@ def _studies_of(orthanc: Orthanc, first: date, last: date, find_limit: int) -> l
         body = {"Level": "Study", "Query": query, "Since": len(found), "Limit": MAX_STUDIES + 1}
         page = orthanc.post("/tools/find", json.dumps(body).encode())
         if 0 < find_limit < len(page):
-            # So does an Orthanc before 1.12.5, which cannot be asked for the rest of them.
+            # So does 1.10, which finds nothing more wherever the next page begins.
             return _studies_by_halves(orthanc, first, last, find_limit)
         found += page
         if not page or not find_limit:

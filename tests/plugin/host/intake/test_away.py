@@ -21,7 +21,7 @@ def test_only_what_arrived_meanwhile_counts(tmp_path: Path) -> None:
     away = [small_ct("first"), small_ct("an mr", modality="MR"), small_ct("second")]
     for dataset in [one for series in away for one in series]:
         host.orthanc.archive.rest("POST", "/instances", to_bytes(dataset))
-    with host.orthanc.until_killed():
+    with host.orthanc:
         wait_for("both", lambda: host.orthanc.get("/liver/status")["ArrivedWhileAway"] == 2)
         said = "series that arrived while the plugin was away: 2"
         wait_for("the log", lambda: said in host.orthanc.log())

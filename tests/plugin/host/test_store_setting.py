@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from orthanc_liver.engine.protocol import Kind
 from tests.plugin.host.conftest import HOSTS, Host
 from tests.plugin.host.series import small_ct
+from tests.support.ct_writer import to_bytes
+from tests.support.scripted_engine import result as written
 
 KINDS = ["RTSTRUCT", "SEG", "SR"]
 
@@ -77,11 +80,15 @@ def test_nothing_that_was_there_is_replaced_or_deleted(kind: str, tmp_path: Path
         for note in notes:
             host.orthanc.call("PUT", note, b"a note")
         host.orthanc.call("DELETE", f"/instances/{sr}")
+        ct = [to_bytes(one) for one in small_ct("overwritten")]
+        elsewhere = written(Kind.SR, ct, "a" * 64, is_wrong=True)
+        host.orthanc.call("POST", "/instances", elsewhere)
 
         host.engine.behave("wrong study")
         failed = host.job(host.segment(series_id, Force=True), "Failure")
         assert "the SR does not belong" in failed["Content"]["Reason"]
         assert beside(host, series_id) == {"RTSTRUCT": [rtstruct], "SEG": [seg]}
+        assert host.orthanc.lookup("1.2.3") != []
 
         host.engine.behave()
         again = host.job(host.segment(series_id, Force=True), "Success")

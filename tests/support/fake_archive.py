@@ -7,7 +7,7 @@ import json
 import re
 import threading
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from io import BytesIO
@@ -25,6 +25,7 @@ _MAIN_TAGS = {
     "series": ("SeriesInstanceUID", "Modality", "SeriesDescription"),
     "instances": ("SOPInstanceUID", "ImagePositionPatient", "ImageOrientationPatient"),
 }
+_LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 _LONGEST_SHOWN = 256  # Orthanc's JSON leaves longer values out
 UNKNOWN_RESOURCE, INEXISTENT_ITEM, BAD_FILE = 17, 7, 15
 
@@ -64,6 +65,8 @@ class Archive:
 
     takes: the modalities and DICOMweb servers that accept what is sent to them.
     sent: to whom and what, by the id of the sending job.
+    forgets: Orthanc no longer knows its jobs. settings: those of Orthanc's that matter here.
+    pages_finds: "Since" goes on beyond LimitFindResults, which it does not in 1.10.
     """
 
     def __init__(self) -> None:
@@ -78,6 +81,9 @@ class Archive:
         self.servers: list[str] = []
         self.takes: set[str] = set()
         self.sent: dict[str, tuple[str, list[str]]] = {}
+        self.forgets = False
+        self.settings: Mapping[str, Any] = {}
+        self.pages_finds = False
         self._lock = threading.RLock()
 
     def rest(self, method: str, uri: str, body: bytes = b"") -> bytes:
@@ -96,6 +102,7 @@ class Archive:
         """Nothing arrived for StableAge."""
         with self._lock:
             self.stable.add(series)
+            self.updated[series] = _LONG_AGO
             parents = self.instances[self._there("series", series)[0]].parents
             for level in ("series", "studies", "patients"):
                 self._note_change(f"Stable{_LEVELS[level]}", level, parents[level])
@@ -107,7 +114,10 @@ class Archive:
             raise OrthancException(BAD_FILE, "Bad file format") from None
         uids = [str(dataset.get(keyword, "")) for keyword in _UIDS]
         parents = {level: _id(uids[: n + 1]) for n, level in enumerate(_LEVELS)}
-        own, is_new = parents["instances"], parents["instances"] not in self.instances
+        own = parents["instances"]
+        if own in self.instances and self.settings.get("OverwriteInstances"):
+            self._delete(Call("DELETE", ("instances", own), {}, b""))
+        is_new = own not in self.instances
         if is_new:
             new = [level for level in _LEVELS if not self._below(level, parents[level])]
             self.instances[own] = Instance(call.body, dataset, parents)
@@ -221,7 +231,12 @@ class Archive:
         dates: dict[str, str] = {}
         for one in self.instances.values():  # a study is dated by what came first
             dates.setdefault(one.parents["studies"], str(one.dataset.get("StudyDate", "")))
-        return [study for study, date in dates.items() if first <= date <= last][: asked["Limit"]]
+        found = [study for study, date in dates.items() if first <= date <= last]
+        since, limit = asked.get("Since", 0), asked["Limit"]
+        if most := self.settings.get("LimitFindResults"):
+            limit = min(limit, most) if self.pages_finds else limit
+            found = found if self.pages_finds else found[: most + 1]
+        return found[since:][:limit]
 
     def _look_up(self, call: Call) -> Any:
         uid = call.body.decode()
@@ -256,7 +271,7 @@ class Archive:
         return {"ID": job, "Path": f"/jobs/{job}"}
 
     def _job(self, call: Call) -> Any:
-        if call.names[0] not in self.sent:
+        if call.names[0] not in self.sent or self.forgets:
             raise Unknown
         went_well = self.sent[call.names[0]][0] in self.takes
         problem = {} if went_well else {"ErrorDescription": "Error in the network protocol"}

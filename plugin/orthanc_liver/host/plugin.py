@@ -30,6 +30,7 @@ from orthanc_liver.host.jobs.storing import is_result_in
 from orthanc_liver.host.jobs.worker import Worker
 from orthanc_liver.host.server.api import Missing, Orthanc, OrthancModule
 from orthanc_liver.host.server.background import Background
+from orthanc_liver.host.server.orthanc_settings import read_orthanc_settings
 from orthanc_liver.host.settings import read_settings
 from orthanc_liver.host.web.metrics import Ended, exposition
 from orthanc_liver.host.web.routes import Routes
@@ -39,7 +40,6 @@ OnChange = Callable[[int, int, str], None]
 # What only Orthanc still refers to when Python ends crashes it (seen with plugin 5.0).
 _callbacks: list[Callable[..., None]] = []
 
-_ORTHANCS_STABLE_AGE_S = 60
 _START_TIMEOUT_S = 10.0
 # Orthanc waits for us as long, and no longer.
 _STOP_TIMEOUT_S = 10.0
@@ -92,23 +92,23 @@ class Plugin:
         self._started = threading.Event()
         self.orthanc = Orthanc(module)
         self.settings, self._problems = read_settings(configuration)
-        if configuration.get("CheckRevisions"):
-            self._problems.append(
-                "CheckRevisions must be false: with it a plugin cannot keep its notes in Orthanc"
-            )
-        stable_age_s = float(configuration.get("StableAge", _ORTHANCS_STABLE_AGE_S))
+        sends = bool(self.settings.destinations) or self.settings.return_to_sender
+        of_orthanc = read_orthanc_settings(configuration, sends=sends)
+        self._problems += of_orthanc.problems
+        self._find_limit = of_orthanc.find_limit
         self._ledger = Ledger(self.orthanc)
         self._ended = Ended()
         self.queue = JobQueue(self.settings.jobs_kept, self._ledger, self._ended.note)
         self.deliveries = Deliveries(self._ledger)
-        dicom_web_root = configuration.get("DicomWeb", {}).get("Root", "/dicom-web/")
         self._transmitter = Transmitter(
-            self.orthanc, self.deliveries, Sending(self.orthanc, dicom_web_root)
+            self.orthanc, self.deliveries, Sending(self.orthanc, of_orthanc.dicom_web_root)
         )
         self._results = Results(
             self.orthanc, self.queue, self._ledger, self.deliveries, self.settings
         )
-        self._worker = Worker(self.orthanc, self.queue, self.settings, stable_age_s, self._results)
+        self._worker = Worker(
+            self.orthanc, self.queue, self.settings, of_orthanc.stable_age_s, self._results
+        )
         self._intake = Intake(
             self.orthanc,
             self.queue,
@@ -117,7 +117,7 @@ class Plugin:
             lambda: self._worker.model_sha256,
         )
         self._change_log = ChangeLog(
-            self.orthanc, self.queue, self._intake, self.settings, stable_age_s
+            self.orthanc, self.queue, self._intake, self.settings, of_orthanc.stable_age_s
         )
         self._backfill = Backfill(
             self.orthanc, self.queue, self._intake, self.settings.backfill_pause_seconds
@@ -152,6 +152,7 @@ class Plugin:
             "Automatic": self.settings.automatic and not self._problems,
             "Queue": self.queue.count(),
             "Deliveries": self.deliveries.count(),
+            "ArrivedWhileAway": self._change_log.arrived_while_away,
             "Backfill": self._backfill.show(),
             "Threads": self._states(),
             "SettingsProblems": self._problems,
@@ -182,7 +183,7 @@ class Plugin:
     def ask_backfill(self, asked: Mapping[str, Any]) -> dict[str, Any] | None:
         """Somebody asks for older studies. Errors: see studies_wanted and Backfill.ask."""
         self._refuse_unless_running()
-        self._backfill.ask(studies_wanted(self.orthanc, asked))
+        self._backfill.ask(studies_wanted(self.orthanc, asked, self._find_limit))
         return self._backfill.show()
 
     def cancel_backfill(self) -> None:

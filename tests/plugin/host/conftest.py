@@ -140,7 +140,7 @@ class FakeHost(Host):
     orthanc: FakeServer
 
     def _server(self, folder: Path, ours: dict[str, Any]) -> FakeServer:
-        overrides = {"StableAge": 0, "LiverSegmentation": ours}
+        overrides = {"StableAge": 1, "LiverSegmentation": ours}
         return FakeServer(folder, overrides, children=self.engine.alive)
 
     def store(self, series: Iterable[pydicom.Dataset]) -> str:

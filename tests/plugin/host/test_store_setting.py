@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from orthanc_liver.engine.protocol import Kind
 from tests.plugin.host.conftest import HOSTS, Host
 from tests.plugin.host.series import small_ct
+from tests.support.ct_writer import to_bytes
+from tests.support.scripted_engine import result as written
 
 KINDS = ["RTSTRUCT", "SEG", "SR"]
 
@@ -62,3 +66,32 @@ def test_where_one_does_not_fit_none_stays(storing_host: Host) -> None:
     assert "the SR does not belong to the study of its CT" in job["Content"]["Reason"]
     assert beside(host, series_id) == {}
     assert host.orthanc.lookup("1.2.3") == []
+
+
+@pytest.mark.parametrize("kind", HOSTS)
+def test_nothing_that_was_there_is_replaced_or_deleted(kind: str, tmp_path: Path) -> None:
+    host = HOSTS[kind](tmp_path, Store=KINDS, Retries=0)
+    host.orthanc.overrides = {**host.orthanc.overrides, "OverwriteInstances": True}
+    with host.orthanc:
+        series_id = host.upload("overwritten")
+        result = host.ended_job_of(series_id)["Content"]["Result"]
+        rtstruct, (seg, sr) = result["Instance"], (one["Instance"] for one in result["Further"])
+        notes = [f"/instances/{one}/metadata/4504" for one in (rtstruct, seg)]
+        for note in notes:
+            host.orthanc.call("PUT", note, b"a note")
+        host.orthanc.call("DELETE", f"/instances/{sr}")
+        ct = [to_bytes(one) for one in small_ct("overwritten")]
+        elsewhere = written(Kind.SR, ct, "a" * 64, is_wrong=True)
+        host.orthanc.call("POST", "/instances", elsewhere)
+
+        host.engine.behave("wrong study")
+        failed = host.job(host.segment(series_id, Force=True), "Failure")
+        assert "the SR does not belong" in failed["Content"]["Reason"]
+        assert beside(host, series_id) == {"RTSTRUCT": [rtstruct], "SEG": [seg]}
+        assert host.orthanc.lookup("1.2.3") != []
+
+        host.engine.behave()
+        again = host.job(host.segment(series_id, Force=True), "Success")
+        assert again["Content"]["Result"] == result
+        assert beside(host, series_id) == {"RTSTRUCT": [rtstruct], "SEG": [seg], "SR": [sr]}
+        assert [host.orthanc.call("GET", note).content for note in notes] == [b"a note"] * 2

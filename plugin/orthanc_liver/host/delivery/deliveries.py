@@ -1,11 +1,13 @@
 """Every result on its way to every destination: what waits, what goes, what failed and why.
 
-A delivery is not given up while its result is in Orthanc and nobody cancels it.
+A delivery is not given up while its result is in Orthanc and nobody cancels it, unless nobody
+can tell whether it arrives.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -20,14 +22,19 @@ from orthanc_liver.host.jobs.records import Ledger
 from orthanc_liver.host.server.times import growing_wait_s, text_of
 
 _ENDED_IN_MEMORY = 1000
+_SENT_UNKNOWN_AT_MOST = 3
+_UNKNOWN = "Orthanc no longer knows its sending job"
 
 
 @dataclass
 class Rest:
-    """How often a destination has failed since it last took something, and until when it rests."""
+    """How often a destination has failed since it last took something, and until when it rests.
+
+    until_s: on the monotonic clock, for the other one may be set back.
+    """
 
     failures: int
-    until: datetime
+    until_s: float
 
 
 class Deliveries:
@@ -106,9 +113,9 @@ class Deliveries:
         destination has rested.
         """
         with self._lock:
-            now = datetime.now(UTC)
+            now_s = time.monotonic()
             busy = {one.destination for one in self.running()}
-            resting = {place for place, rest in self._rests.items() if rest.until > now}
+            resting = {place for place, rest in self._rests.items() if rest.until_s > now_s}
             found: dict[Destination, Delivery] = {}
             for one in sorted(self._all.values(), key=lambda d: (d.attempts, d.created)):
                 may_go = one.attempts == 0 or one.destination not in resting
@@ -141,9 +148,21 @@ class Deliveries:
             one.state, one.reason, one.orthanc_job = State.RETRY, reason, ""
             before = self._rests.get(one.destination)
             failures = before.failures + 1 if before else 1
-            until = datetime.now(UTC) + timedelta(seconds=growing_wait_s(failures - 1))
-            self._rests[one.destination] = Rest(failures, until)
+            until_s = time.monotonic() + growing_wait_s(failures - 1)
+            self._rests[one.destination] = Rest(failures, until_s)
             self._keep()
+
+    def lose_track(self, one: Delivery) -> None:
+        """Nobody can tell how this attempt ended; one more follows, but not for ever."""
+        with self._lock:
+            if one.state not in UNFINISHED:
+                return
+            one.times_unknown += 1
+            if one.times_unknown < _SENT_UNKNOWN_AT_MOST:
+                self.fail(one, _UNKNOWN)
+            else:
+                reason = f"{_UNKNOWN}; sent {one.times_unknown} times: look whether it is there"
+                self._end(one, State.FAILURE, reason)
 
     def lose(self, one: Delivery) -> None:
         """Its result was deleted from Orthanc, so there is nothing left to send."""
@@ -170,9 +189,8 @@ class Deliveries:
             return {str(state): counted[state] for state in State}
 
     def _show(self, one: Delivery) -> dict[str, Any]:
-        rest = self._rests.get(one.destination)
-        waits = one.state is State.RETRY and rest is not None
-        return one.as_json() | {"NextAttempt": text_of(rest.until) if waits and rest else None}
+        rest = self._rests.get(one.destination) if one.state is State.RETRY else None
+        return one.as_json() | {"NextAttempt": text_of(_wall_clock(rest.until_s)) if rest else None}
 
     def _end(self, one: Delivery, state: State, reason: str) -> None:
         one.state, one.reason, one.completed = state, reason, datetime.now(UTC)
@@ -185,6 +203,10 @@ class Deliveries:
     def _keep(self) -> None:
         self._ledger.keep_deliveries(d for d in self._all.values() if d.state in UNFINISHED)
         self.on_change()
+
+
+def _wall_clock(monotonic_s: float) -> datetime:
+    return datetime.now(UTC) + timedelta(seconds=monotonic_s - time.monotonic())
 
 
 def _age(one: Delivery) -> datetime:

@@ -14,7 +14,10 @@ from orthanc_liver.host.server.times import text_of
 
 @dataclass
 class Delivery:
-    """The objects of one result to one destination. Instances and series are Orthanc's ids."""
+    """The objects of one result to one destination. Instances and series are Orthanc's ids.
+
+    times_unknown: attempts of which Orthanc could not tell how they ended.
+    """
 
     job: str
     series: str
@@ -27,6 +30,7 @@ class Delivery:
     reason: str = ""
     completed: datetime | None = None
     orthanc_job: str = ""
+    times_unknown: int = 0
 
     def as_json(self) -> dict[str, Any]:
         """In the manner of Orthanc's jobs."""

@@ -82,11 +82,11 @@ class Sending:
             raise CannotSend(str(error)) from error
 
     def ended(self, orthanc_job: str) -> str | None:
-        """None while the job is not over, "" when it went well, else why it did not."""
-        try:
-            job = self._orthanc.get(f"/jobs/{orthanc_job}")
-        except Missing:
-            return "Orthanc no longer knows its sending job"
+        """None while the job is not over, "" when it went well, else why it did not.
+
+        Missing where Orthanc no longer knows: it forgets all but its last JobsHistorySize jobs.
+        """
+        job = self._orthanc.get(f"/jobs/{orthanc_job}")
         if job["State"] == "Success":
             return ""
         if job["State"] != "Failure":

@@ -6,7 +6,7 @@ from orthanc_liver.host.delivery.deliveries import Deliveries
 from orthanc_liver.host.delivery.delivery import Delivery
 from orthanc_liver.host.delivery.destinations import Sending
 from orthanc_liver.host.errors import CannotSend
-from orthanc_liver.host.server.api import Orthanc
+from orthanc_liver.host.server.api import Missing, Orthanc
 from orthanc_liver.host.server.background import Background
 
 _LOOK_S = 0.25
@@ -34,7 +34,13 @@ class Transmitter:
         return _LOOK_S if self._deliveries.running() else _IDLE_S
 
     def _follow(self, one: Delivery) -> None:
-        reason = self._sending.ended(one.orthanc_job)
+        try:
+            reason = self._sending.ended(one.orthanc_job)
+        except Missing:
+            self._deliveries.lose_track(one)
+            name = one.destination.name
+            self._orthanc.log_error(f"job {one.job}, its result on the way to {name}: {one.reason}")
+            return
         if reason == "":
             self._deliveries.succeed(one)
         elif reason:

@@ -9,7 +9,7 @@ import json
 import re
 import threading
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from orthanc_liver.host.errors import BackfillRefused, NoModelYet, NotAdmitted, NotAllowed
@@ -27,10 +27,11 @@ _LOOK_S = 0.5
 _IDLE_S = 60.0
 
 
-def studies_wanted(orthanc: Orthanc, asked: Mapping[str, Any]) -> list[str]:
+def studies_wanted(orthanc: Orthanc, asked: Mapping[str, Any], find_limit: int) -> list[str]:
     """Orthanc's ids of {"Studies": [...]} or of the studies of {"From": ..., "To": ...}.
 
-    Raises BackfillRefused for any other body, and for more than MAX_STUDIES studies.
+    find_limit: Orthanc's LimitFindResults. Raises BackfillRefused for any other body, and for more
+    than MAX_STUDIES studies.
     """
     if set(asked) == {"Studies"}:
         studies = asked["Studies"]
@@ -42,9 +43,7 @@ def studies_wanted(orthanc: Orthanc, asked: Mapping[str, Any]) -> list[str]:
         first, last = _date(asked, "From"), _date(asked, "To")
         if first > last:
             raise BackfillRefused("From must not be after To")
-        query = {"StudyDate": f"{first}-{last}"}
-        body = {"Level": "Study", "Query": query, "Limit": MAX_STUDIES + 1}
-        studies = orthanc.post("/tools/find", json.dumps(body).encode())
+        studies = _studies_of(orthanc, first, last, find_limit)
     else:
         raise BackfillRefused(
             'the body must be {"Studies": [...]} or {"From": "YYYYMMDD", "To": "YYYYMMDD"}'
@@ -54,9 +53,38 @@ def studies_wanted(orthanc: Orthanc, asked: Mapping[str, Any]) -> list[str]:
     return list(dict.fromkeys(studies))
 
 
-def _date(asked: Mapping[str, Any], key: str) -> str:
+def _studies_of(orthanc: Orthanc, first: date, last: date, find_limit: int) -> list[str]:
+    """The studies of these dates, at least the first of them where they are too many."""
+    query = {"StudyDate": f"{first:%Y%m%d}-{last:%Y%m%d}"}
+    found: list[str] = []
+    while len(found) <= MAX_STUDIES:
+        body = {"Level": "Study", "Query": query, "Since": len(found), "Limit": MAX_STUDIES + 1}
+        page = orthanc.post("/tools/find", json.dumps(body).encode())
+        if 0 < find_limit < len(page):
+            # So does 1.10, which finds nothing more wherever the next page begins.
+            return _studies_by_halves(orthanc, first, last, find_limit)
+        found += page
+        if not page or not find_limit:
+            break
+    return found
+
+
+def _studies_by_halves(orthanc: Orthanc, first: date, last: date, find_limit: int) -> list[str]:
+    if first == last:
+        raise BackfillRefused(
+            f"Orthanc finds no more than LimitFindResults, {find_limit}, at a time, and has more "
+            f"studies of {first:%Y%m%d}: raise it, or name the Studies"
+        )
+    middle = first + (last - first) // 2
+    found = _studies_of(orthanc, first, middle, find_limit)
+    if len(found) <= MAX_STUDIES:
+        found += _studies_of(orthanc, middle + timedelta(days=1), last, find_limit)
+    return found
+
+
+def _date(asked: Mapping[str, Any], key: str) -> date:
     try:
-        return datetime.fromisoformat(asked[key]).strftime("%Y%m%d")
+        return datetime.fromisoformat(asked[key]).date()
     except (ValueError, TypeError):
         raise BackfillRefused(f"{key} must be a date, YYYYMMDD") from None
 

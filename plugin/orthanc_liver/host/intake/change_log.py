@@ -27,7 +27,10 @@ _LONGEST_SLEEP_S = 10.0
 
 
 class ChangeLog:
-    """Reads the change log in a thread of its own whenever it is woken."""
+    """Reads the change log in a thread of its own whenever it is woken.
+
+    arrived_while_away: how many series the first reading found that want a job and had none.
+    """
 
     def __init__(
         self, orthanc: Orthanc, queue: JobQueue, intake: Intake, settings: Settings, lag_s: float
@@ -42,15 +45,19 @@ class ChangeLog:
         self._read_to = 0
         self._not_done_with: deque[tuple[int, float]] = deque()  # (seq, when read)
         self._to_consider: dict[str, None] = {}  # a set in the order of arrival
+        self._known: set[str] | None = set()  # series with jobs at the start; None: long ago
+        self.arrived_while_away = 0
 
     def start(self, seq: int) -> None:
         """Begin with what arrived since that place in the log."""
         self._read_to = seq
+        self._known = {self._queue.job(job_id).series for job_id in self._queue.ids()}
         self.thread.start()
 
     def _turn(self) -> float:
         self._read_log()
         self._consider_all()
+        self._end_of_absence()
         self._queue.write_again()
         return _LONGEST_SLEEP_S
 
@@ -97,6 +104,14 @@ class ChangeLog:
             return
         if isinstance(job, Job):
             self._orthanc.log(f"series {series_id} is segmented by job {job.id}")
+            if self._known is not None and series_id not in self._known:
+                self.arrived_while_away += 1
+
+    def _end_of_absence(self) -> None:
+        if self._known is not None and self.arrived_while_away:
+            count = self.arrived_while_away
+            self._orthanc.log(f"series that arrived while the plugin was away: {count}")
+        self._known = None
 
     def _advance(self) -> None:
         lag_s = self._lag_s + _MARGIN_S if self._automatic else 0.0

@@ -218,6 +218,7 @@ def stored_delivery(one: Delivery) -> dict[str, Any]:
         "Attempts": one.attempts,
         "Reason": one.reason,
         "OrthancJob": one.orthanc_job,
+        "TimesUnknown": one.times_unknown,
         "CreationTime": text_of(one.created),
         "CompletionTime": text_of(one.completed) if one.completed else None,
     }
@@ -238,6 +239,7 @@ def read_delivery(kept: Any) -> Delivery:
         reason=one.text("Reason"),
         completed=one.time("CompletionTime"),
         orthanc_job=one.text("OrthancJob", f"(?:{JOB})?"),
+        times_unknown=one.number("TimesUnknown"),
     )
 
 

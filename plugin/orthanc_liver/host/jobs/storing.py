@@ -46,6 +46,7 @@ def store_beside(
 ) -> list[dict[str, str]]:
     """Store named DICOM files; return each one's name, Orthanc ids and SOP Instance UID.
 
+    What lies there under such a UID is not stored again: a UID of ours stands for its content.
     Raises StoredElsewhere, Missing where the CT was deleted meanwhile, or OrthancError; what was
     new in Orthanc is then gone again.
     """
@@ -66,17 +67,20 @@ def store_beside(
 def _stored(
     orthanc: Orthanc, series: Series, name: str, content: bytes, new: list[str]
 ) -> dict[str, str]:
-    stored: dict[str, Any] = orthanc.post("/instances", content)
-    if stored["Status"] == "Success":
-        new.append(stored["ID"])
-    if stored["ParentStudy"] != series.study:
-        raise StoredElsewhere(f"the {name} does not belong to the study of its CT")
-    return {
-        "Kind": str(name),
-        "Instance": stored["ID"],
-        "Series": stored["ParentSeries"],
-        "SopInstanceUid": sop_instance_uid(name, content),
-    }
+    uid = sop_instance_uid(name, content)
+    before = orthanc.instances_with(uid)
+    ours = [one for one in before if is_result_in(orthanc, one, series.study)]
+    if ours:
+        # With OverwriteInstances it would be replaced, which drops the notes on it.
+        instance, parent = ours[0], orthanc.get(f"/instances/{ours[0]}")["ParentSeries"]
+    else:
+        stored: dict[str, Any] = orthanc.post("/instances", content)
+        instance, parent = stored["ID"], stored["ParentSeries"]
+        if stored["Status"] == "Success" and instance not in before:
+            new.append(instance)
+        if stored["ParentStudy"] != series.study:
+            raise StoredElsewhere(f"the {name} does not belong to the study of its CT")
+    return {"Kind": str(name), "Instance": instance, "Series": parent, "SopInstanceUid": uid}
 
 
 def is_result_in(orthanc: Orthanc, instance: str, study: str) -> bool:

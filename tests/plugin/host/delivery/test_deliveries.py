@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
+from orthanc_liver.host.delivery import deliveries as module
 from orthanc_liver.host.delivery.deliveries import Deliveries
 from orthanc_liver.host.delivery.destinations import Destination, Kind
 from orthanc_liver.host.errors import NotAllowed, UnknownDelivery
@@ -100,6 +103,47 @@ def test_a_rest_ends_when_somebody_asks(deliveries: Deliveries) -> None:
     assert deliveries.due() == []
     deliveries.end_rests()
     assert deliveries.due() == [one]
+
+
+def test_a_clock_that_is_set_back_prolongs_no_rest(
+    deliveries: Deliveries, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class TenDaysAgo(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> TenDaysAgo:
+            return cls.fromtimestamp(time.time() - 864_000, tz)
+
+    add(deliveries, "a", PACS)
+    [one] = deliveries.due()
+    deliveries.fail(one, "why")
+    assert deliveries.due() == []
+    monkeypatch.setattr(module, "datetime", TenDaysAgo)
+    [shown] = deliveries.show_all()
+    then = datetime.fromisoformat(shown["NextAttempt"]).replace(tzinfo=UTC)
+    wait = then - TenDaysAgo.now(UTC)
+    assert timedelta(0) < wait <= timedelta(seconds=2)
+    begun_s = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: begun_s + 2)
+    assert deliveries.due() == [one]
+
+
+def test_what_is_unknown_is_repeated_twice_over_a_restart_too(
+    deliveries: Deliveries, paper: Paper
+) -> None:
+    job = add(deliveries, "a", PACS)
+    for attempt in (1, 2):
+        deliveries.end_rests()
+        [one] = deliveries.due()
+        deliveries.begin(one, ORTHANC_JOB)
+        deliveries.lose_track(one)
+        assert (one.state, one.attempts) == (State.RETRY, attempt)
+        deliveries = deliveries_in(paper)
+        deliveries.restore([job.series])
+    [one] = deliveries.due()
+    deliveries.begin(one, ORTHANC_JOB)
+    deliveries.lose_track(one)
+    assert one.state is State.FAILURE
+    assert one.reason.endswith("sent 3 times: look whether it is there")
 
 
 def test_a_destination_that_took_something_need_not_rest(deliveries: Deliveries) -> None:

@@ -61,6 +61,22 @@ def all_in(host: Host, job_id: str, state: str, attempts: int = 0) -> list[dict[
     return wait_for(f"deliveries in {state}", look, 40.0)
 
 
+def test_an_orthanc_without_a_history_forgets_what_it_sent(tmp_path: Path) -> None:
+    other = other_orthanc(tmp_path / "other")
+    other.http_port, other.dicom_port = other._wanted_ports
+    host = sending_host(tmp_path / "host", other, Destinations=DESTINATIONS)
+    host.orthanc.overrides = {**host.orthanc.overrides, "JobsHistorySize": 0}
+    with host.orthanc.until_killed():
+        series_id = host.upload("sent by hand")
+        sending = {"Resources": [series_id], "Asynchronous": True}
+        job = host.orthanc.post("/modalities/pacs/store", sending)["ID"]
+        wait_for(
+            "its end", lambda: host.orthanc.call("GET", f"/jobs/{job}").status_code == 404, 40.0
+        )
+        [problem] = host.orthanc.get("/liver/status")["SettingsProblems"]
+        assert problem.startswith("JobsHistorySize must not be 0")
+
+
 def test_down_refusing_and_back(tmp_path: Path) -> None:
     other = other_orthanc(tmp_path / "other")
     other.http_port, other.dicom_port = other._wanted_ports

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from orthanc_liver.host.delivery import deliveries
 from tests.plugin.host.conftest import FakeHost
 from tests.plugin.host.series import small_ct
 from tests.support.patience import wait_for
@@ -91,3 +92,30 @@ def test_a_result_goes_back_to_the_sender_of_the_ct(tmp_path: Path) -> None:
     assert [to for to, _ in host.orthanc.archive.sent.values()] == ["scanner"]
     assert back["Job"] == job["ID"]
     host.orthanc.stop()
+
+
+def test_what_orthanc_forgets_is_not_sent_for_ever(
+    host: FakeHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deliveries, "growing_wait_s", lambda failures: 0.0)
+    host.orthanc.archive.forgets = True
+    host.ended_job_of(host.upload("nobody knows"))
+    ended = deliveries_in(host, "Failure", 2)
+    why = "Orthanc no longer knows its sending job; sent 3 times: look whether it is there"
+    assert {one["Reason"] for one in ended} == {why}
+    assert len(host.orthanc.archive.sent) == 6
+    assert why in host.orthanc.log()
+
+
+def test_without_a_history_of_jobs_nothing_is_sent_at_all(tmp_path: Path) -> None:
+    for ours, problems in (
+        ({"Destinations": DESTINATIONS}, 1),
+        ({"ReturnToSender": True}, 1),
+        ({}, 0),
+    ):
+        one = FakeHost(tmp_path, **ours)
+        one.orthanc.overrides = {**one.orthanc.overrides, "JobsHistorySize": 0}
+        with one.orthanc:
+            found = one.orthanc.get("/liver/status")["SettingsProblems"]
+            assert len(found) == problems
+            assert all(problem.startswith("JobsHistorySize must not be 0") for problem in found)

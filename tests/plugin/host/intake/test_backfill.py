@@ -71,6 +71,46 @@ def test_a_range_of_dates_takes_its_ct_and_nothing_else(host: Host) -> None:
     assert (done["Submitted"], done["Skipped"]) == (0, 2)
 
 
+@pytest.mark.parametrize(("kind", "pages_finds"), [("fake", 0), ("fake", 1), ("real", None)])
+def test_limited_finds_cut_no_backfill_short(
+    kind: str, pages_finds: int | None, tmp_path: Path
+) -> None:
+    host = HOSTS[kind](tmp_path, Automatic=False, BackfillPauseSeconds=0)
+    host.orthanc.overrides = {**host.orthanc.overrides, "LimitFindResults": 3}
+    if isinstance(host, FakeHost):
+        host.orthanc.archive.pages_finds = bool(pages_finds)
+    with host.orthanc.until_killed():
+        old = [upload(host, f"of eight {day}", f"2020010{day}")[0] for day in range(1, 9)]
+        begun = host.orthanc.post("/liver/backfill", {"From": "20200101", "To": "20200131"})
+        assert begun["Studies"] == 8
+        assert backfill(host, "Done")["Submitted"] == 8
+        assert all(len(host.jobs_of(series_id)) == 1 for series_id in old)
+
+
+def pages(host: Host) -> bool:
+    """Whether this Orthanc goes on beyond LimitFindResults when it is asked to."""
+    query = {"StudyDate": "20000101-20301231"}
+    body = {"Level": "Study", "Query": query, "Since": 4, "Limit": 1}
+    return bool(host.orthanc.post("/tools/find", body))
+
+
+@pytest.mark.parametrize("kind", HOSTS)
+def test_a_day_that_cannot_be_found_whole_is_refused(kind: str, tmp_path: Path) -> None:
+    host = HOSTS[kind](tmp_path, Automatic=False)
+    host.orthanc.overrides = {**host.orthanc.overrides, "LimitFindResults": 3}
+    with host.orthanc:
+        for number in range(5):
+            upload(host, f"of one day {number}", "20200205")
+        body = b'{"From": "20200201", "To": "20200228"}'
+        if not pages(host):
+            status, message = error_of(host.orthanc.call("POST", "/liver/backfill", body))
+            assert status == 400
+            assert "LimitFindResults, 3, at a time, and has more studies of 20200205" in message
+        else:
+            begun = host.orthanc.call("POST", "/liver/backfill", body).json()
+            assert begun["Studies"] == 5
+
+
 def test_what_is_asked_for_meanwhile_goes_first(host: Host) -> None:
     host.engine.behave(seconds=0.5)
     old = [upload(host, f"old {number}", "20240101") for number in range(3)]

@@ -54,7 +54,7 @@ def test_who_asks_for_the_jobs_while_they_are_rendered_shares_the_next_rendering
     routes = Routes(Mock(queue=queue, deliveries=Mock(show_by_job=dict)))
 
     def ask(_: int) -> int:
-        answer = Answer()
+        answer: Any = Answer()
         asked = {"method": "GET", "groups": ("jobs",), "get": {"expand": ""}}
         routes.answer(answer, "/liver/jobs", **asked)
         [job] = json.loads(answer.response.content)

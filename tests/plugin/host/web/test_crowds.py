@@ -62,10 +62,12 @@ def test_who_asks_for_the_jobs_while_they_are_rendered_shares_the_next_rendering
 
     with ThreadPoolExecutor(CLIENTS) as clients:
         first = clients.submit(ask, 0)
-        wait_for("the first rendering", lambda: clock.asked == 2)
-        others = [clients.submit(ask, number) for number in range(1, CLIENTS)]
-        wait_for("all of them", lambda: clock.asked == CLIENTS + 1)
-        go_on.set()
+        try:
+            wait_for("the first rendering", lambda: clock.asked == 2)
+            others = [clients.submit(ask, number) for number in range(1, CLIENTS)]
+            wait_for("all of them", lambda: clock.asked == CLIENTS + 1)
+        finally:
+            go_on.set()
         assert first.result() == 1
         assert {one.result() for one in others} == {2}
     assert ask(0) == 3, "nobody is told what was so before he asked"
@@ -101,11 +103,13 @@ def test_only_two_wait_for_documents_and_the_others_are_told_to_come_again(
 
     with ThreadPoolExecutor(2) as clients:
         held = [clients.submit(ask, ["SR"]) for _ in range(2)]
-        wait_for("two", lambda: begun and documents._places._value == 0)
-        third = ask(["SR"])
+        try:
+            wait_for("two", lambda: begun and documents._places._value == 0)
+            third, without_store = ask(["SR"]), ask([])
+        finally:
+            go_on.set()
         assert error_of(third)[0] == 503
         assert int(third.headers["Retry-After"]) > 0
-        assert ask([]).status_code == 200  # nothing to be stored
-        go_on.set()
+        assert without_store.status_code == 200
         assert [one.result().status_code for one in held] == [500, 500]
     assert ask(["SR"]).status_code == 500, "there is room again, whatever the others came to"

@@ -31,7 +31,9 @@ from tests.support.fake_archive import (
     Archive,
     OrthancException,
 )
-from tests.support.orthanc_server import OrthancServer
+from tests.support.orthanc_server import OrthancServer, headers_of
+
+HOST = "127.0.0.1:8042"
 
 
 class ChangeType(IntEnum):
@@ -211,13 +213,20 @@ class FakeServer(OrthancServer):
         for series in {one["ParentSeries"] for one in stored}:
             self.settle(series)
 
-    def call(self, method: str, path: str, body: bytes = b"") -> requests.Response:
+    def call(
+        self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None
+    ) -> requests.Response:
         answer = Answer()
         address = urlsplit(path)
         uri = "/" + "/".join(unquote(part) for part in address.path.split("/") if part)
         for pattern, callback in self.module.on_rest.items():
             if found := re.fullmatch(pattern, uri):
-                raw: dict[str, Any] = {"method": method, "groups": found.groups()}
+                sent = {"host": HOST, **headers_of(path, headers)}
+                raw: dict[str, Any] = {
+                    "method": method,
+                    "groups": found.groups(),
+                    "headers": {name.lower(): value for name, value in sent.items()},
+                }
                 if method == "GET":
                     raw["get"] = dict(parse_qsl(address.query, keep_blank_values=True))
                 if method in ("POST", "PUT"):

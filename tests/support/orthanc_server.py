@@ -129,9 +129,14 @@ class OrthancServer:
         answer.raise_for_status()
         return answer.json()
 
-    def call(self, method: str, path: str, body: bytes = b"") -> requests.Response:
-        """Any call of the REST API, whatever the answer."""
-        return self._session.request(method, self.url + path, data=body, timeout=_NEVER_S)
+    def call(
+        self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None
+    ) -> requests.Response:
+        """Any call of the REST API, whatever the answer; ours is told that a body is JSON."""
+        sent = headers_of(path, headers)
+        return self._session.request(
+            method, self.url + path, data=body, headers=sent, timeout=_NEVER_S
+        )
 
     def answers(self) -> bool:
         """Whether it serves HTTP at this moment."""
@@ -194,6 +199,12 @@ class OrthancServer:
 
     def _has_ended(self) -> bool:
         return self.process is None or self.process.poll() is not None
+
+
+def headers_of(path: str, given: Mapping[str, str] | None) -> dict[str, str]:
+    """What goes with a call: of our routes Content-Type, unless it is given."""
+    ours = {"Content-Type": "application/json"} if path.startswith("/liver/") else {}
+    return {**ours, **(given or {})}
 
 
 def send_by_c_store(datasets: Iterable[pydicom.Dataset], port: int) -> None:

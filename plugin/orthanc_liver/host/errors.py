@@ -12,6 +12,7 @@ HostError
     NotAllowed        the state of a job, a delivery or the backfill does not allow it
     NoResult          there is no standing result to work with
   NotRunning          no job can run before the settings are mended
+  Busy                others ask for the same already; later it can be had
   EngineUnavailable   the child process did not come up
   EngineGone          the child process ended or was ended
   JobFailed           this attempt failed; another one may succeed
@@ -83,6 +84,10 @@ class NoResult(Conflict):
 
 class NotRunning(HostError):
     """No job can run before the settings are mended."""
+
+
+class Busy(HostError):
+    """Others ask for the same already; later it can be had."""
 
 
 class EngineUnavailable(HostError):

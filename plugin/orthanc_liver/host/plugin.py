@@ -30,6 +30,7 @@ from orthanc_liver.host.jobs.storing import is_result_in
 from orthanc_liver.host.jobs.worker import Worker
 from orthanc_liver.host.server.api import Missing, Orthanc, OrthancModule
 from orthanc_liver.host.server.background import Background
+from orthanc_liver.host.server.journal import Journal
 from orthanc_liver.host.server.orthanc_settings import read_orthanc_settings
 from orthanc_liver.host.settings import read_settings
 from orthanc_liver.host.web.metrics import Ended, exposition
@@ -98,7 +99,8 @@ class Plugin:
         self._find_limit = of_orthanc.find_limit
         self._ledger = Ledger(self.orthanc)
         self._ended = Ended()
-        self.queue = JobQueue(self.settings.jobs_kept, self._ledger, self._ended.note)
+        self.journal = Journal(self.orthanc, self.settings.log_format)
+        self.queue = JobQueue(self.settings.jobs_kept, self._ledger, self._note_end)
         self.deliveries = Deliveries(self._ledger)
         self._transmitter = Transmitter(
             self.orthanc, self.deliveries, Sending(self.orthanc, of_orthanc.dicom_web_root)
@@ -218,6 +220,10 @@ class Plugin:
                 self.orthanc, self._ledger, self.settings, series_id, kinds, activity
             )
         return answer
+
+    def _note_end(self, job: Job) -> None:
+        self._ended.note(job)
+        self.journal.write("job ended", job.facts_of_end())
 
     def _ask(self, series_id: str, *, force: bool) -> Job:
         found = self._intake.offer(series_id, Door.ASKED, force=force)

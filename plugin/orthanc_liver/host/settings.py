@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from orthanc_liver.engine.protocol import NEEDS, JobSettings, Kind, with_needs
+from orthanc_liver.host.filter_pattern import problem_of
 from orthanc_liver.sirt.limits import LIMITS
 
 SECTION = "LiverSegmentation"
@@ -89,6 +90,10 @@ def _device(value: Any) -> str | None:
     return 'must be "auto", "cpu", "cuda" or "cuda:N"'
 
 
+def _log_format(value: Any) -> str | None:
+    return None if value in ("text", "json") else 'must be "text" or "json"'
+
+
 def _colour(value: Any) -> str | None:
     is_byte = _whole_number(0, 255)
     if isinstance(value, list | tuple) and [is_byte(one) for one in value] == [None] * 3:
@@ -126,10 +131,8 @@ def _filter(value: Any) -> str | None:
             return f"{tag!r} is no main DICOM tag of a series or study{_nearest(tag, MAIN_TAGS)}"
         if not isinstance(pattern, str):
             return f"{tag}: must be a regular expression"
-        try:
-            re.compile(pattern)
-        except re.error as error:
-            return f"{tag}: {pattern!r} is no regular expression ({error})"
+        if problem := problem_of(pattern):
+            return f"{tag}: {problem}"
     return None
 
 
@@ -180,7 +183,7 @@ class Settings:
     filter: Mapping[str, str] = _setting(
         {},
         "Main DICOM tags of the series or its study, each with a regular expression that must be "
-        "found in the tag's value. A missing tag counts as empty.",
+        "found in the first 256 characters of the tag's value. A missing tag counts as empty.",
         _filter,
     )
     interpreter: str = _setting(
@@ -244,6 +247,12 @@ class Settings:
         "Your own limits of absorbed dose in Gy, each in the place of the published one of that "
         "name, for the warnings of the activity.",
         _dose_limits,
+    )
+    log_format: str = _setting(
+        "text",
+        'How the log tells of each request and the end of each job: "text", or "json" with one '
+        "object a line, after Orthanc's own prefix.",
+        _log_format,
     )
 
     @property

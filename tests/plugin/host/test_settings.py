@@ -41,6 +41,7 @@ def test_every_key_reaches_its_attribute() -> None:
         "ReturnToSender": True,
         "BackfillPauseSeconds": 9,
         "DoseLimitsGy": {"LungOnce": 25, "ResinNormal": 35.5},
+        "LogFormat": "json",
     }
     settings, problems = read_settings({"LiverSegmentation": section})
     assert problems == []
@@ -76,6 +77,12 @@ def test_the_table_explains_every_setting() -> None:
         ("Filter", []),
         ("Filter", {"SeriesDescription": "("}),
         ("Filter", {"SeriesDescription": 1}),
+        ("Filter", {"SeriesDescription": "(a+)+$"}),
+        ("Filter", {"SeriesDescription": "(?:a|a|ab)*$"}),
+        ("Filter", {"SeriesDescription": "(?=(a*)*b)"}),
+        ("Filter", {"SeriesDescription": "a?" * 30 + "a" * 30}),
+        ("Filter", {"SeriesDescription": ".*a.*b.*c"}),
+        ("Filter", {"SeriesDescription": "(" * 5000 + ")" * 5000}),
         ("Filter", {"SeriesDescripton": "liver"}),
         ("Interpreter", "/no/such/python"),
         ("Interpreter", str(CHECKOUT / "orthanc.json")),
@@ -113,6 +120,8 @@ def test_the_table_explains_every_setting() -> None:
         ("DoseLimitsGy", {"LungOnce": "30"}),
         ("DoseLimitsGy", {"LungOnce": True}),
         ("DoseLimitsGy", {"LungTwice": 30}),
+        ("LogFormat", "JSON"),
+        ("LogFormat", ["json"]),
     ],
 )
 def test_a_wrong_value_is_one_problem_by_name_and_leaves_the_default(key: str, value: Any) -> None:
@@ -141,6 +150,21 @@ def test_an_unknown_key_is_a_problem_that_names_the_nearest(written: str, meant:
 
 def test_a_key_unlike_any_other_is_a_problem_without_a_guess() -> None:
     assert problems_of(Zzz=1) == ["LiverSegmentation.Zzz: there is no such setting"]
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "(?i)portal|venous",
+        "^(?!.*scout)",
+        "(?i)(portal|venous|pv).*(abd|liver|leber).*(thin)?",
+        r"^\d{4}-\d+ [A-Z]+$",
+        "(late )?(art|ven)",
+        "(ab){3}",
+    ],
+)
+def test_a_usual_filter_is_taken(pattern: str) -> None:
+    assert problems_of(Filter={"SeriesDescription": pattern}) == []
 
 
 def test_a_misspelt_tag_names_the_nearest() -> None:

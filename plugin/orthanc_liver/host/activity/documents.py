@@ -14,6 +14,7 @@ from orthanc_liver.engine.protocol import (
     ResultObject,
 )
 from orthanc_liver.host.errors import (
+    Busy,
     EngineGone,
     EngineUnavailable,
     NothingStored,
@@ -28,6 +29,8 @@ from orthanc_liver.host.settings import Settings
 _TIMEOUT_S = 300.0
 # One at a time: each holds a CT in memory.
 _one_at_a_time = threading.Lock()
+# One at work and one that waits. Each holds one of the threads that answer all of Orthanc's HTTP.
+_places = threading.BoundedSemaphore(2)
 
 
 @dataclass(frozen=True)
@@ -44,14 +47,18 @@ def store_documents(
 ) -> list[dict[str, str]]:
     """Write and store; return what store_beside does. Doing it twice stores nothing twice.
 
-    Raises NothingStored where they could not be written or stored.
+    Raises NothingStored where they could not be written or stored, Busy where others wait.
     """
+    if not _places.acquire(blocking=False):
+        raise Busy("other documents are being stored; nothing was stored: ask again in a minute")
     try:
         with _one_at_a_time:
             objects = _written(orthanc, series, settings, wanted)
         return store_beside(orthanc, series, objects)
     except (EngineGone, EngineUnavailable, StoredElsewhere, OrthancError) as error:
         raise NothingStored(f"nothing was stored: {error}") from error
+    finally:
+        _places.release()
 
 
 def _written(

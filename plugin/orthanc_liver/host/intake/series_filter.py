@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
+from orthanc_liver.host.filter_pattern import is_found
 from orthanc_liver.host.server.api import Series
 from orthanc_liver.host.settings import Settings
 
@@ -23,6 +23,6 @@ def why_not(series: Series, study_tags: Mapping[str, str], settings: Settings) -
         )
     tags = {**study_tags, **series.tags}
     for tag, pattern in settings.filter.items():
-        if not re.search(pattern, tags.get(tag, "")):
+        if not is_found(pattern, tags.get(tag, "")):
             return f"{tag} of the series does not match the filter {pattern!r}"
     return None

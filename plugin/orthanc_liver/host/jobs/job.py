@@ -159,6 +159,20 @@ class Job:
             shown["CompletionTime"] = text_of(self.completed)
         return shown
 
+    def facts_of_end(self) -> dict[str, Any]:
+        """What the log tells of a job that ended: never its reason, which may be long."""
+        shown = self.as_json()
+        return {
+            "Job": self.id,
+            "Series": self.series,
+            "Outcome": str(self.outcome),
+            "LiverMl": (self.report or {}).get("liver_ml"),
+            "Seconds": shown["EffectiveRuntime"],
+            "Attempt": self.attempt,
+            "Model": (self.model or {}).get("Name"),
+            "Sha256": (self.model or {}).get("Sha256"),
+        }
+
     def _error_description(self) -> str:
         # Orthanc says "Success" also of a job that has not ended yet.
         return self.reason if self.reason and self.state is not State.SUCCESS else "Success"

@@ -205,12 +205,17 @@ class Orthanc:
 
 def answer_json(output: RestOutput, answer: Any) -> None:
     """Answer 200 with JSON."""
-    output.AnswerBuffer(json.dumps(answer, indent=2) + "\n", "application/json")
+    output.AnswerBuffer(json_text(answer), "application/json")
+
+
+def json_text(answer: Any) -> str:
+    """JSON as Orthanc itself lays it out; ASCII, so characters are bytes."""
+    return json.dumps(answer, indent=2) + "\n"
 
 
 def answer_error(output: RestOutput, status: int, answer: Mapping[str, Any]) -> None:
     """Answer an HTTP error with a JSON body."""
-    text = json.dumps(answer, indent=2) + "\n"  # ASCII, so characters are bytes
+    text = json_text(answer)
     output.SetHttpHeader("Content-Type", "application/json")
     try:
         output.SendHttpStatus(status, text, len(text))

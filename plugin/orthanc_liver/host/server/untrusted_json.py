@@ -10,12 +10,19 @@ from typing import Any
 _MAX_BRACKETS = 200
 
 
-class TooDeeplyNested(ValueError):
-    """Parsing this could end Orthanc."""
+class UnsafeJson(ValueError):
+    """JSON that is not read; str(error) goes on from what it stands in, "the body" or so."""
 
 
 def parse_clients_json(text: bytes) -> Any:
     """Return what the JSON says; ValueError for what is not JSON, or not safe to look at."""
     if text.count(b"[") + text.count(b"{") > _MAX_BRACKETS:
-        raise TooDeeplyNested("too deeply nested")
-    return json.loads(text)
+        raise UnsafeJson("is too deeply nested")
+    return json.loads(text, object_pairs_hook=_object)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise UnsafeJson("gives a key twice")
+    return found

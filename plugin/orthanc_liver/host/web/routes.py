@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from orthanc_liver.host.delivery.deliveries import Deliveries
 from orthanc_liver.host.errors import (
+    Busy,
     Conflict,
     HostError,
     NotOurs,
@@ -31,14 +32,23 @@ from orthanc_liver.host.server.api import (
     ServerStopping,
     answer_error,
     answer_json,
+    json_text,
 )
 from orthanc_liver.host.server.identifiers import JOB, RESOURCE
-from orthanc_liver.host.server.untrusted_json import TooDeeplyNested, parse_clients_json
+from orthanc_liver.host.server.journal import Journal
 from orthanc_liver.host.web.metrics import CONTENT_TYPE
+from orthanc_liver.host.web.request import HttpError, Request
+from orthanc_liver.host.web.shared_answer import SharedAnswer
 from orthanc_liver.sirt.inputs import ActivityRefused
 
-_MAX_BODY_BYTES = 4096
 _MAX_BACKFILL_BYTES = 200_000  # room for the identifiers of the most studies that are taken
+# On every answer: no other site shows it in a frame, takes it for another type or finds it kept.
+_HEADERS = {
+    "Content-Security-Policy": "frame-ancestors 'self'",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-store",
+}
+_RETRY_AFTER_S = 10
 _RESOURCE, _JOB = f"({RESOURCE})", f"({JOB})"
 
 
@@ -48,6 +58,7 @@ class Service(Protocol):
     orthanc: Orthanc
     queue: JobQueue
     deliveries: Deliveries
+    journal: Journal
 
     def wait_until_started(self) -> bool: ...
     def status(self) -> dict[str, Any]: ...
@@ -61,14 +72,6 @@ class Service(Protocol):
     def activity(self, series_id: str, asked: Mapping[str, Any]) -> dict[str, Any]: ...
 
 
-class HttpError(Exception):
-    """What the client is told instead of an answer."""
-
-    def __init__(self, status: HTTPStatus, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-
-
 # What the client is told of the domain's errors; the first row that an error belongs to counts.
 _STATUS: dict[type[Exception], HTTPStatus] = {
     Refused: HTTPStatus.BAD_REQUEST,
@@ -78,50 +81,10 @@ _STATUS: dict[type[Exception], HTTPStatus] = {
     NotOurs: HTTPStatus.NOT_FOUND,
     Conflict: HTTPStatus.CONFLICT,
     NotRunning: HTTPStatus.SERVICE_UNAVAILABLE,
+    Busy: HTTPStatus.SERVICE_UNAVAILABLE,
     ServerStopping: HTTPStatus.SERVICE_UNAVAILABLE,
     HostError: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
-
-
-class Request:
-    """One call of one route."""
-
-    def __init__(self, groups: tuple[str, ...], raw: Mapping[str, Any]) -> None:
-        self.id = groups[0] if groups else ""
-        self.query: Mapping[str, str] = raw.get("get", {})
-        self._body: bytes = raw.get("body", b"")
-
-    @property
-    def force(self) -> bool:
-        """What a body of {"Force": true} asks for; HttpError for any other body than that."""
-        if not self._body:
-            return False
-        body = self._json()
-        if not isinstance(body, dict) or not set(body) <= {"Force"}:
-            raise HttpError(
-                HTTPStatus.BAD_REQUEST, 'the body may be empty or {"Force": true}, nothing else'
-            )
-        force = body.get("Force", False)
-        if not isinstance(force, bool):
-            raise HttpError(HTTPStatus.BAD_REQUEST, "Force must be true or false")
-        return force
-
-    def fields(self, max_bytes: int = _MAX_BODY_BYTES) -> dict[str, Any]:
-        """The body's JSON object; HttpError for any other body."""
-        body = self._json(max_bytes)
-        if not isinstance(body, dict):
-            raise HttpError(HTTPStatus.BAD_REQUEST, "the body must be a JSON object")
-        return body
-
-    def _json(self, max_bytes: int = _MAX_BODY_BYTES) -> Any:
-        if len(self._body) > max_bytes:
-            raise HttpError(HTTPStatus.BAD_REQUEST, "the body is too long")
-        try:
-            return parse_clients_json(self._body)
-        except TooDeeplyNested:
-            raise HttpError(HTTPStatus.BAD_REQUEST, "the body is too deeply nested") from None
-        except ValueError:
-            raise HttpError(HTTPStatus.BAD_REQUEST, "the body is not JSON") from None
 
 
 Handler = Callable[[Request, RestOutput], None]
@@ -132,6 +95,7 @@ class Routes:
 
     def __init__(self, service: Service) -> None:
         self._service = service
+        self._all_jobs = SharedAnswer(lambda: json_text(self._expanded({})))
         self._page = Path(__file__).with_name("app.html").read_text(encoding="utf-8")
         table: list[tuple[str, str, Handler]] = [
             ("GET", "status", self._status),
@@ -155,30 +119,41 @@ class Routes:
 
     def answer(self, output: RestOutput, uri: str, **raw: Any) -> None:
         """Orthanc's REST callback for /liver/(.*)."""
-        try:
-            self._dispatch(output, raw)
-        except HttpError as error:
-            self._refuse(output, uri, raw, error)
-        except Exception as error:  # noqa: BLE001 a slip of ours is answered too, and not by 404
-            self._refuse(output, uri, raw, self._in_terms_of_http(error, uri))
-
-    def _dispatch(self, output: RestOutput, raw: Mapping[str, Any]) -> None:
+        for header in _HEADERS.items():
+            output.SetHttpHeader(*header)
         path = raw["groups"][0].rstrip("/")
         fits = {
-            method: (handler, found.groups())
+            method: (handler, Request(found.groups(), raw))
             for method, pattern, handler in self._table
             if (found := pattern.fullmatch(path))
         }
+        status = HTTPStatus.OK
+        try:
+            self._dispatch(output, fits, raw["method"])
+        except Exception as error:  # noqa: BLE001 a slip of ours is answered too, and not by 404
+            refusal = self._in_terms_of_http(error, uri)
+            status = refusal.status
+            self._refuse(output, uri, raw, refusal)
+        if raw["method"] == "POST" and "POST" in fits:
+            _, request = fits["POST"]
+            facts = {"User": request.user, "Path": f"/liver/{path}", "Status": int(status)}
+            self._service.journal.write("request", facts)
+
+    def _dispatch(
+        self, output: RestOutput, fits: Mapping[str, tuple[Handler, Request]], method: str
+    ) -> None:
         if not fits:
             raise HttpError(HTTPStatus.NOT_FOUND, "there is no such resource")
-        if raw["method"] not in fits:
+        if method not in fits:
             # Orthanc's core lets nobody send a body with 405, and sends none itself.
             output.SendMethodNotAllowed(", ".join(fits))
             return
-        handler, groups = fits[raw["method"]]
+        handler, request = fits[method]
+        if method == "POST":
+            request.refuse_forgeries()
         if not self._service.wait_until_started() and handler != self._status:
             raise HttpError(HTTPStatus.SERVICE_UNAVAILABLE, "Orthanc is still starting")
-        handler(Request(groups, raw), output)
+        handler(request, output)
 
     def _refuse(
         self, output: RestOutput, uri: str, raw: Mapping[str, Any], error: HttpError
@@ -190,9 +165,13 @@ class Routes:
             "Method": raw["method"],
             "Uri": uri,
         }
+        if error.status is HTTPStatus.SERVICE_UNAVAILABLE:
+            output.SetHttpHeader("Retry-After", str(_RETRY_AFTER_S))
         answer_error(output, int(error.status), answer)
 
     def _in_terms_of_http(self, error: Exception, uri: str) -> HttpError:
+        if isinstance(error, HttpError):
+            return error
         for kind, status in _STATUS.items():
             if isinstance(error, kind):
                 return HttpError(status, str(error))
@@ -225,17 +204,23 @@ class Routes:
 
     def _jobs(self, request: Request, output: RestOutput) -> None:
         """With ?expand the jobs themselves; with ?series=ID or ?study=ID only theirs."""
-        wanted = {"Series": request.query.get("series"), "Study": request.query.get("study")}
-        jobs = [
-            job
-            for job in self._service.queue.show_all()
-            if all(job["Content"][key] == value for key, value in wanted.items() if value)
-        ]
+        asked = {"Series": request.query.get("series"), "Study": request.query.get("study")}
+        wanted = {key: value for key, value in asked.items() if value}
         if "expand" not in request.query:
-            answer_json(output, [job["ID"] for job in jobs])
-            return
+            answer_json(output, [job["ID"] for job in self._jobs_of(wanted)])
+        elif wanted:
+            answer_json(output, self._expanded(wanted))
+        else:
+            output.AnswerBuffer(self._all_jobs.get(), "application/json")
+
+    def _jobs_of(self, wanted: Mapping[str, str]) -> list[dict[str, Any]]:
+        jobs = self._service.queue.show_all()
+        return [job for job in jobs if wanted.items() <= job["Content"].items()]
+
+    def _expanded(self, wanted: Mapping[str, str]) -> list[dict[str, Any]]:
+        jobs = self._jobs_of(wanted)
         deliveries = self._service.deliveries.show_by_job()
-        answer_json(output, [_with_deliveries(job, deliveries) for job in jobs])
+        return [_with_deliveries(job, deliveries) for job in jobs]
 
     def _job(self, request: Request, output: RestOutput) -> None:
         job = self._service.queue.show(request.id)

@@ -86,12 +86,14 @@ def test_a_report_of_an_activity_holds_limits_decay_and_words(tmp_path: Path) ->
         assert f"Limit: {one['Sentence']}" in text
 
 
+@pytest.mark.filterwarnings("ignore:The string:UserWarning:highdicom")  # a name of one part
 @pytest.mark.parametrize("name", ["cort_liver", "cptac_c3l_00189"])
 def test_real_headers(name: str, tmp_path: Path) -> None:
     files = sorted(real_ct("dicom", name).glob("*.dcm"))
     both(read_ct_series([path.read_bytes() for path in files]), tmp_path)
 
 
+@pytest.mark.filterwarnings("ignore:Invalid value for VR:UserWarning:pydicom")
 def test_a_header_that_breaks_rules(tmp_path: Path) -> None:
     slices = write_ct_series(small_abdomen().volume)
     for one in slices:

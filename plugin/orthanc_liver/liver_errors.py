@@ -4,10 +4,9 @@ LiverError
   SeriesRefused       the input cannot be trusted; no retry will change that
   ContoursDisagree    our own contours do not give the mask back: a fault of ours
   OutlineRefused      an RTSTRUCT has no such outline, or it does not fit (dicom/rtstruct_reader.py)
+    EmptyOutline      it holds nothing (evaluation/outlines.py)
   ActivityRefused     no activity can be computed from these inputs (sirt/inputs.py)
   CaseListRefused     a list of cases that cannot be read (evaluation/case_list.py)
-  CaseFailed          one case of an evaluation cannot be measured (evaluation/measure.py)
-  ExtraMissing        a package that this command needs is not installed (cli/evaluate.py)
 
 The host's own tree is in host/errors.py, the model's in liver_unet/model_errors.py.
 """

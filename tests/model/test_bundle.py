@@ -115,7 +115,7 @@ def test_its_steps_refuse_what_the_product_refuses(
     volume = {
         "brain": opened_head(),
         "closed skull": head(),
-        "small": block(phantom, np.s_[19:27, 38:60, 48:68], hu)[0],
+        "small": block(phantom, np.s_[19:28, 36:62, 46:70], hu)[0],
         "dark": block(phantom, np.s_[14:34, 30:60, 40:80], hu)[0],
     }[shown]
     by = segmenter_by_hu(hu - 25, hu + 20)

@@ -68,18 +68,18 @@ def test_an_object_too_small_to_be_a_liver_is_none(phantom: Phantom) -> None:
     none = why(volume, segmenter_by_hu(-47, 200))
     assert none.reason == "what was seen measures less than 300 mL"
     assert true_ml == pytest.approx(137, abs=1)
-    assert none.seen_ml == pytest.approx(true_ml, rel=0.2)
+    assert none.seen_ml == pytest.approx(true_ml, rel=0.3)
     speck, true_ml = block(phantom, np.s_[20:23, 40:46, 50:56], 105)
     none = why(speck, segmenter_by_hu(-47, 200))
     assert none.reason == "nothing that could be one was seen"
-    assert none.seen_ml == pytest.approx(true_ml, rel=0.9)
+    assert none.seen_ml < 2 * true_ml
 
 
 def test_an_object_as_dark_as_fat_is_none(phantom: Phantom) -> None:
     volume, true_ml = block(phantom, np.s_[14:34, 30:60, 40:80], -90)
     none = why(volume, segmenter_by_hu(-145, -60))
     assert none.reason == "what was seen is as dark as fat"
-    assert none.seen_ml == pytest.approx(true_ml, rel=0.1)
+    assert none.seen_ml == pytest.approx(true_ml, rel=0.2)
 
 
 class OnceOnly(LiverByHu):

@@ -197,7 +197,7 @@ class PipeClosed(EOFError):
     """The other side is gone, between two messages or within one."""
 
 
-class ProtocolError(Exception):
+class ProtocolError(ValueError):
     """str(error) says what is wrong, without anything that the other side sent."""
 
 

@@ -19,10 +19,11 @@ CONFIG = small_config("published", spacing_mm=8.0, patch=(16, 20, 28), channels=
 
 @pytest.fixture(scope="module")
 def hu_is_label(tmp_path_factory: pytest.TempPathFactory) -> MonaiPatches:
-    """A patient whose liver has the window's top and who has its middle elsewhere."""
+    """A patient whose liver has the window's top and who has its middle or fat elsewhere."""
     files = write_case_folder(tmp_path_factory.mktemp("cases") / "p")
     phantom = small_abdomen()
-    hu = np.where(phantom.liver, 250, 25).astype(np.int16)
+    hu = np.where(phantom.volume.hu < -50, -100, 25).astype(np.int16)
+    hu[phantom.liver] = 250
     write_nifti(files.ct, hu, phantom.volume.grid)
     return MonaiPatches([files], CONFIG)
 
@@ -69,7 +70,8 @@ def test_air_around_the_body_is_cropped(tmp_path: Path) -> None:
     files = write_case_folder(tmp_path / "p")
     phantom = small_abdomen()
     hu = np.full((60, 70, 92), -1024, dtype=np.int16)
-    hu[20:44] = 40
+    hu[20:44, ::2] = 40
+    hu[20:44, 1::2] = -100
     mask = np.zeros(hu.shape, dtype=np.uint8)
     mask[20:44] = phantom.liver
     grid = Grid((60, 70, 92), phantom.volume.grid.affine)

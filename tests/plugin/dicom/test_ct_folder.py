@@ -250,9 +250,10 @@ def test_a_file_that_may_not_be_read_is_said(folder: Path, monkeypatch: pytest.M
 def test_so_few_slices_are_no_volume_in_nifti_either(
     shape: tuple[int, int, int], tmp_path: Path
 ) -> None:
-    affine = np.diag([1.5, 2.0, 5.0, 1.0])[:, [2, 1, 0, 3]]
+    affine = np.diag([6.5, 8.0, 12.0, 1.0])[:, [2, 1, 0, 3]]
+    hu = np.random.default_rng(5).integers(-700, 500, shape).astype(np.int16)
     path = tmp_path / "ct.nii.gz"
-    write_nifti(path, np.zeros(shape, dtype=np.int16), Grid(shape, affine))
+    write_nifti(path, hu, Grid(shape, affine))
     assert "has 9 slices and at least 10 are needed" in refusal(path)
     assert read_ct(path, min_slices=9).volume.hu.shape == shape
     assert "no series in it" in refusal(path, "1.2.3")

@@ -60,6 +60,12 @@ class Child:
         self.stdin = cast(BinaryIO, self.process.stdin)
         self.stdout = cast(BinaryIO, self.process.stdout)
 
+    def ends(self, timeout_s: float) -> int:
+        """Its exit code, once its pipes are closed."""
+        with self.process:
+            self.stdin.close()
+            return self.process.wait(patience_s(timeout_s))
+
     def job(self, instances: list[bytes]) -> list[Message]:
         """Every message that comes back, the last one Done."""
         write(self.stdin, Order("j", len(instances), Settings().for_engine()))
@@ -81,8 +87,7 @@ def child() -> Iterator[Child]:
     engine = Child()
     assert isinstance(read(engine.stdout), Ready)
     yield engine
-    engine.stdin.close()
-    assert engine.process.wait(patience_s(10)) == 0
+    assert engine.ends(10) == 0
 
 
 @pytest.fixture(scope="module")
@@ -147,12 +152,11 @@ def test_weights_that_are_not_there_are_told_instead_of_ready(tmp_path: Path) ->
     failed = read(engine.stdout)
     assert isinstance(failed, Failed)
     assert "cannot be read" in failed.reason
-    assert engine.process.wait(patience_s(10)) == 0
+    assert engine.ends(10) == 0
 
 
 def test_the_process_is_gone_when_nobody_is_left_to_work_for(patient: list[bytes]) -> None:
     engine = Child()
     read(engine.stdout)
     write(engine.stdin, Order("j", len(patient), Settings().for_engine()))
-    engine.stdin.close()
-    engine.process.wait(patience_s(5))
+    engine.ends(5)

@@ -64,13 +64,15 @@ class Intake:
             raise NotAdmitted(refusal)
         if door is Door.BACKFILL and not self._model_sha256():
             raise NoModelYet("no model is loaded yet")
-        record = None if force else self._ledger.read_record(series_id)
-        if record and self._is_settled(record, series, door):
-            if door is Door.ASKED:
-                self._queue.adopt(record.job)
-            return Settled(record.job)
-        priority = _BACKFILL_PRIORITY if door is Door.BACKFILL else 0
-        return self._queue.submit(series, force=force, priority=priority)
+        # Else a job could end after its record was read and before the queue is asked.
+        with self._queue.standing_still():
+            record = None if force else self._ledger.read_record(series_id)
+            if record and self._is_settled(record, series, door):
+                if door is Door.ASKED:
+                    self._queue.adopt(record.job)
+                return Settled(record.job)
+            priority = _BACKFILL_PRIORITY if door is Door.BACKFILL else 0
+            return self._queue.submit(series, force=force, priority=priority)
 
     def _is_settled(self, record: Record, series: Series, door: Door) -> bool:
         if door is Door.ARRIVED:

@@ -6,6 +6,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 from orthanc_liver.engine.protocol import Outcome
@@ -61,6 +62,10 @@ class JobQueue:
             if seq != self._seq:
                 self._seq = seq
                 self._persist()
+
+    def standing_still(self) -> AbstractContextManager[object]:
+        """Meanwhile no other thread changes a job."""
+        return self._changed
 
     def submit(self, series: Series, *, force: bool, priority: int = 0) -> Job:
         """Return the job that will segment the series as it is now: a new one, or the unfinished

@@ -158,7 +158,6 @@ def test_a_running_job_can_be_cancelled_and_resubmitted(host: Host) -> None:
     assert len(host.rtstructs_beside(series_id)) == 1
 
 
-@only_real  # a cancel between two steps of ChangeLog._consider is forgotten, as the fake shows
 def test_a_pending_job_can_be_cancelled(host: Host) -> None:
     host.engine.behave("hang", times=1)
     running = host.job_in_engine(host.segment(host.upload("runs first")))

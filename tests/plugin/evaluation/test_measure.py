@@ -56,7 +56,7 @@ def test_a_liver_that_the_network_misses_counts(tmp_path: Path) -> None:
     assert all(missed[name] is None for name in DISTANCES)
     assert other["dsc"] == pytest.approx((liver & shifted).sum() / liver.sum())
     assert other["mda_mm"] > 0
-    assert found["warnings"] == ["The network found no liver."]
+    assert found["warnings"] == ["The network found no liver: nothing that could be one was seen."]
     assert (tmp_path / "out" / "overlay.png").stat().st_size > 0
 
 

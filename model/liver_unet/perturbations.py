@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from liver_unet.postprocess import largest_object
 from liver_unet.volume import Grid, Volume
 
 Mask = NDArray[np.bool_]
@@ -65,7 +66,7 @@ def body_of(ct: Volume) -> Mask:
     body = np.zeros_like(tissue)
     axis = _axis_along(ct.grid, 2)
     for within, seen in zip(np.moveaxis(body, axis, 0), np.moveaxis(tissue, axis, 0), strict=True):
-        within[:] = ndimage.binary_fill_holes(_largest(ndimage.binary_opening(seen)))
+        within[:] = ndimage.binary_fill_holes(largest_object(ndimage.binary_opening(seen)))
     return body
 
 
@@ -312,10 +313,3 @@ def _axis_along(grid: Grid, patient_axis: int) -> int:
     """The array's axis that runs most along x, y or z."""
     steps = grid.affine[:3, :3] / grid.spacing_mm
     return int(np.abs(steps[patient_axis]).argmax())
-
-
-def _largest(mask: Mask) -> Mask:
-    labels, count = ndimage.label(mask)
-    sizes = np.bincount(labels.ravel(), minlength=count + 1)
-    sizes[0] = 0
-    return np.asarray(labels == sizes.argmax()) if count else mask

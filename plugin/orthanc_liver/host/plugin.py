@@ -253,7 +253,7 @@ class Plugin:
                 self._transmitter.thread.start()
                 self._backfill.thread.start()
                 self._worker.thread.start()
-                self._change_log.start(state.seq)
+                self._change_log.start(state.seq, end)
         for problem in self._problems:
             self.orthanc.log_error(f"no job runs before this is mended: {problem}")
         self._started.set()

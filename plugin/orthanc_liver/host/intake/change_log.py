@@ -29,7 +29,8 @@ _LONGEST_SLEEP_S = 10.0
 class ChangeLog:
     """Reads the change log in a thread of its own whenever it is woken.
 
-    arrived_while_away: how many series the first reading found that want a job and had none.
+    arrived_while_away: how many series the log told of before this start that want a job and had
+    none.
     """
 
     def __init__(
@@ -45,12 +46,14 @@ class ChangeLog:
         self._read_to = 0
         self._not_done_with: deque[tuple[int, float]] = deque()  # (seq, when read)
         self._to_consider: dict[str, None] = {}  # a set in the order of arrival
-        self._known: set[str] | None = set()  # series with jobs at the start; None: long ago
+        self._end_at_start = 0
+        self._known: set[str] = set()  # series that have a job at the start
+        self._while_away: set[str] = set()
         self.arrived_while_away = 0
 
-    def start(self, seq: int) -> None:
-        """Begin with what arrived since that place in the log."""
-        self._read_to = seq
+    def start(self, seq: int, end: int) -> None:
+        """Begin with what arrived since that place in the log, which ends at end now."""
+        self._read_to, self._end_at_start = seq, end
         self._known = {self._queue.job(job_id).series for job_id in self._queue.ids()}
         self.thread.start()
 
@@ -84,6 +87,8 @@ class ChangeLog:
             except Missing:
                 return
         self._to_consider[series_id] = None
+        if change["Seq"] <= self._end_at_start and series_id not in self._known:
+            self._while_away.add(series_id)
 
     def _consider_all(self) -> None:
         for series_id in list(self._to_consider):
@@ -104,14 +109,13 @@ class ChangeLog:
             return
         if isinstance(job, Job):
             self._orthanc.log(f"series {series_id} is segmented by job {job.id}")
-            if self._known is not None and series_id not in self._known:
-                self.arrived_while_away += 1
+            self.arrived_while_away += series_id in self._while_away
 
     def _end_of_absence(self) -> None:
-        if self._known is not None and self.arrived_while_away:
+        if self._while_away and self.arrived_while_away:
             count = self.arrived_while_away
             self._orthanc.log(f"series that arrived while the plugin was away: {count}")
-        self._known = None
+        self._while_away.clear()
 
     def _advance(self) -> None:
         lag_s = self._lag_s + _MARGIN_S if self._automatic else 0.0

@@ -32,6 +32,11 @@ def load_segmenter(weights: Path, device: str) -> tuple[Segmenter, str]:
     return segmenter, str(segmenter.device)
 
 
+def fall_back_warnings(asked: Segmenter, used: Segmenter) -> tuple[str, ...]:
+    """What the report says where another segmenter did the work than was asked to."""
+    return () if used is asked else (FELL_BACK,)
+
+
 def segment_or_fall_back(
     segmenter: Segmenter, volume: Volume, stages: Stages
 ) -> tuple[Liver | NoLiver, Segmenter]:

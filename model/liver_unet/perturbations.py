@@ -22,6 +22,7 @@ Index = NDArray[np.int64]
 Image = NDArray[np.float32]
 Hu = NDArray[np.int16] | NDArray[np.float32]
 Random = np.random.Generator
+Direction = tuple[float, float, float]
 
 EFFUSION_HU, EFFUSION_REACH_MM = 15.0, 35.0
 STREAK_HU, STREAK_FADE_MM, STREAK_STEP_MM, STREAK_RAYS = 60.0, 150.0, 15.0, 90
@@ -163,15 +164,14 @@ def _tumours(patient: Patient, random: Random) -> Patient:
 
 def _mass_beside(patient: Patient, random: Random) -> Patient:
     """A mass nearly as bright as the liver that the liver's surface moulds."""
-    at = _beside(patient, MASS_RADIUS_MM, (1.0, -0.3, 0.0))
     bright = _median_hu(patient) - MASS_DARKER_HU
-    return _with_mass(patient, at, MASS_RADIUS_MM, bright, random)
+    return _with_mass(patient, MASS_RADIUS_MM, (1.0, -0.3, 0.0), bright, random)
 
 
 def _mass_behind(patient: Patient, random: Random) -> Patient:
     """A large dead mass behind the liver."""
-    at = _beside(patient, NECROTIC_MASS_RADIUS_MM, (0.7, 0.7, 0.0))
-    return _with_mass(patient, at, NECROTIC_MASS_RADIUS_MM, NECROTIC_MASS_HU, random)
+    towards = (0.7, 0.7, 0.0)
+    return _with_mass(patient, NECROTIC_MASS_RADIUS_MM, towards, NECROTIC_MASS_HU, random)
 
 
 def _darker(patient: Patient, random: Random) -> Patient:
@@ -231,21 +231,24 @@ def _with_hu(patient: Patient, hu: Hu) -> Patient:
     return replace(patient, ct=Volume(stored, patient.ct.grid))
 
 
-def _with_mass(patient: Patient, at: Index, radius_mm: float, hu: float, random: Random) -> Patient:
-    soft = body_of(patient.ct) & (patient.ct.hu < _BONE_HU) & ~_air(patient.ct)
+def _with_mass(
+    patient: Patient, radius_mm: float, towards: Direction, hu: float, random: Random
+) -> Patient:
+    body = body_of(patient.ct)
+    at = _beside(patient, body, radius_mm, towards)
+    soft = body & (patient.ct.hu < _BONE_HU) & ~_air(patient.ct)
     inside = _ball(patient.ct.grid, at, radius_mm) & soft & ~patient.liver
     texture = random.normal(hu, 10.0, patient.ct.hu.shape).astype(np.float32)
     return _with_hu(patient, _blended(patient.ct, inside, texture))
 
 
-def _beside(patient: Patient, radius_mm: float, towards: tuple[float, float, float]) -> Index:
+def _beside(patient: Patient, body: Mask, radius_mm: float, towards: Direction) -> Index:
     """Where a mass lies that touches the liver: deep in the body, at the height of the liver's
     middle, farthest in a direction (LPS)."""
     grid, step = patient.ct.grid, 3
     coarse = (slice(None, None, step),) * 3
     spacing_mm = grid.spacing_mm * step
-    body = body_of(patient.ct)[coarse]
-    deep_mm = ndimage.distance_transform_edt(np.pad(body, 1), sampling=spacing_mm)
+    deep_mm = ndimage.distance_transform_edt(np.pad(body[coarse], 1), sampling=spacing_mm)
     away_mm = ndimage.distance_transform_edt(~patient.liver[coarse], sampling=spacing_mm)
     height_mm = _heights_mm(grid)
     low_mm, high_mm = np.quantile(height_mm[patient.liver], [0.3, 0.7])

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydicom.dataset import Dataset
 
-from liver_unet.fallback import FELL_BACK, segment_or_fall_back
+from liver_unet.fallback import fall_back_warnings, segment_or_fall_back
 from liver_unet.liver import Liver, NoLiver
 from liver_unet.overlay import overlay_png
 from liver_unet.segmenter import Segmenter
@@ -61,7 +61,7 @@ def segment_series(
     if limit:
         limit.check_field(series.volume.grid, segmenter.spec.spacing_mm)
     found, used = segment_or_fall_back(segmenter, series.volume, stages)
-    warnings = series.warnings + doubts + (() if used is segmenter else (FELL_BACK,))
+    warnings = series.warnings + doubts + fall_back_warnings(segmenter, used)
     if isinstance(found, NoLiver):
         summary = report(used, warnings, stages, found)
         return Segmentation(Outcome.NO_LIVER, series, None, {}, None, summary)

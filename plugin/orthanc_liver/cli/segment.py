@@ -79,7 +79,7 @@ def _segment_dicom(
 def _segment_nifti(
     options: argparse.Namespace, min_slices: int, segmenter: Segmenter, progress: _TerminalProgress
 ) -> dict[str, Any]:
-    from liver_unet.fallback import FELL_BACK, segment_or_fall_back
+    from liver_unet.fallback import fall_back_warnings, segment_or_fall_back
     from liver_unet.liver import Liver
     from liver_unet.overlay import overlay_png
     from liver_unet.stages import Stages
@@ -93,7 +93,7 @@ def _segment_nifti(
     if isinstance(found, Liver):
         _write_mask(options.out, found)
         (options.out / "overlay.png").write_bytes(overlay_png(ct.volume, found))
-    warnings = ct.warnings + (() if used is segmenter else (FELL_BACK,))
+    warnings = ct.warnings + fall_back_warnings(segmenter, used)
     return report(used, warnings, stages, found)
 
 

@@ -66,6 +66,7 @@ def test_a_kill_before_a_write_and_then_a_late_slice(host: FakeHost, kill_before
     host.orthanc.kill9()
     host.store(small_ct("killed", slices=7)[-1:])
     host.orthanc.start()
+    wait_for("all slices", lambda: any(one["instances"] == 7 for one in host.engine.jobs()))
     host.idle()
     last = host.jobs_of(series_id)[-1]
     assert last["Content"]["Outcome"] == "segmented"

@@ -88,7 +88,7 @@ class OrthancServer:
         if self.process and self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             try:
-                wait_for("Orthanc's end", self._has_ended, _STOP_TIMEOUT_S)
+                wait_for("Orthanc's end", self.has_ended, _STOP_TIMEOUT_S)
             except TimeoutError:
                 self.kill9()
                 raise
@@ -192,12 +192,13 @@ class OrthancServer:
 
     def _comes_up(self) -> bool:
         try:
-            wait_for("Orthanc", lambda: self._has_ended() or self.answers(), _START_TIMEOUT_S)
+            wait_for("Orthanc", lambda: self.has_ended() or self.answers(), _START_TIMEOUT_S)
         except TimeoutError:
             return False
-        return not self._has_ended()
+        return not self.has_ended()
 
-    def _has_ended(self) -> bool:
+    def has_ended(self) -> bool:
+        """Whether Orthanc's process is no more, or was never started."""
         return self.process is None or self.process.poll() is not None
 
 

@@ -6,6 +6,7 @@ What only a real one can do is asked of it alone, by only_real.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +130,16 @@ class Host:
 
         wait_for("an empty queue", look, 30.0)
 
+    @contextmanager
+    def left_as_it_was(self) -> Iterator[None]:
+        """Let no series of a test reach the next: one may be found stable later."""
+        before = self.orthanc.get("/studies")
+        yield
+        self.engine.behave()
+        for study in {*self.orthanc.get("/studies")} - {*before}:
+            self.orthanc.call("DELETE", f"/studies/{study}")
+        self.idle()
+
     def ready(self) -> None:
         """Wait until the engine is up."""
         wait_for("engine", lambda: self.orthanc.get("/liver/status")["Engine"] == "ready", 60)
@@ -182,9 +193,8 @@ def shared_host(
 @pytest.fixture
 def host(shared_host: Host) -> Iterator[Host]:
     """The shared Orthanc; every test brings series of its own."""
-    yield shared_host
-    shared_host.engine.behave()
-    shared_host.idle()
+    with shared_host.left_as_it_was():
+        yield shared_host
 
 
 @pytest.fixture(scope="session")

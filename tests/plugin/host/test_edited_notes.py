@@ -35,9 +35,8 @@ def edited_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
 
 @pytest.fixture
 def host(edited_host: Host) -> Iterator[Host]:
-    yield edited_host
-    edited_host.engine.behave()
-    edited_host.idle()
+    with edited_host.left_as_it_was():
+        yield edited_host
 
 
 def segmented(host: Host, name: str) -> tuple[str, dict[str, Any]]:

@@ -40,9 +40,8 @@ def troubled_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
 @pytest.fixture
 def host(troubled_host: Host) -> Iterator[Host]:
     """An Orthanc to which one fault after the other happens."""
-    yield troubled_host
-    troubled_host.engine.behave()
-    troubled_host.idle()
+    with troubled_host.left_as_it_was():
+        yield troubled_host
 
 
 # Moments: wait until the job of a series is there.
@@ -123,7 +122,15 @@ def _sigterm_of_orthanc(host: Host, seed: str) -> None:
 def _tools_reset(host: Host, seed: str) -> None:
     starts = host.orthanc.log().count("Orthanc has started")
     host.orthanc.call("POST", "/tools/reset")
-    wait_for("a start", lambda: host.orthanc.log().count("Orthanc has started") == starts + 1)
+
+    # Orthanc's own plugin for Python may end it here: it reads a name that it freed before.
+    def look() -> str:
+        if host.orthanc.has_ended():
+            return "ended"
+        return "up" if host.orthanc.log().count("Orthanc has started") > starts else ""
+
+    if wait_for("a start or an end", look) == "ended":
+        host.orthanc.start()
 
 
 def _sent_again(host: Host, seed: str) -> None:

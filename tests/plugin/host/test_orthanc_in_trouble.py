@@ -45,10 +45,9 @@ def troubled_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Troubled
 
 @pytest.fixture
 def host(troubled_host: TroubledHost) -> Iterator[TroubledHost]:
-    yield troubled_host
+    with troubled_host.left_as_it_was():
+        yield troubled_host
     troubled_host.plugin.now("")
-    troubled_host.engine.behave()
-    troubled_host.idle()
 
 
 def test_a_database_that_is_away_costs_no_attempt(host: TroubledHost) -> None:

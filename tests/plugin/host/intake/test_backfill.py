@@ -28,9 +28,8 @@ def archive(
 
 @pytest.fixture
 def host(archive: Host) -> Iterator[Host]:
-    yield archive
-    archive.engine.behave()
-    archive.idle()
+    with archive.left_as_it_was():
+        yield archive
 
 
 def upload(host: Host, name: str, date: str, **series: Any) -> tuple[str, str]:

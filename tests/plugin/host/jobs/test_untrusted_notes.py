@@ -26,6 +26,7 @@ SERIES = orthanc_id("series")
 RECORD = f"/series/{SERIES}/metadata/4501"
 DELIVERIES = f"/series/{SERIES}/metadata/4503"
 PICTURE = f"/series/{SERIES}/attachments/4502"
+JOB = "5a3c0f0e-0000-4000-8000-00000000000d"
 SHUTDOWN = "../../tools/shutdown?x="
 
 
@@ -40,7 +41,9 @@ def our_notes() -> tuple[Any, Any]:
         {"Kind": kind, "Instance": orthanc_id(kind), "SopInstanceUid": f"2.25.{number}"}
         for number, kind in enumerate(("RTSTRUCT", "SEG"))
     ]
-    job = Job(SERIES, orthanc_id("study"), "key", state=State.SUCCESS, outcome=Outcome.SEGMENTED)
+    job = Job(
+        SERIES, orthanc_id("study"), "key", id=JOB, state=State.SUCCESS, outcome=Outcome.SEGMENTED
+    )
     job.completed = job.started = job.created
     job.model = {"Name": "m", "Sha256": "s"}
     job.result = {**objects[0], "Further": objects[1:], "Supersedes": "2.25.9"}

@@ -45,9 +45,8 @@ def quiet_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
 @pytest.fixture
 def host(quiet_host: Host, window: Browser) -> Iterator[Host]:
     window.resize(DESKTOP)
-    yield quiet_host
-    quiet_host.engine.behave()
-    quiet_host.idle()
+    with quiet_host.left_as_it_was():
+        yield quiet_host
 
 
 def explorer(host: Host, level: str, resource: str) -> str:

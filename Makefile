@@ -11,6 +11,8 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 APT_RUN := orthanc orthanc-python orthanc-dicomweb
 APT_TEST := dcmtk dicom3tools plastimatch
 APT_BROWSER := chromium chromium-driver nginx-light
+# Half of the tests wait while the other half computes. A file's tests share what they start.
+SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadfile
 export PYTHONPATH := $(CURDIR)
 export JUDGES_VENV := $(CURDIR)/$(JUDGES)
 
@@ -31,18 +33,16 @@ install: orthanc $(VENV)/installed ## what a server needs: Orthanc's packages an
 
 .PHONY: test-fast
 test-fast: $(VENV)/installed ## the tests that need no Orthanc, browser or network, in less than a minute
-	@# The host's wait and the others compute, so they run side by side.
-	$(PYTHON) -m pytest -m unit -q tests/plugin/host & host=$$!; \
-	$(PYTHON) -m pytest -m unit -q --ignore tests/plugin/host || { wait $$host; false; }; wait $$host
+	$(PYTHON) -m pytest -m unit -q $(SIDE_BY_SIDE)
 
 .PHONY: coverage
 coverage: $(VENV)/installed ## what of the code the fast tests run; less than the floor fails
-	$(PYTHON) -m pytest -m unit --cov --cov-report=term:skip-covered
+	$(PYTHON) -m pytest -m unit $(SIDE_BY_SIDE) --cov --cov-report=term:skip-covered
 
 .PHONY: test
 test: export LIVER_REQUIRE := orthanc
 test: orthanc judges browser $(VENV)/installed ## all tests that fit into a few minutes
-	$(PYTHON) -m pytest -m "not long" $(PYTEST)
+	$(PYTHON) -m pytest -m "not long" $(SIDE_BY_SIDE) $(PYTEST)
 
 .PHONY: test-long
 test-long: orthanc judges browser $(VENV)/installed ## the tests that take minutes each

@@ -45,9 +45,9 @@ def segment_or_fall_back(
     try:
         return segmenter.segment(volume, stages), segmenter
     except torch.OutOfMemoryError:
-        if segmenter.device.type == "cpu":
+        if segmenter.on_cpu is None:
             raise
+        on_cpu = segmenter.on_cpu
     # Outside of the handler, whose traceback holds on to the tensors.
     torch.cuda.empty_cache()
-    on_cpu = segmenter.on_cpu()
     return on_cpu.segment(volume, stages), on_cpu

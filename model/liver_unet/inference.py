@@ -61,7 +61,7 @@ class Patches:
 
     def compute(self, boxes: Sequence[Box]) -> Iterator[Box]:
         """Take patches in, in this order; yields each when it is."""
-        with _side_by_side(self._image.device, self._precision) as mapped:
+        with _side_by_side(self._network, self._image.device, self._precision) as mapped:
             for box, liver in zip(boxes, mapped(self._liver, boxes), strict=True):
                 with torch.inference_mode():
                     self._weights[box] += self._blend
@@ -99,19 +99,24 @@ def liver_probability(
 
 
 @contextmanager
-def _side_by_side(device: torch.device, precision: torch.dtype) -> Iterator[Callable[..., Any]]:
+def _side_by_side(
+    network: nn.Module, device: torch.device, precision: torch.dtype
+) -> Iterator[Callable[..., Any]]:
     """Yield a map that shares the CPU's threads out between patches instead of within one.
 
     Threads that meet at every layer lose most of their time as soon as another program takes one
-    of their cores. In float32 they stay together: torch has no fast convolution for one thread.
+    of their cores. torch in float32 keeps them together: it has no fast convolution for one.
     """
     threads = torch.get_num_threads()
-    workers = min(threads, _MOST_PATCHES_AT_ONCE)
-    if device.type != "cpu" or precision == torch.float32 or workers == 1:
+    workers = 1
+    if device.type == "cpu":
+        of_torch = 1 if precision == torch.float32 else min(threads, _MOST_PATCHES_AT_ONCE)
+        workers = getattr(network, "streams", of_torch)
+    if workers == 1:
         yield map
         return
     with ThreadPoolExecutor(
-        workers, initializer=lambda: torch.set_num_threads(threads // workers)
+        workers, initializer=lambda: torch.set_num_threads(max(1, threads // workers))
     ) as pool:
         yield pool.map
 

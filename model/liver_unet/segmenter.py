@@ -12,7 +12,7 @@ from torch import nn
 from liver_unet.inference import Patches, fastest_precision, liver_probability
 from liver_unet.liver import NOTHING_SEEN, Liver, NoLiver
 from liver_unet.localise import coarse_localisation, fine_localisation
-from liver_unet.network import build_network, for_inference, to_device
+from liver_unet.network import for_inference
 from liver_unet.postprocess import SMALLEST_LIVER_ML, Found, outline
 from liver_unet.preprocess import to_model_input
 from liver_unet.stages import Stages
@@ -25,34 +25,53 @@ _LEAST_SEEN_ML = SMALLEST_LIVER_ML / 4
 
 @dataclass(frozen=True, eq=False)
 class Segmenter:
-    """A loaded model on its device."""
+    """A loaded model on its device.
+
+    on_cpu: of one on a GPU, the same model on the CPU, from the start: a full GPU cannot even give
+    its weights back.
+    """
 
     network: nn.Module
     spec: ModelSpec
     device: torch.device
     precision: torch.dtype
+    on_cpu: Segmenter | None = None
 
     @classmethod
     def load(cls, weights: Path, device: str = "auto") -> Segmenter:
         """device: "auto" (a GPU when there is one), "cpu" or "cuda"."""
         chosen = chosen_device(device)
+        on_cpu = cls._load_on_cpu(weights)
+        if chosen.type == "cpu":
+            return on_cpu
         precision = fastest_precision(chosen)
         network, spec = load_model(weights, chosen)
-        return cls(for_inference(network, precision), spec, chosen, precision)
+        return cls(for_inference(network, precision), spec, chosen, precision, on_cpu)
+
+    @classmethod
+    def _load_on_cpu(cls, weights: Path) -> Segmenter:
+        """In float32 as OpenVINO's graph, where the weights have one; else in torch."""
+        cpu = torch.device("cpu")
+        precision = fastest_precision(cpu)
+        network, spec = load_model(weights, cpu)
+        if precision == torch.float32 and spec.graph_sha256:
+            # Its import takes half a second.
+            from liver_unet.graph import load_graph  # noqa: PLC0415
+
+            network = load_graph(weights, spec, torch.get_num_threads())
+        else:
+            network = for_inference(network, precision)
+        return cls(network, spec, cpu, precision)
+
+    @property
+    def runtime(self) -> str:
+        """Which library computes, with its version."""
+        return str(getattr(self.network, "runtime", f"torch {torch.__version__}"))
 
     def warm_up(self) -> None:
         """Run one patch, so that the first patient does not wait for what that prepares."""
         patch = torch.ones(self.spec.patch, device=self.device)
         liver_probability(self.network, patch, self.spec.patch, precision=self.precision)
-
-    def on_cpu(self) -> Segmenter:
-        """The same model on the CPU; the GPU's copy stays where it is."""
-        cpu = torch.device("cpu")
-        precision = fastest_precision(cpu)
-        network = build_network(self.spec.channels, self.spec.classes)
-        network.load_state_dict(self.network.state_dict())
-        network = for_inference(to_device(network, cpu), precision)
-        return Segmenter(network, self.spec, cpu, precision)
 
     def segment(self, volume: Volume, stages: Stages) -> Liver | NoLiver:
         """Return the liver, or why the scan shows none."""

@@ -32,7 +32,10 @@ def default_weights() -> Path:
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """What a user of the weights must know; patch: voxels along (slice, row, column)."""
+    """What a user of the weights must know; patch: voxels along (slice, row, column).
+
+    graph_sha256: of the graph beside the weights, "" where there is none; see graph.py.
+    """
 
     name: str
     spacing_mm: float
@@ -44,6 +47,7 @@ class ModelSpec:
     accuracy: str
     licence: str
     sha256: str = ""
+    graph_sha256: str = ""
 
 
 def save_weights(network: nn.Module, spec: ModelSpec, directory: Path) -> ModelSpec:
@@ -58,24 +62,23 @@ def save_weights(network: nn.Module, spec: ModelSpec, directory: Path) -> ModelS
                 f"the network's {name} holds values that fp16 cannot: it is not fit to be saved"
             )
     content = safetensors.torch.save(tensors)
-    spec = replace(spec, sha256=hashlib.sha256(content).hexdigest())
+    spec = replace(spec, sha256=hashlib.sha256(content).hexdigest(), graph_sha256="")
     directory.mkdir(parents=True, exist_ok=True)
     _write(directory / WEIGHTS_FILE, content)
-    _write(directory / SPEC_FILE, (json.dumps(asdict(spec), indent=2) + "\n").encode())
+    write_spec(spec, directory)
     return spec
+
+
+def write_spec(spec: ModelSpec, directory: Path) -> None:
+    """Replace the spec beside the weights."""
+    _write(directory / SPEC_FILE, (json.dumps(asdict(spec), indent=2) + "\n").encode())
 
 
 def load_model(directory: Path, device: torch.device) -> tuple[nn.Module, ModelSpec]:
     """Return the network in float32, ready for inference, and its spec; raises WeightsRefused."""
     spec = _read_spec(directory / SPEC_FILE)
     path = directory / WEIGHTS_FILE
-    content = _read(path)
-    found = hashlib.sha256(content).hexdigest()
-    if found != spec.sha256:
-        raise WeightsRefused(
-            f"{path} is not the file that {SPEC_FILE} describes: its SHA-256 is {found}, "
-            f"expected {spec.sha256}; restore both files from one release"
-        )
+    content = read_checked(path, spec.sha256)
     network = build_network(spec.channels, spec.classes)
     try:
         network.load_state_dict(safetensors.torch.load(content))
@@ -86,6 +89,18 @@ def load_model(directory: Path, device: torch.device) -> tuple[nn.Module, ModelS
     return to_device(network, device).eval(), spec
 
 
+def read_checked(path: Path, sha256: str) -> bytes:
+    """Return a file beside the spec; raises WeightsRefused where it is not the one described."""
+    content = _read(path)
+    found = hashlib.sha256(content).hexdigest()
+    if found != sha256:
+        raise WeightsRefused(
+            f"{path} is not the file that {SPEC_FILE} describes: its SHA-256 is {found}, "
+            f"expected {sha256}; restore all files from one release"
+        )
+    return content
+
+
 def _read_spec(path: Path) -> ModelSpec:
     try:
         found = json.loads(_read(path))
@@ -93,6 +108,7 @@ def _read_spec(path: Path) -> ModelSpec:
         raise WeightsRefused(f"{path} is not JSON: {error}") from error
     if not isinstance(found, dict):
         raise WeightsRefused(f"{path} must hold one JSON object")
+    found.setdefault("graph_sha256", "")  # specs of 0.1.0 know no graph
     known = {field.name for field in fields(ModelSpec)}
     if wrong := sorted(known ^ found.keys()):
         state = "unknown" if wrong[0] in found else "missing"
@@ -124,6 +140,7 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
     "accuracy": lambda v: isinstance(v, str),
     "licence": lambda v: isinstance(v, str),
     "sha256": lambda v: isinstance(v, str),
+    "graph_sha256": lambda v: isinstance(v, str),
 }
 
 

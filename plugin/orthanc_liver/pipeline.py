@@ -124,6 +124,7 @@ def report(
         "software_version": __version__,
         "model": {"name": segmenter.spec.name, "sha256": segmenter.spec.sha256},
         "device": str(segmenter.device),
+        "runtime": segmenter.runtime,
         "precision": str(segmenter.precision).removeprefix("torch."),
         "seconds": {stage: round(seconds, 3) for stage, seconds in stages.seconds.items()},
         "warnings": list(warnings),

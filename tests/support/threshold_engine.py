@@ -61,9 +61,6 @@ class TroubledSegmenter(Segmenter):
             raise torch.OutOfMemoryError("CUDA out of memory. PatientName Secret^Patient")
         raise torch.AcceleratorError("CUDA error: unspecified launch failure")
 
-    def on_cpu(self) -> Segmenter:
-        return on_cpu()
-
 
 class ThresholdEngine:
     """The test's side: the program that Interpreter names, and how often it was started."""
@@ -108,6 +105,11 @@ def on_cpu() -> Segmenter:
     return Segmenter(Threshold(), SPEC, torch.device("cpu"), torch.float32)
 
 
+def on_troubled_gpu() -> TroubledSegmenter:
+    """The same with its trouble."""
+    return TroubledSegmenter(Threshold(), SPEC, torch.device("cuda"), torch.float32, on_cpu())
+
+
 def main(folder: Path) -> None:
     """The process's side."""
     with (folder / "starts.txt").open("a") as file:
@@ -118,7 +120,7 @@ def main(folder: Path) -> None:
     segmenter = on_cpu()
     if trouble := cast(Trouble, json.loads((folder / "trouble.json").read_text())):
         TroubledSegmenter.trouble = trouble
-        segmenter = TroubledSegmenter(Threshold(), SPEC, torch.device("cuda"), torch.float32)
+        segmenter = on_troubled_gpu()
     outgoing = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     Engine(sys.stdin.buffer, outgoing, segmenter, str(segmenter.device)).serve()

@@ -9,7 +9,6 @@ import nibabel
 import numpy as np
 import pydicom
 import pytest
-import torch
 
 from liver_unet.nifti import read_nifti, write_nifti
 from liver_unet.segmenter import Segmenter
@@ -19,7 +18,7 @@ from orthanc_liver.cli.main import REFUSED, main
 from tests.support.ct_writer import to_bytes, write_ct_series
 from tests.support.judges import even_odd_mask
 from tests.support.phantom import Phantom, abdomen, oriented
-from tests.support.threshold_engine import SPEC, Threshold, TroubledSegmenter, with_liver
+from tests.support.threshold_engine import TroubledSegmenter, on_troubled_gpu, with_liver
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +85,7 @@ def test_nifti_comes_to_the_same_liver(result: Path, phantom: Phantom, tmp_path:
 def test_a_gpu_without_room_leaves_nifti_to_the_cpu_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    full = TroubledSegmenter(Threshold(), SPEC, torch.device("cuda"), torch.float32)
+    full = on_troubled_gpu()
     monkeypatch.setattr(TroubledSegmenter, "trouble", "out of memory")
     monkeypatch.setattr(Segmenter, "load", lambda *_: full)
     volume = with_liver()

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-import torch
 
 from liver_unet.nifti import write_nifti
 from liver_unet.volume import Volume
@@ -18,10 +17,9 @@ from orthanc_liver.sirt.inputs import ActivityRefused
 from tests.support.case_writer import write_ct_folder
 from tests.support.phantom import oriented, small_abdomen
 from tests.support.threshold_engine import (
-    SPEC,
-    Threshold,
     TroubledSegmenter,
     on_cpu,
+    on_troubled_gpu,
     with_liver,
 )
 
@@ -88,7 +86,7 @@ def test_a_gpu_without_room_leaves_the_case_to_the_cpu(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(TroubledSegmenter, "trouble", "out of memory")
-    full = TroubledSegmenter(Threshold(), SPEC, torch.device("cuda"), torch.float32)
+    full = on_troubled_gpu()
     volume = with_liver()
     one = case(tmp_path, volume, volume.hu == 110, volume.hu == 110)
     found = measure_case(one, full, tmp_path / "out")

@@ -1,0 +1,106 @@
+"""OpenVINO's graph beside the weights answers as torch does, and is refused where it is another."""
+
+from __future__ import annotations
+
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import torch
+
+from liver_unet.graph import GRAPH_FILE, load_graph, write_graph
+from liver_unet.inference import liver_probability
+from liver_unet.model_errors import WeightsRefused
+from liver_unet.network import build_network
+from liver_unet.segmenter import Segmenter
+from liver_unet.weights import WEIGHTS_FILE, ModelSpec, default_weights, load_model, save_weights
+
+CPU = torch.device("cpu")
+SPEC = ModelSpec(
+    name="tiny",
+    spacing_mm=2.5,
+    window_hu=(-200.0, 250.0),
+    patch=(16, 24, 32),
+    channels=(4, 8, 16),
+    classes=3,
+    training_data="nobody",
+    accuracy="none",
+    licence="none",
+)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ModelSpec]:
+    folder = tmp_path_factory.mktemp("weights")
+    torch.manual_seed(1)
+    save_weights(build_network(SPEC.channels, SPEC.classes), SPEC, folder)
+    return folder, write_graph(folder)
+
+
+@pytest.fixture
+def folder(made: tuple[Path, ModelSpec], tmp_path: Path) -> Path:
+    for path in made[0].iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    return tmp_path
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_it_answers_as_torch_does_in_several_threads_at_once(folder: Path, threads: int) -> None:
+    network, spec = load_model(folder, CPU)
+    graph = load_graph(folder, spec, threads)
+    patches = list(torch.rand(6, 1, 1, *spec.patch, generator=torch.Generator().manual_seed(2)))
+    with torch.inference_mode():
+        expected = [network(patch) for patch in patches]
+    with ThreadPoolExecutor(graph.streams) as pool:
+        answers = list(pool.map(lambda patch: graph(patch).clone(), patches))
+    for answer, one in zip(answers, expected, strict=True):
+        torch.testing.assert_close(answer, one, atol=1e-4, rtol=1e-4)
+
+
+def test_a_whole_image_is_the_same_however_many_threads_there_are(folder: Path) -> None:
+    network, spec = load_model(folder, CPU)
+    image = torch.rand(20, 50, 40, generator=torch.Generator().manual_seed(3))
+    expected = liver_probability(network, image, spec.patch)
+    for threads in (1, 2):
+        graph = load_graph(folder, spec, threads)
+        found = liver_probability(graph, image, spec.patch)
+        torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
+
+
+def test_the_segmenter_takes_it_where_the_cpu_computes_in_float32(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("liver_unet.segmenter.fastest_precision", lambda _: torch.float32)
+    assert Segmenter.load(folder, "cpu").runtime.startswith("OpenVINO 20")
+    monkeypatch.setattr("liver_unet.segmenter.fastest_precision", lambda _: torch.bfloat16)
+    assert Segmenter.load(folder, "cpu").runtime == f"torch {torch.__version__}"
+
+
+@pytest.mark.parametrize("name", [GRAPH_FILE, WEIGHTS_FILE])
+def test_another_file_than_the_spec_s_is_refused(folder: Path, name: str) -> None:
+    spec = load_model(folder, CPU)[1]
+    (folder / name).write_bytes((folder / name).read_bytes() + b" ")
+    with pytest.raises(WeightsRefused, match=f"{name} is not the file that"):
+        load_graph(folder, spec, 1)
+    (folder / name).unlink()
+    with pytest.raises(WeightsRefused, match=f"{name} cannot be read"):
+        load_graph(folder, spec, 1)
+
+
+def test_new_weights_have_no_graph(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("liver_unet.segmenter.fastest_precision", lambda _: torch.float32)
+    network, spec = load_model(folder, CPU)
+    assert save_weights(network, spec, folder).graph_sha256 == ""
+    assert Segmenter.load(folder, "cpu").runtime == f"torch {torch.__version__}"
+
+
+def test_the_graph_holds_no_weights() -> None:
+    """Those of the product are 9.6 MB."""
+    for weights in (default_weights(), default_weights() / "fold_0"):
+        assert (weights / GRAPH_FILE).stat().st_size < 200_000
+
+
+def test_openvino_tells_nobody_of_its_use(made: tuple[Path, ModelSpec]) -> None:
+    telemetry = {name for name in sys.modules if name.startswith("openvino_telemetry.")}
+    assert not telemetry

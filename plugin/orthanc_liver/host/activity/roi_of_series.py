@@ -11,7 +11,7 @@ from typing import Any
 
 from orthanc_liver.host.server.api import Orthanc, OrthancError, Series
 from orthanc_liver.sirt.inputs import ActivityRefused
-from orthanc_liver.sirt.roi_volume import Outline, Point, Slices, outline
+from orthanc_liver.sirt.roi_volume import Outline, Point, Slices, check_frame, outline
 
 _PLANAR = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
 
@@ -170,8 +170,7 @@ def _slices(orthanc: Orthanc, series_id: str, roi: Roi) -> Slices:
     except (KeyError, ValueError, IndexError) as error:
         raise ActivityRefused("the CT's slices do not say where they lie") from error
     first = orthanc.get(f"/instances/{stack[0]['ID']}/simplified-tags")
-    if roi.frame != first.get("FrameOfReferenceUID"):
-        raise ActivityRefused("the ROI lies in another frame of reference than this CT")
+    check_frame(roi.frame, _text(first, "FrameOfReferenceUID"))
     return Slices.of(orientation, positions)
 
 

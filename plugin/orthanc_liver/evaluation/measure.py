@@ -71,9 +71,8 @@ def measure_case(case: ListedCase, segmenter: Segmenter | None, folder: Path) ->
     drawn, drawn_too = _reference(case, series), _other(case, series)
     reference, other = drawn.mask, drawn_too.mask if drawn_too else None
     network, warnings = _by_network(ct, segmenter) if segmenter else (None, ())
-    warnings += tuple(f"The reference: {one}." for one in drawn.warnings)
-    if drawn_too:
-        warnings += tuple(f"The other contour: {one}." for one in drawn_too.warnings)
+    for what, contour in (("reference", drawn), ("other contour", drawn_too)):
+        warnings += tuple(f"The {what}: {one}." for one in (contour.warnings if contour else ()))
     if not has_right_angles(ct.grid):
         warnings += ("The CT is tilted: distances were not measured.",)
     folder.mkdir(parents=True, exist_ok=True)
@@ -136,8 +135,8 @@ def _other(case: ListedCase, ct: CtSeries) -> Contour | None:
         return None
     try:
         return read_contour(case.other, RoiChoice.of(case.other_roi), ct)
-    except EmptyOutline:
-        return Contour(np.zeros(ct.volume.grid.shape, dtype=bool), "", ("it is empty",))
+    except EmptyOutline as empty:
+        return Contour(np.zeros(ct.volume.grid.shape, dtype=bool), "nothing", (str(empty),))
 
 
 def _figures(

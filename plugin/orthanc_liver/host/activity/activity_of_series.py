@@ -68,7 +68,7 @@ def activity_of_series(
     absent = [name for name in _DICOM_TAGS if name in method.needs and name not in inputs]
     inputs |= _from_dicom(orthanc, series, absent)
     chosen = read_choices({name: asked[name] for name in CHOICES if name in asked})
-    limits = limits_of_site(settings.dose_limits_gy)
+    limits = limits_of_site(settings.dose_limits_gy, "setting DoseLimitsGy")
     return compute_activity(asked["Method"], inputs, (*warnings, *told), chosen, limits)
 
 

@@ -80,9 +80,9 @@ def others_of_that_name(orthanc: Orthanc, series: Series, ours: Roi) -> list[Roi
 def rois_in(orthanc: Orthanc, instance: str) -> Iterator[Roi]:
     """Every ROI with a contour of one RTSTRUCT."""
     tags = orthanc.get(f"/instances/{instance}/simplified-tags")
-    described = {roi.get("ROINumber"): roi for roi in _items(tags, "StructureSetROISequence")}
+    described = {_text(roi, "ROINumber"): roi for roi in _items(tags, "StructureSetROISequence")}
     for number, outlined in enumerate(_items(tags, "ROIContourSequence")):
-        roi = described.get(outlined.get("ReferencedROINumber"))
+        roi = described.get(_text(outlined, "ReferencedROINumber"))
         kinds = tuple(
             str(one.get("ContourGeometricType")) for one in _items(outlined, "ContourSequence")
         )
@@ -90,7 +90,7 @@ def rois_in(orthanc: Orthanc, instance: str) -> Iterator[Roi]:
             yield Roi(
                 instance,
                 _text(roi, "ROIName"),
-                _text(roi, "ReferencedFrameOfReferenceUID"),
+                _text(roi, "ReferencedFrameOfReferenceUID") or _only_frame(tags),
                 number,
                 kinds,
                 _text(tags, "StructureSetLabel"),
@@ -139,6 +139,12 @@ def _rtstructs(orthanc: Orthanc, series: Series, wanted: str | None) -> list[str
     if wanted not in instances:
         raise ActivityRefused("Rtstruct is not the id of an RTSTRUCT in the study of this series")
     return [wanted]
+
+
+def _only_frame(tags: dict[str, Any]) -> str:
+    frames = _items(tags, "ReferencedFrameOfReferenceSequence")
+    uids = {_text(one, "FrameOfReferenceUID") for one in frames}
+    return uids.pop() if len(uids) == 1 else ""
 
 
 def _series_of(tags: dict[str, Any]) -> Iterator[str]:

@@ -80,7 +80,7 @@ def test_a_mask_of_smaller_extent_is_placed_by_its_header(files: CaseFiles) -> N
 @pytest.mark.parametrize(
     ("where", "said"),
     [
-        ((11, slice(30, 31), slice(40, 41)), "outlines 0.24 mL, which is no liver"),
+        ((11, slice(30, 31), slice(40, 41)), "0.24 mL, which is no liver"),
         ((slice(None), slice(5, None), slice(None)), "93 % of the image, which is no liver"),
     ],
 )
@@ -89,7 +89,7 @@ def test_what_is_no_liver(files: CaseFiles, where: tuple[slice, ...], said: str)
     mask = np.zeros_like(phantom.liver)
     mask[where] = True
     rewrite(files.liver, mask, phantom.volume.grid)
-    assert refusal(files) == f"{files.liver} {said}" or said in refusal(files)
+    assert refusal(files) == f"{files.liver} outlines {said}"
 
 
 def test_a_mask_that_lies_elsewhere(files: CaseFiles) -> None:

@@ -116,8 +116,6 @@ def _roi(name: str, frame: str, contours: list[pydicom.Dataset], path: Path) -> 
     if any(one.size % 3 or not np.isfinite(one).all() for one in numbers):
         raise OutlineRefused(f"{path} has a contour of {name!r} that cannot be read")
     points = [one.reshape(-1, 3) for one in numbers]
-    if not any(len(one) > 2 for one in points):
-        raise OutlineRefused(f"{path} has no contour of {name!r} of three points or more")
     return Roi(name, frame, points, "CLOSEDPLANAR_XOR" in kinds)
 
 

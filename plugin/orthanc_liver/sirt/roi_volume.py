@@ -133,6 +133,8 @@ def outline(
             beyond += 1
         else:
             drawn.setdefault(index, []).append(polygon(slices.flat(contour)))
+    if contours and too_short == len(contours):
+        raise ActivityRefused("the ROI has no contour of three points or more: it has no volume")
     if beyond and (not drawn or beyond > max(1, _MOST_BEYOND * len(contours))):
         raise ActivityRefused(
             f"the ROI does not lie on the slices of this CT: {beyond} of {len(contours)} contours "

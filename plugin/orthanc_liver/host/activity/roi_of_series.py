@@ -9,7 +9,7 @@ from functools import lru_cache
 from math import isfinite
 from typing import Any
 
-from orthanc_liver.host.server.api import Orthanc, OrthancError, Series
+from orthanc_liver.host.server.api import Missing, Orthanc, OrthancError, Series
 from orthanc_liver.sirt.inputs import ActivityRefused
 from orthanc_liver.sirt.roi_volume import Outline, Point, Slices, check_frame, outline
 
@@ -191,9 +191,12 @@ def _contours(orthanc: Orthanc, roi: Roi) -> Iterator[list[Point]]:
     # Orthanc's JSON leaves long values out, so each contour is asked for.
     place = f"/instances/{roi.instance}/content/3006-0039/{roi.number}/3006-0040"
     for number in range(len(roi.kinds)):
-        text = orthanc.get_bytes(f"{place}/{number}/3006-0050").decode("ascii", "replace")
         try:
-            numbers = _numbers(text)
+            text = orthanc.get_bytes(f"{place}/{number}/3006-0050").decode("ascii", "replace")
+        except Missing:
+            text = ""
+        try:
+            numbers = _numbers(text) if text.strip(" \0") else []
             yield [_point(numbers[i : i + 3]) for i in range(0, len(numbers), 3)]
         except ValueError as error:
             raise ActivityRefused("the ROI has a contour that cannot be read") from error

@@ -57,7 +57,8 @@ def test_words_and_a_perfused_volume(capsys: pytest.CaptureFixture[str]) -> None
     ("more", "report", "sentence"),
     [
         (["--liver-ml", "1800"], '{"liver_ml": 1800}', "not both"),
-        ([], '{"liver_ml": null}', "found no liver"),
+        ([], '{"liver_ml": null}', "no liver found"),
+        ([], '{"liver_ml": null, "outcome": "refused"}', "tells no volume (refused)"),
         ([], "no JSON", "cannot be read"),
         ([], None, "cannot be read"),
         (["--height-m", "175"], '{"liver_ml": 1800}', "looks like centimetres"),

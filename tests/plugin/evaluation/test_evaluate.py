@@ -182,16 +182,22 @@ def test_where_processes_cannot_share_the_work_one_does_it_all(
         raise OSError(30, "Read-only file system")
 
     monkeypatch.setattr(multiprocessing.synchronize.SemLock, "__init__", refuse)
-    one = study / "one"
+    one, two = study / "one", study / "two"
     (tmp_path / "cases.csv").write_text(
         "case,ct,reference,other\n"
         f"one,{one / 'ct.nii.gz'},{one / 'liver.nii.gz'},{one / 'other.nii.gz'}\n"
         f"gone,{one / 'none'},{one / 'liver.nii.gz'},{one / 'other.nii.gz'}\n"
+        f"two,{two / 'ct'},{two / 'rs.dcm'},{two / 'rs.dcm'}\n"
     )
-    assert main(command(tmp_path, tmp_path / "out", "--without-network", "--jobs", "2")) == 0
-    assert "no process can share the work" in capsys.readouterr().err
+    more = ("--without-network", "--jobs", "2", "--roi", "Leber", "Liver manual")
+    assert main(command(tmp_path, tmp_path / "out", *more)) == 0
+    said = capsys.readouterr().err
+    assert "no process can share the work" in said
+    assert "measured: one: reference the mask, other the mask\n" in said
+    assert "measured: two: reference ROI 'Liver manual', other ROI 'Liver manual'\n" in said
     rows = rows_of(tmp_path / "out")
-    assert [row["state"] for row in rows.values()] == ["measured", "failed"]
+    assert [row["state"] for row in rows.values()] == ["measured", "failed", "measured"]
+    assert rows["two"]["reference_outline"] == "ROI 'Liver manual'"
     assert 0 < float(rows["one"]["other_dsc"]) < 1
 
 

@@ -66,12 +66,12 @@ def add_to(commands: Any) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    inputs, warnings = read_inputs(_chosen(options, QUANTITIES)), []
+    inputs = read_inputs(_chosen(options, QUANTITIES))
+    warnings: tuple[str, ...] = ()
     if options.report:
         if "LiverMl" in inputs or options.liver_roi:
             raise ActivityRefused("give --report or a liver volume, not both: each is one")
-        inputs["LiverMl"], told = read_report(_read_json(options.report), "segmentation")
-        warnings += told
+        inputs["LiverMl"], warnings = read_report(_read_json(options.report), "segmentation")
     outlined, told = _outlined(options, inputs)
     chosen = read_choices(_chosen(options, CHOICES))
     limits = limits_of_site(dict(options.dose_limit), "--dose-limit")

@@ -26,7 +26,7 @@ from orthanc_liver.sirt.roi_volume import Outline, Point, Slices, check_frame, o
 
 _PLANAR = {"CLOSED_PLANAR", "CLOSEDPLANAR_XOR"}
 # What is read here, by SOP class, and what people call it.
-RTSTRUCT = {RTStructureSetStorage: "RTSTRUCT"}
+RTSTRUCT: dict[str, str] = {RTStructureSetStorage: "RTSTRUCT"}
 
 
 @dataclass(frozen=True, eq=False)

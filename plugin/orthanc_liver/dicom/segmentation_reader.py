@@ -16,7 +16,7 @@ from orthanc_liver.dicom.roi_choice import OutlineRefused, RoiChoice
 from orthanc_liver.dicom.rtstruct_reader import check_frame_of, refusing_damaged
 
 # The second: Label Map Segmentation Storage.
-SEG = {SegmentationStorage: "SEG", "1.2.840.10008.5.1.4.1.1.66.7": "SEG"}
+SEG: dict[str, str] = {SegmentationStorage: "SEG", "1.2.840.10008.5.1.4.1.1.66.7": "SEG"}
 # Headers keep single precision, and a long table multiplies its rounding.
 _SAME_PLACE_MM = 0.1
 

@@ -161,7 +161,7 @@ def _pairs(
 def _series_of(outline: _Outline, series: dict[str, list[DicomFile]]) -> str:
     """The CT series that the set refers to; where it refers to none, the one of its frame."""
     if outline.series_uids:
-        found, how = outline.series_uids & series.keys(), "refers to"
+        found, how = set(outline.series_uids & series.keys()), "refers to"
         if not found:
             missing = ", ".join(sorted(outline.series_uids))
             raise TrainingRefused(f"{outline.path} outlines CT series {missing}, which is missing")

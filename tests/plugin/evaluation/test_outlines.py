@@ -12,6 +12,7 @@ import nibabel
 import numpy as np
 import pydicom
 import pytest
+from pydicom.pixels.utils import pack_bits
 from pydicom.uid import generate_uid
 
 from liver_unet.nifti import write_nifti
@@ -94,9 +95,8 @@ def study(
     original: tuple[Path, CtSeries, Phantom, Slices], tmp_path: Path
 ) -> tuple[CtSeries, Phantom, Slices]:
     """One CT in ct/ with its liver as rs.dcm, seg.dcm and mask.nii.gz beside it."""
-    folder, *rest = original
+    folder, ct, phantom, slices = original
     shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
-    ct, phantom, slices = rest
     return ct, phantom, slices
 
 
@@ -319,7 +319,7 @@ def test_frames_lie_where_their_own_position_says(
         position = frame.PlanePositionSequence[0].ImagePositionPatient
         position[1] = float(position[1]) + first * ct.volume.grid.spacing_mm[1]
     dataset.Rows = kept.shape[1]
-    dataset.PixelData = pydicom.pixels.pack_bits(kept.ravel())
+    dataset.PixelData = pack_bits(kept.ravel())
     dataset.save_as(tmp_path / "seg.dcm")
     np.testing.assert_array_equal(read_contour(tmp_path / "seg.dcm", LIVER, ct).mask, phantom.liver)
 

@@ -237,10 +237,20 @@ def test_contours_beyond_the_ct_on_some_slices_or_crossing_themselves(
             further.ContourData[2::3] = [1e3 + 12.5 * n] * (len(further.ContourData) // 3)
             contours.append(further)
 
+    def cross(contour: Any) -> None:
+        """Walk a half of the path backwards."""
+        points = np.array(contour.ContourData, dtype=float).reshape(-1, 3)
+        half = len(points) // 2
+        contour.ContourData = [*points[:half].ravel(), *points[half:][::-1].ravel()]
+
     rewrite(lambda contours: append(contours, 1))
     found = read_contour(path, LIVER, ct)
     np.testing.assert_array_equal(found.mask, phantom.liver)
     assert found.warnings == ("1 contours beyond the CT's first or last slice were left out",)
+    rewrite(lambda contours: contours.extend(copy.deepcopy(contours[:4])))  # repeats
+    np.testing.assert_array_equal(read_contour(path, LIVER, ct).mask, phantom.liver)
+    rewrite(lambda contours: cross(contours[2]))
+    assert "1 contours cross themselves" in read_contour(path, LIVER, ct).warnings[0]
     rewrite(lambda contours: append(contours, 9))
     assert "9 of " in refusal(path, ct)
     outlined = np.flatnonzero(phantom.liver.any(axis=(1, 2)))

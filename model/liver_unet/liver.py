@@ -13,11 +13,25 @@ from liver_unet.volume import Box, Grid
 # The network's class.
 LIVER = 1
 NOTHING_SEEN = "nothing that could be one was seen"
+# Beyond these an outline is of something else, whoever drew it.
+_LEAST_ML, _MOST_OF_IMAGE = 20.0, 0.6
 
 
 def is_liver(probability: NDArray[np.float32]) -> NDArray[np.bool_]:
     """Where a probability of liver, or the share of it in a voxel, is enough."""
     return probability > 0.5
+
+
+def no_liver_because(mask: NDArray[np.bool_], grid: Grid) -> str:
+    """Why a given outline cannot be a liver, to stand after its file's name; "" where it can."""
+    volume_ml = float(np.count_nonzero(mask)) * grid.voxel_ml
+    if not volume_ml:
+        return "is empty: it outlines no liver"
+    if volume_ml < _LEAST_ML:
+        return f"outlines {volume_ml:.2f} mL, which is no liver"
+    if mask.mean() > _MOST_OF_IMAGE:
+        return f"outlines {100 * mask.mean():.0f} % of the image, which is no liver"
+    return ""
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -17,6 +18,10 @@ _SLAB_VOXELS = 1_000_000
 _EDGE = 1e-4
 # How far lines may stray from an axis over the whole target and still run along it.
 _STRAY_VOXELS = 1e-3
+# Headers keep single precision, and a long table multiplies its rounding.
+_SAME_PLACE_MM = 0.1
+
+_Scalar = TypeVar("_Scalar", bound=np.generic)
 
 
 def canonical_grid(source: Grid, spacing_mm: float) -> Grid:
@@ -35,6 +40,27 @@ def canonical_grid(source: Grid, spacing_mm: float) -> Grid:
     affine[3, 3] = 1
     x, y, z = (int(n) for n in count_xyz)
     return Grid((z, y, x), affine)
+
+
+def on_voxels_of(array: NDArray[_Scalar], source: Grid, target: Grid) -> NDArray[_Scalar] | None:
+    """Put an array on a grid some or all of whose voxels are its own, in whatever order they lie.
+
+    Zero elsewhere; None where the array's voxels are not the grid's.
+    """
+    turn = np.rint(np.linalg.solve(target.affine[:3, :3], source.affine[:3, :3])).astype(int)
+    corners = np.rint(target.to_index(source.corners_mm()))
+    apart_mm = np.abs(target.to_mm(corners) - source.corners_mm()).max()
+    first, last = corners.min(axis=0).astype(int), corners.max(axis=0).astype(int)
+    steps = np.abs(turn)
+    along_axes = (steps.sum(axis=0) == 1).all() and (steps.sum(axis=1) == 1).all()
+    inside = first.min() >= 0 and (last < target.shape).all()
+    if not (along_axes and inside and apart_mm <= _SAME_PLACE_MM):
+        return None
+    placed = np.zeros(target.shape, array.dtype)
+    backwards = tuple(np.flatnonzero(turn.sum(axis=1) < 0).tolist())
+    turned = np.flip(array.transpose(steps.argmax(axis=1)), backwards)
+    placed[tuple(slice(a, b + 1) for a, b in zip(first, last, strict=True))] = turned
+    return placed
 
 
 def resample(

@@ -3,9 +3,10 @@
 LiverError
   SeriesRefused       the input cannot be trusted; no retry will change that
   ContoursDisagree    our own contours do not give the mask back: a fault of ours
-  OutlineRefused      an RTSTRUCT has no such outline, or it does not fit (dicom/rtstruct_reader.py)
-    EmptyOutline      it holds nothing (evaluation/outlines.py)
+  OutlineRefused      there is no such outline, or it does not fit its CT (dicom/roi_choice.py)
+    EmptyOutline      it holds nothing (dicom/roi_choice.py)
   ActivityRefused     no activity can be computed from these inputs (sirt/inputs.py)
+  OutputRefused       results cannot be written there (cli/result_folder.py)
   CaseListRefused     a list of cases that cannot be read (evaluation/case_list.py)
 
 The host's own tree is in host/errors.py, the model's in liver_unet/model_errors.py.

@@ -13,6 +13,7 @@ import pydicom
 import pytest
 
 from orthanc_liver.dicom.ct_folder import read_ct
+from orthanc_liver.dicom.roi_choice import LIVER
 from orthanc_liver.evaluation.outlines import read_contour
 from tests.support.case_writer import write_ct_folder
 from tests.support.judges import dciodvfy_errors
@@ -98,9 +99,10 @@ def test_all_three_are_stored_by_the_job_and_say_the_same(hospital: Hospital) ->
     [rtstruct], [seg], [report] = (hospital.over_dicomweb(m) for m in ("RTSTRUCT", "SEG", "SR"))
     for one in (rtstruct, seg, report):
         assert hospital.judged(one) == []
-    grid = read_ct(hospital.folder / "ct").volume.grid
+    ct = read_ct(hospital.folder / "ct")
+    grid = ct.volume.grid
     outlined, segmented = (
-        read_contour(hospital.folder / f"{one.SOPInstanceUID}.dcm", "liver", grid)
+        read_contour(hospital.folder / f"{one.SOPInstanceUID}.dcm", LIVER, ct).mask
         for one in (rtstruct, seg)
     )
     np.testing.assert_array_equal(outlined, segmented)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from io import BytesIO
 from pathlib import Path
@@ -45,8 +46,16 @@ def write_rtstruct(path: Path, slices: list[pydicom.FileDataset], mask: Mask, na
     path.write_bytes(to_bytes(dataset))
 
 
-def write_seg(path: Path, slices: list[pydicom.FileDataset], masks: dict[str, Mask]) -> None:
-    """Write a DICOM SEG by highdicom, one segment a mask; masks: in slices' order."""
+def write_seg(
+    path: Path,
+    slices: list[pydicom.FileDataset],
+    masks: Mapping[str, NDArray[np.generic]],
+    kind: str = "BINARY",
+) -> None:
+    """Write a DICOM SEG by highdicom, one segment a mask; masks: in slices' order.
+
+    kind: BINARY, LABELMAP for masks that do not overlap, or FRACTIONAL for shares.
+    """
     sources = [pydicom.dcmread(BytesIO(ct_to_bytes(one))) for one in slices]
     descriptions = [
         highdicom.seg.SegmentDescription(
@@ -60,8 +69,10 @@ def write_seg(path: Path, slices: list[pydicom.FileDataset], masks: dict[str, Ma
     ]
     dataset = highdicom.seg.Segmentation(
         source_images=sources,
-        pixel_array=np.stack(list(masks.values()), axis=-1).astype(np.uint8),
-        segmentation_type=highdicom.seg.SegmentationTypeValues.BINARY,
+        pixel_array=np.stack(list(masks.values()), axis=-1).astype(
+            np.float32 if kind == "FRACTIONAL" else np.uint8
+        ),
+        segmentation_type=highdicom.seg.SegmentationTypeValues(kind),
         segment_descriptions=descriptions,
         series_instance_uid=highdicom.UID(),
         series_number=7,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,14 +37,21 @@ class Atlas:
 def build_library(data: Path, out: Path) -> int:
     """Write OUT/NAME/ct.nii.gz and liver.nii.gz for every case in data; return how many.
 
-    data: any layout that training reads, as NIfTI. A case that is there already stays.
+    data: any layout that training reads, as NIfTI. A case that is there already stays, unless its
+    mask is newer.
     """
     cases = find_cases(data)
     out.mkdir(parents=True, exist_ok=True)
     for files in tqdm(cases, unit="atlas", disable=None):
-        if not (out / files.name).exists():
+        if not _is_up_to_date(out / files.name, files):
+            shutil.rmtree(out / files.name, ignore_errors=True)
             _write(_atlas(files), out / files.name)
     return len(cases)
+
+
+def _is_up_to_date(folder: Path, files: CaseFiles) -> bool:
+    made = folder / "liver.nii.gz"
+    return made.exists() and made.stat().st_mtime_ns >= files.liver.stat().st_mtime_ns
 
 
 def read_library(folder: Path) -> list[Atlas]:

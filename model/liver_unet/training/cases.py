@@ -11,13 +11,12 @@ from nibabel.filebasedimages import ImageFileError
 from numpy.typing import NDArray
 
 from liver_unet.ct_nifti import read_ct_nifti
+from liver_unet.liver import no_liver_because
 from liver_unet.model_errors import TrainingRefused, VolumeRefused
 from liver_unet.nifti import read_nifti
+from liver_unet.resample import on_voxels_of
 from liver_unet.training.layouts import CaseFiles
 from liver_unet.volume import Grid, Volume
-
-# Headers keep single precision, and a long table multiplies its rounding.
-_SAME_PLACE_MM = 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,8 +35,8 @@ def read_case(files: CaseFiles) -> Case:
     ct = _read_ct(files.ct)
     labels = _on_grid(files.liver, ct.grid, files.ct)
     liver = labels > 0.5
-    if not liver.any():
-        raise TrainingRefused(f"{files.liver} is empty: it outlines no liver")
+    if why := no_liver_because(liver, ct.grid):
+        raise TrainingRefused(f"{files.liver} {why}")
     if files.organs is None:
         return Case(files.name, ct, liver, liver.astype(np.uint8), {1: "liver"})
     organs = _on_grid(files.organs, ct.grid, files.ct).astype(np.uint8)
@@ -61,19 +60,20 @@ def _read(path: Path) -> tuple[NDArray[np.float32], Grid]:
 
 
 def _on_grid(path: Path, grid: Grid, ct: Path) -> NDArray[np.float32]:
-    """Read labels that lie voxel by voxel on the CT."""
+    """Read labels whose voxels are the CT's or some of them; zero elsewhere."""
     labels, label_grid = _read(path)
+    placed = on_voxels_of(labels, label_grid, grid)
+    if placed is not None:
+        return placed
     if label_grid.shape != grid.shape:
         raise TrainingRefused(
             f"{path} has {label_grid.shape} voxels (slice, row, column), {ct} has {grid.shape}: "
-            "the mask must lie on the CT's grid"
+            "the mask must lie on the CT's voxels"
         )
     apart_mm = np.abs(label_grid.corners_mm() - grid.corners_mm()).max()
-    if apart_mm > _SAME_PLACE_MM:
-        raise TrainingRefused(
-            f"{path} lies up to {apart_mm:.1f} mm away from {ct}: their affines differ"
-        )
-    return labels
+    raise TrainingRefused(
+        f"{path} lies up to {apart_mm:.1f} mm away from {ct}: their affines differ"
+    )
 
 
 def _organ_names(path: Path, organs: NDArray[np.uint8]) -> dict[int, str]:

@@ -6,6 +6,7 @@ import argparse
 import json
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,15 +22,12 @@ from orthanc_liver.sirt.inputs import (
     read_inputs,
     read_report,
 )
+from orthanc_liver.sirt.limits import limits_of_site
 from orthanc_liver.sirt.methods import METHODS
-from orthanc_liver.sirt.roi_volume import Point, Slices, outline, volumes_of
+from orthanc_liver.sirt.roi_volume import Outline, agree, volumes_of
 
 if TYPE_CHECKING:
-    import numpy as np
-    import pydicom
-    from numpy.typing import NDArray
-
-    from liver_unet.volume import Grid
+    from orthanc_liver.dicom.ct_series import CtSeries
 
 
 def add_to(commands: Any) -> None:
@@ -56,19 +54,28 @@ def add_to(commands: Any) -> None:
         action="store_true",
         help="a part may lie outside its whole by more than a tenth; what is inside counts",
     )
+    activity.add_argument(
+        "--dose-limit",
+        type=_limit,
+        action="append",
+        default=[],
+        metavar="NAME=GY",
+        help="a limit or an aim of your own in the place of the published one of that name",
+    )
     activity.set_defaults(run=_run)
 
 
 def _run(options: argparse.Namespace) -> None:
-    outlined, warnings = _outlined(options)
-    inputs = read_inputs(_chosen(options, QUANTITIES)) | outlined
+    inputs = read_inputs(_chosen(options, QUANTITIES))
+    warnings: tuple[str, ...] = ()
     if options.report:
-        if "LiverMl" in inputs:
+        if "LiverMl" in inputs or options.liver_roi:
             raise ActivityRefused("give --report or a liver volume, not both: each is one")
-        inputs["LiverMl"], told = read_report(_read_json(options.report), "segmentation")
-        warnings = [*told, *warnings]
+        inputs["LiverMl"], warnings = read_report(_read_json(options.report), "segmentation")
+    outlined, told = _outlined(options, inputs)
     chosen = read_choices(_chosen(options, CHOICES))
-    result = compute_activity(options.method, inputs, warnings, chosen)
+    limits = limits_of_site(dict(options.dose_limit), "--dose-limit")
+    result = compute_activity(options.method, inputs | outlined, [*warnings, *told], chosen, limits)
     shown = json.dumps(result.as_json(), indent=2) + "\n" if options.json else result.as_text()
     sys.stdout.write(shown)
 
@@ -84,53 +91,56 @@ def _option(name: str) -> str:
     return "-" + re.sub("[A-Z]", lambda capital: f"-{capital.group().lower()}", name)
 
 
-def _outlined(options: argparse.Namespace) -> tuple[Inputs, list[str]]:
+def _outlined(options: argparse.Namespace, given: Inputs) -> tuple[Inputs, Sequence[str]]:
+    """The volumes of the ROIs that are named, and what is to be said of them."""
     rois = _chosen(options, ROIS)
-    given = _chosen(options, QUANTITIES)
     if not rois:
-        return {}, []
+        return {}, ()
     if not options.rtstruct or not options.ct:
         raise ActivityRefused("an ROI needs --rtstruct and --ct: where it is, and on which CT")
     for roi in rois:
         if ROIS[roi] in given:
             raise ActivityRefused(f"give {_option(roi)} or {_option(ROIS[roi])}, not both")
     from orthanc_liver.dicom.ct_folder import read_ct
-    from orthanc_liver.dicom.rtstruct_reader import roi_polygons
+    from orthanc_liver.dicom.roi_choice import RoiChoice
+    from orthanc_liver.dicom.rtstruct_reader import outline_of, read_outlines, roi_of
 
-    structures = _structures(options.rtstruct)
+    path, structures = read_outlines(options.rtstruct)
     ct = read_ct(options.ct, options.series)
-    slices, found = _slices(ct.volume.grid), {}
-    for roi, name in rois.items():
-        # Exactly that name, capitals too.
-        polygons = roi_polygons(structures, options.rtstruct, f"(?-i:^{re.escape(name)}$)")
-        contours = [_points(one) for one in polygons.points_mm]
-        found[ROIS[roi]] = outline(contours, slices, exclusive=polygons.exclusive)
-    volumes, warnings = volumes_of(found, outside_is_meant=options.outside_is_meant)
-    origin = f"area of the ROI's contours x slice distance, {options.rtstruct.name}"
-    inputs = {name: read_input(name, ml, origin) for name, ml in volumes.items()}
+    found = {
+        ROIS[roi]: outline_of(roi_of(structures, path, RoiChoice((name,))), ct, path)
+        for roi, name in rois.items()
+    }
+    segmented = _segmented_liver(options.report, ct, given) if options.report else {}
+    volumes, warnings = volumes_of(found | segmented, outside_is_meant=options.outside_is_meant)
+    origin = f"area of the ROI's contours x slice distance, {path.name}"
+    inputs = {name: read_input(name, volumes[name], origin) for name in found}
     return inputs, [*ct.warnings, *warnings]
 
 
-def _points(points_mm: NDArray[np.float64]) -> list[Point]:
-    return [(x, y, z) for x, y, z in points_mm.tolist()]
+def _segmented_liver(report: Path, ct: CtSeries, given: Inputs) -> dict[str, Outline]:
+    """What segment outlined, from beside its report; nothing where that was for NIfTI."""
+    from orthanc_liver.dicom.roi_choice import ANY
+    from orthanc_liver.dicom.rtstruct_reader import outline_of, read_outlines, roi_of
+
+    path = report.with_name("rtstruct.dcm")
+    if not path.exists():
+        return {}
+    liver = outline_of(roi_of(read_outlines(path)[1], path, ANY), ct, path)
+    if not agree(given["LiverMl"].value, liver.volume_ml):
+        raise ActivityRefused(
+            f"{report} and {path.name} beside it are not of one liver: segment the CT again"
+        )
+    return {"LiverMl": liver}
 
 
-def _structures(path: Path) -> pydicom.Dataset:
-    import pydicom
-    from pydicom.errors import InvalidDicomError
-
+def _limit(text: str) -> tuple[str, float]:
+    """NAME=GY; what each may be, limits_of_site knows."""
+    name, _, gy = text.partition("=")
     try:
-        return pydicom.dcmread(path)
-    except (InvalidDicomError, OSError, EOFError, ValueError) as error:
-        raise ActivityRefused(f"{path} cannot be read as an RTSTRUCT") from error
-
-
-def _slices(grid: Grid) -> Slices:
-    import numpy as np
-
-    row, column = (grid.affine[:3, axis] / grid.spacing_mm[axis] for axis in (2, 1))
-    places = [grid.to_mm(np.array([n, 0.0, 0.0])).tolist() for n in range(grid.shape[0])]
-    return Slices.of([*row.tolist(), *column.tolist()], [(x, y, z) for x, y, z in places])
+        return name, float(gy)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not like LungOnce=25") from error
 
 
 def _read_json(path: Path) -> Any:

@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from orthanc_liver.dicom.roi_choice import ROI_HELP, RoiChoice
+
 
 def add_to(commands: Any) -> None:
     """Add atlas and its steps to the parser's commands."""
@@ -15,6 +17,7 @@ def add_to(commands: Any) -> None:
     build = steps.add_parser("build", help="make a library of outlined patients")
     build.add_argument("--data", type=Path, required=True, help="as for train")
     build.add_argument("--out", type=Path, required=True, help="folder for the library")
+    build.add_argument("--roi", nargs="+", default=[], metavar="NAME", help=ROI_HELP)
     build.set_defaults(run=_build)
     segment = steps.add_parser("segment", help="outline the liver of one CT by the library")
     segment.add_argument("input", type=Path, help="as for segment")
@@ -26,6 +29,7 @@ def add_to(commands: Any) -> None:
     leave.add_argument("--data", type=Path, required=True, help="what the library was made of")
     leave.add_argument("--library", type=Path, required=True, help="what build wrote")
     leave.add_argument("--out", type=Path, required=True, help="folder for the masks")
+    leave.add_argument("--roi", nargs="+", default=[], metavar="NAME", help="as for build")
     leave.set_defaults(run=_leave_one_out)
 
 
@@ -33,7 +37,8 @@ def _build(options: argparse.Namespace) -> None:
     from liver_unet.atlas.library import build_library
     from orthanc_liver.dicom.training_cases import prepared
 
-    count = build_library(prepared(options.data, options.out / "dicom"), options.out / "atlases")
+    data = prepared(options.data, options.out / "dicom", RoiChoice.of(options.roi))
+    count = build_library(data, options.out / "atlases")
     sys.stdout.write(f"{count} atlases\n")
 
 
@@ -58,5 +63,5 @@ def _leave_one_out(options: argparse.Namespace) -> None:
     from liver_unet.atlas.leave_one_out import leave_one_out
     from orthanc_liver.dicom.training_cases import prepared
 
-    data = prepared(options.data, options.library / "dicom")
+    data = prepared(options.data, options.library / "dicom", RoiChoice.of(options.roi))
     leave_one_out(data, options.library / "atlases", options.out)

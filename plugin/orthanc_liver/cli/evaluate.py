@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from orthanc_liver.dicom.roi_choice import ROI_HELP
 
 
 def add_to(commands: Any) -> None:
@@ -24,7 +27,15 @@ def add_to(commands: Any) -> None:
     evaluation.add_argument(
         "--without-network", action="store_true", help='measure the column "other" alone'
     )
+    evaluation.add_argument(
+        "--roi", nargs="+", default=[], metavar="NAME", help=ROI_HELP + "; the list goes first"
+    )
     evaluation.set_defaults(run=_run)
+
+
+def _chosen(result: Mapping[str, Any]) -> str:
+    other = result["other_outline"]
+    return f"reference {result['reference_outline']}" + (f", other {other}" if other else "")
 
 
 def _count(text: str) -> int:
@@ -41,8 +52,12 @@ def _run(options: argparse.Namespace) -> None:
 
     weights = options.weights or default_weights()
     network = None if options.without_network else Network(weights, options.device)
-    results = evaluate(options.cases, options.out, network, options.jobs, options.other_name)
+    results = evaluate(
+        options.cases, options.out, network, options.jobs, options.other_name, options.roi
+    )
     for one in results:
         if "reason" in one:
             sys.stderr.write(f"failed: {one['case']}: {one['reason']}\n")
+        else:
+            sys.stderr.write(f"measured: {one['case']}: {_chosen(one)}\n")
     sys.stdout.write(f"{options.out / 'report.html'}\n")

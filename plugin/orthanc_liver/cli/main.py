@@ -13,14 +13,15 @@ from orthanc_liver import __version__
 from orthanc_liver.cli import activity, atlas, evaluate, export, segment, train
 from orthanc_liver.liver_errors import LiverError
 
-REFUSED = 2
+# 2 is argparse's, for words that it does not understand.
+REFUSED = 3
 _COMMANDS = (segment, activity, train, export, evaluate, atlas)
 # What the extra "evaluation" installs, and everything else does without.
 _EXTRA = ("SimpleITK", "jinja2", "matplotlib")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one subcommand; return 0, or 2 with one sentence on standard error for refused input."""
+    """Run one subcommand; return 0, or 3 with one sentence on standard error for refused input."""
     options = _parser().parse_args(arguments)
     try:
         options.run(options)

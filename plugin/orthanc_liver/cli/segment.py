@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from liver_unet.model_errors import ModelError
+from orthanc_liver.cli.result_folder import MASK, OVERLAY, RTSTRUCT, ResultFolder
+from orthanc_liver.engine.protocol import JobSettings, Kind, Outcome
+from orthanc_liver.liver_errors import LiverError, SeriesRefused
 
 if TYPE_CHECKING:
     from liver_unet.liver import Liver
@@ -32,21 +36,16 @@ def add_to(commands: Any) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from liver_unet.ct_nifti import MINIMUM_SLICES
-    from liver_unet.segmenter import Segmenter
-    from liver_unet.weights import default_weights
-    from orthanc_liver.dicom.ct_folder import find_ct
-
-    min_slices = options.minimum_slices or MINIMUM_SLICES
-    files = find_ct(options.input, options.series, min_slices)
-    segmenter = Segmenter.load(options.weights or default_weights(), options.device)
-    options.out.mkdir(parents=True, exist_ok=True)
-    with _TerminalProgress() as progress:
-        if files is None:
-            summary = _segment_nifti(options, min_slices, segmenter, progress)
-        else:
-            summary = _segment_dicom(files, options.out, min_slices, segmenter, progress)
-    (options.out / "report.json").write_text(json.dumps(summary, indent=2) + "\n")
+    out = ResultFolder(options.out, options.input)
+    try:
+        summary = _segment(options, out)
+    except SeriesRefused as refusal:
+        out.end_without_result(Outcome.REFUSED, str(refusal))
+        raise
+    except (LiverError, ModelError) as error:
+        out.end_without_result(Outcome.FAILED, str(error))
+        raise
+    out.report(summary)
     for warning in summary["warnings"]:
         sys.stderr.write(f"warning: {warning}\n")
     if "no_liver" in summary:
@@ -55,10 +54,29 @@ def _run(options: argparse.Namespace) -> None:
         sys.stdout.write(f"liver: {summary['liver_ml']:.1f} mL\n")
 
 
+def _segment(options: argparse.Namespace, out: ResultFolder) -> dict[str, Any]:
+    """Write the outputs but for the report, which is returned."""
+    from liver_unet.ct_nifti import MINIMUM_SLICES
+    from liver_unet.segmenter import Segmenter
+    from liver_unet.weights import default_weights
+    from orthanc_liver.dicom.ct_folder import find_ct
+
+    min_slices = options.minimum_slices or MINIMUM_SLICES
+    files = find_ct(options.input, options.series, min_slices)
+    segmenter = Segmenter.load(options.weights or default_weights(), options.device)
+    with _TerminalProgress() as progress:
+        if files is None:
+            return _segment_nifti(options.input, out, min_slices, segmenter, progress)
+        return _segment_dicom(files, out, min_slices, segmenter, progress)
+
+
 def _segment_dicom(
-    files: CtFiles, out: Path, min_slices: int, segmenter: Segmenter, progress: _TerminalProgress
+    files: CtFiles,
+    out: ResultFolder,
+    min_slices: int,
+    segmenter: Segmenter,
+    progress: _TerminalProgress,
 ) -> dict[str, Any]:
-    from orthanc_liver.engine.protocol import JobSettings, Kind
     from orthanc_liver.pipeline import segment_series
 
     segmentation = segment_series(
@@ -70,14 +88,20 @@ def _segment_dicom(
     )
     if segmentation.liver is not None:
         _write_mask(out, segmentation.liver)
-        (out / "rtstruct.dcm").write_bytes(segmentation.objects[Kind.RTSTRUCT])
-        (out / "overlay.png").write_bytes(segmentation.preview_png or b"")
+        with out.writing(RTSTRUCT) as path:
+            path.write_bytes(segmentation.objects[Kind.RTSTRUCT])
+        with out.writing(OVERLAY) as path:
+            path.write_bytes(segmentation.preview_png or b"")
     report = segmentation.report
     return report | {"warnings": [*files.notes, *report["warnings"]]}
 
 
 def _segment_nifti(
-    options: argparse.Namespace, min_slices: int, segmenter: Segmenter, progress: _TerminalProgress
+    source: Path,
+    out: ResultFolder,
+    min_slices: int,
+    segmenter: Segmenter,
+    progress: _TerminalProgress,
 ) -> dict[str, Any]:
     from liver_unet.fallback import fall_back_warnings, segment_or_fall_back
     from liver_unet.liver import Liver
@@ -88,21 +112,23 @@ def _segment_nifti(
 
     stages = Stages(progress.show)
     with stages("read"):
-        ct = read_ct(options.input, min_slices=min_slices)
+        ct = read_ct(source, min_slices=min_slices)
     found, used = segment_or_fall_back(segmenter, ct.volume, stages)
     if isinstance(found, Liver):
-        _write_mask(options.out, found)
-        (options.out / "overlay.png").write_bytes(overlay_png(ct.volume, found))
+        _write_mask(out, found)
+        with out.writing(OVERLAY) as path:
+            path.write_bytes(overlay_png(ct.volume, found))
     warnings = ct.warnings + fall_back_warnings(segmenter, used)
     return report(used, warnings, stages, found)
 
 
-def _write_mask(out: Path, liver: Liver) -> None:
+def _write_mask(out: ResultFolder, liver: Liver) -> None:
     import numpy as np
 
     from liver_unet.nifti import write_nifti
 
-    write_nifti(out / "liver.nii.gz", liver.mask_on_ct().astype(np.uint8), liver.ct_grid)
+    with out.writing(MASK) as path:
+        write_nifti(path, liver.mask_on_ct().astype(np.uint8), liver.ct_grid)
 
 
 class _TerminalProgress:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from liver_unet.model_errors import TrainingRefused
+from orthanc_liver.dicom.roi_choice import ROI_HELP, RoiChoice
 
 
 def add_to(commands: Any) -> None:
@@ -24,6 +25,7 @@ def add_to(commands: Any) -> None:
     )
     training.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     training.add_argument("--start", type=Path, help="folder of weights to begin from")
+    training.add_argument("--roi", nargs="+", default=[], metavar="NAME", help=ROI_HELP)
     training.set_defaults(run=_run)
 
 
@@ -33,4 +35,5 @@ def _run(options: argparse.Namespace) -> None:
     from orthanc_liver.dicom.training_cases import train
 
     fold = None if options.fold == "all" else int(options.fold)
-    train(options.data, options.out, options.config, fold, options.device, options.start)
+    roi = RoiChoice.of(options.roi)
+    train(options.data, options.out, options.config, fold, options.device, options.start, roi)

@@ -26,7 +26,7 @@ from orthanc_liver.liver_errors import SeriesRefused
 
 # Of a zip file, unpacked: no CT comes near these.
 _MOST_MEMBERS, _MOST_BYTES, _LARGEST = 100_000, 32 << 30, 1 << 30
-_TAGS = ["SOPClassUID", "Modality", "SeriesInstanceUID"]
+_TAGS = ["SOPClassUID", "Modality", "SeriesInstanceUID", "FrameOfReferenceUID"]
 
 # Both are read in the same way; the second is a file within a zip file.
 AnyPath = Path | zipfile.Path
@@ -34,12 +34,13 @@ AnyPath = Path | zipfile.Path
 
 @dataclass(frozen=True)
 class DicomFile:
-    """What a file's header says it is."""
+    """What a file's header says it is. frame: of reference."""
 
     path: AnyPath
     sop_class_uid: str
     modality: str
     series_uid: str
+    frame: str
 
     @property
     def is_ct(self) -> bool:

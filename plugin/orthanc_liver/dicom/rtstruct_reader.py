@@ -1,96 +1,175 @@
-"""Anybody's RTSTRUCT: its ROIs by name, and one of them as a mask on its CT's grid."""
+"""Anybody's RTSTRUCT: an ROI of it on its CT's slices, and as a mask on its CT's grid."""
 
 from __future__ import annotations
 
-import re
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
+from pydicom.config import disable_value_validation
+from pydicom.uid import RTStructureSetStorage
 
 from liver_unet.volume import Grid
+from orthanc_liver.dicom.ct_folder import dicom_files
+from orthanc_liver.dicom.ct_series import CtSeries
+from orthanc_liver.dicom.part10 import completed
+from orthanc_liver.dicom.roi_choice import OutlineRefused, RoiChoice
 from orthanc_liver.liver_errors import LiverError
-from orthanc_liver.sirt.planar import Polygon, polygon, regions
+from orthanc_liver.sirt.inputs import ActivityRefused
+from orthanc_liver.sirt.roi_volume import Outline, Point, Slices, check_frame, outline
 
-# Other systems round contours to 0.01 mm or so, and thin slices are 0.5 mm apart.
-_OFF_PLANE_MM = 0.2
 _PLANAR = {"CLOSED_PLANAR", "CLOSEDPLANAR_XOR"}
+# What is read here, by SOP class, and what people call it.
+RTSTRUCT: dict[str, str] = {RTStructureSetStorage: "RTSTRUCT"}
 
 
 @dataclass(frozen=True, eq=False)
-class Polygons:
-    """An ROI's contours, each (n, 3) in mm. exclusive: CLOSEDPLANAR_XOR."""
+class Roi:
+    """An ROI's contours, each (n, 3) in mm. frame: of reference; exclusive: CLOSEDPLANAR_XOR."""
 
+    name: str
+    frame: str
     points_mm: list[NDArray[np.float64]]
     exclusive: bool = False
 
 
-class OutlineRefused(LiverError):
-    """The structure set has no such outline, or it does not fit its CT."""
+@contextmanager
+def refusing_damaged(path: Path) -> Iterator[None]:
+    """Whatever reading raises is a sentence that names the file."""
+    try:
+        # pydicom's warnings quote values, and values may be the patient's.
+        with disable_value_validation(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except LiverError:
+        raise
+    # Files can be damaged in more ways than pydicom has errors for.
+    except Exception as error:
+        raise OutlineRefused(f"{path} is damaged or incomplete ({type(error).__name__})") from error
 
 
-def roi_polygons(structures: pydicom.Dataset, path: Path, pattern: str) -> Polygons:
-    """Return the polygons (n, 3) in mm of the only ROI whose name holds the pattern.
+def read_outlines(path: Path, kinds: Mapping[str, str] = RTSTRUCT) -> tuple[Path, pydicom.Dataset]:
+    """Return the object of one of these kinds that a file is, or the only one in a folder, and
+    where it lies. Raises LiverError."""
+    if path.is_dir():
+        path = _only_one_in(path, kinds)
+    with refusing_damaged(path):
+        dataset = pydicom.dcmread(BytesIO(completed(path.read_bytes())))
+        if dataset.get("SOPClassUID") not in kinds:
+            raise OutlineRefused(f"{path} is no {_either(kinds)}: name the file with the outline")
+        return path, dataset
 
-    pattern: a regular expression, capitals or not. path: for messages. Some may have one or
-    two points and enclose nothing. Raises OutlineRefused.
+
+def _only_one_in(folder: Path, kinds: Mapping[str, str]) -> Path:
+    files = [Path(str(o.path)) for o in dicom_files(folder)[0] if o.sop_class_uid in kinds]
+    if not files:
+        raise OutlineRefused(f"{folder} holds no {_either(kinds)}")
+    if len(files) > 1:
+        choice = "; ".join(described(read_outlines(one, kinds)[1], one) for one in files)
+        raise OutlineRefused(f"{folder} holds several of kind {_either(kinds)}: name one: {choice}")
+    return files[0]
+
+
+def _either(kinds: Mapping[str, str]) -> str:
+    return " or ".join(dict.fromkeys(kinds.values()))
+
+
+def described(dataset: pydicom.Dataset, path: Path) -> str:
+    """What a person knows an RTSTRUCT or a SEG by."""
+    label = dataset.get("StructureSetLabel") or dataset.get("ContentLabel") or ""
+    day = dataset.get("StructureSetDate") or dataset.get("ContentDate") or "an unknown date"
+    approval = str(dataset.get("ApprovalStatus") or "without approval status").lower()
+    return f"{path} ({str(label)!r}, {day}, {approval})"
+
+
+def roi_of(structures: pydicom.Dataset, path: Path, choice: RoiChoice) -> Roi:
+    """Return the ROI that is meant; path: for messages. Raises OutlineRefused.
+
+    Some contours may have one or two points, or none, and enclose nothing.
     """
-    if "StructureSetROISequence" not in structures or "ROIContourSequence" not in structures:
-        raise OutlineRefused(f"{path} is no RTSTRUCT with contours")
-    rois = {
-        int(roi.ROINumber): str(roi.get("ROIName", ""))
-        for roi in structures.StructureSetROISequence
-    }
-    found = [number for number, name in rois.items() if re.search(pattern, name, re.IGNORECASE)]
-    if len(found) != 1:
-        among = found or list(rois)
-        names = ", ".join(repr(rois[number]) for number in among) or "none at all"
-        said = "no ROI is" if not found else "several ROIs are"
-        raise OutlineRefused(f"{path}: {said} named {pattern} ({names}): exactly one must be")
-    contours = [
-        contour
-        for roi in structures.ROIContourSequence
-        if int(roi.ReferencedROINumber) == found[0]
-        for contour in roi.get("ContourSequence", [])
-    ]
-    if not contours:
-        raise OutlineRefused(f"{path} outlines an empty {pattern}")
+    with refusing_damaged(path):
+        if "StructureSetROISequence" not in structures or "ROIContourSequence" not in structures:
+            raise OutlineRefused(f"{path} is no RTSTRUCT with contours")
+        described = {int(roi.ROINumber): roi for roi in structures.StructureSetROISequence}
+        names = {number: _text(roi, "ROIName") for number, roi in described.items()}
+        drawn: dict[int, list[pydicom.Dataset]] = {}
+        for one in structures.ROIContourSequence:
+            if contours := one.get("ContourSequence"):
+                drawn.setdefault(int(one.ReferencedROINumber), []).extend(contours)
+        number = choice.among(names, drawn, path)
+        frame = _text(described[number], "ReferencedFrameOfReferenceUID") or _only_frame(structures)
+        return _roi(names[number], frame, drawn[number], path)
+
+
+def _roi(name: str, frame: str, contours: list[pydicom.Dataset], path: Path) -> Roi:
     kinds = {str(contour.get("ContourGeometricType", "")) for contour in contours}
-    if others := ", ".join(sorted(kinds - _PLANAR)):
-        raise OutlineRefused(f"{path} has a {pattern} contour that is no polygon ({others})")
-    numbers = [np.array(c.get("ContourData") or [], dtype=np.float64) for c in contours]
+    if others := sorted(kinds - _PLANAR):
+        raise OutlineRefused(f"{path} has a contour of {name!r} that is no polygon ({others[0]})")
+    values = [contour.get("ContourData") for contour in contours]
+    numbers = [np.array([] if one is None else one, dtype=np.float64) for one in values]
     if any(one.size % 3 or not np.isfinite(one).all() for one in numbers):
-        raise OutlineRefused(f"{path} has a {pattern} contour that cannot be read")
+        raise OutlineRefused(f"{path} has a contour of {name!r} that cannot be read")
     points = [one.reshape(-1, 3) for one in numbers]
-    if not any(len(one) > 2 for one in points):
-        raise OutlineRefused(f"{path} has no {pattern} contour of three points or more")
-    return Polygons(points, "CLOSEDPLANAR_XOR" in kinds)
+    return Roi(name, frame, points, "CLOSEDPLANAR_XOR" in kinds)
 
 
-def mask_of(polygons: Polygons, grid: Grid, path: Path) -> NDArray[np.bool_]:
-    """Rasterise contours, those of one slice as sirt/planar.py has them belong together."""
-    by_slice: dict[int, list[Polygon]] = {}
-    for points_mm in polygons.points_mm:
-        if len(points_mm) < 3:
-            continue
-        index = grid.to_index(points_mm)
-        slice_index = round(float(index[:, 0].mean()))
-        # |gradient of the slice coordinate| is its change per mm across the planes.
-        per_mm = np.linalg.norm(np.linalg.inv(grid.affine)[0, :3])
-        off_mm = float(np.abs(index[:, 0] - slice_index).max() / per_mm)
-        if off_mm > _OFF_PLANE_MM or not 0 <= slice_index < grid.shape[0]:
-            raise OutlineRefused(
-                f"{path} has a contour {off_mm:.2f} mm off the CT's slices "
-                f"(nearest is slice {slice_index} of {grid.shape[0]}): outlines and CT do not match"
-            )
-        corners = [(row, column) for row, column in index[:, 1:].tolist()]
-        by_slice.setdefault(slice_index, []).append(polygon(corners))
+def _only_frame(structures: pydicom.Dataset) -> str:
+    frames = structures.get("ReferencedFrameOfReferenceSequence") or []
+    uids = {_text(one, "FrameOfReferenceUID") for one in frames}
+    return uids.pop() if len(uids) == 1 else ""
+
+
+def _text(dataset: pydicom.Dataset, keyword: str) -> str:
+    return str(dataset.get(keyword) or "").strip()
+
+
+def outline_of(roi: Roi, ct: CtSeries, path: Path) -> Outline:
+    """The ROI on the CT's slices; raises OutlineRefused where it does not fit them."""
+    check_frame_of(roi.frame, ct, path)
+    contours = [_points(one) for one in roi.points_mm]
+    try:
+        return outline(contours, _slices_of(ct.volume.grid), exclusive=roi.exclusive)
+    except ActivityRefused as refusal:
+        raise OutlineRefused(f"{path}: {refusal}") from refusal
+
+
+def check_frame_of(frame: str, ct: CtSeries, path: Path) -> None:
+    """Refuse another frame of reference; a CT from NIfTI names none, there the place decides."""
+    try:
+        if ct.sop_instance_uids:
+            check_frame(frame, _text(ct.header, "FrameOfReferenceUID"))
+    except ActivityRefused as refusal:
+        raise OutlineRefused(f"{path}: {refusal}") from refusal
+
+
+def _points(points_mm: NDArray[np.float64]) -> list[Point]:
+    return [(x, y, z) for x, y, z in points_mm.tolist()]
+
+
+def _slices_of(grid: Grid) -> Slices:
+    row, column = (grid.affine[:3, axis] / grid.spacing_mm[axis] for axis in (2, 1))
+    places_mm = grid.to_mm(np.array([[n, 0.0, 0.0] for n in range(grid.shape[0])]))
+    return Slices.of([*row.tolist(), *column.tolist()], _points(places_mm))
+
+
+def mask_of(found: Outline, grid: Grid, path: Path) -> NDArray[np.bool_]:
+    """Rasterise an outline: the pixels whose centres it holds. grid: that of outline_of's CT."""
+    slices = found.slices
+    plane = np.array([slices.along_row, slices.down_column])
+    normal = np.cross(*plane)
     mask = np.zeros(grid.shape, dtype=bool)
-    for slice_index, drawn in by_slice.items():
-        for region in regions(drawn, exclusive=polygons.exclusive):
-            inside = [_inside(np.array(one), grid.shape[1:]) for one in region]
+    for number, regions in found.by_slice.items():
+        above = normal * slices.offsets_mm[number]
+        slice_index = round(float(grid.to_index(above)[0]))
+        for region in regions:
+            edges = [grid.to_index(np.array(one) @ plane + above)[..., 1:] for one in region if one]
+            inside = [_inside(one, grid.shape[1:]) for one in edges]
             mask[slice_index] ^= np.logical_or.reduce(inside)
     if not mask.any():
         raise OutlineRefused(f"{path} outlines no pixel of its CT")

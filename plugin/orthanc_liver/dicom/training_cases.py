@@ -1,39 +1,46 @@
 """Train on whatever the researcher has: DICOM is turned into case folders first.
 
-One CT series and the one RTSTRUCT that refers to it are one case. The model's side knows no DICOM.
+One CT series and the one RTSTRUCT drawn on it are one case. The model's side knows no DICOM.
 """
 
 from __future__ import annotations
 
+import hashlib
 import shutil
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
-from pydicom.errors import InvalidDicomError
 from pydicom.uid import RTStructureSetStorage
 from tqdm import tqdm
 
 from liver_unet import training
 from liver_unet.ct_nifti import MINIMUM_SLICES
+from liver_unet.liver import no_liver_because
 from liver_unet.model_errors import TrainingRefused
 from liver_unet.nifti import write_nifti
 from liver_unet.segmenter import chosen_device
-from liver_unet.volume import Grid
 from orthanc_liver.dicom.ct_folder import DicomFile, dicom_files
-from orthanc_liver.dicom.ct_series import read_ct_series
+from orthanc_liver.dicom.ct_series import CtSeries, read_ct_series
+from orthanc_liver.dicom.roi_choice import LIVER, OutlineRefused, RoiChoice
 from orthanc_liver.dicom.rtstruct_reader import (
-    OutlineRefused,
-    Polygons,
+    Roi,
+    described,
     first_gap,
     mask_of,
-    roi_polygons,
+    outline_of,
+    read_outlines,
+    refusing_damaged,
+    roi_of,
 )
-from orthanc_liver.liver_errors import SeriesRefused
+from orthanc_liver.liver_errors import LiverError, SeriesRefused
+
+# In a case's folder: what its mask was drawn from.
+_MADE_FROM = "outline.sha256"
 
 
 def train(
@@ -43,46 +50,61 @@ def train(
     fold: int | None = 0,
     device: str = "auto",
     start: Path | None = None,
+    roi: RoiChoice = LIVER,
 ) -> None:
     """Train on a folder in any known layout; see liver_unet.training.train for what it leaves.
 
     config: a shipped configuration's name, or a path. fold: None learns from every case.
     device: "auto" (a GPU when there is one), "cpu" or "cuda". start: a folder of weights to begin
-    from. Raises ModelError.
+    from. roi: which ROI is the liver. Raises LiverError or ModelError.
     """
     recipe = training.load_config(config)
-    cases = prepared(data, out / "cases")
+    cases = prepared(data, out / "cases", roi)
     training.train(recipe, cases, out, chosen_device(device), fold, start)
 
 
 @dataclass(frozen=True)
 class _Outline:
-    """A structure set's liver: its polygons (n, 3) in mm, and the CT series it was drawn on."""
+    """A structure set's liver. words: what a person knows the set by; series_uids: the CT series
+    that it says it was drawn on."""
 
     path: Path
+    words: str
     uid: str
-    series_uid: str
-    polygons: Polygons
+    series_uids: frozenset[str]
+    roi: Roi
+
+    @property
+    def digest(self) -> str:
+        """Changes with the contours, and so with the ROI that is chosen."""
+        content = b"".join(points.tobytes() for points in self.roi.points_mm)
+        return hashlib.sha256(content + bytes([self.roi.exclusive])).hexdigest()
 
 
-def prepared(data: Path, cache: Path) -> Path:
+def prepared(data: Path, cache: Path, choice: RoiChoice = LIVER) -> Path:
     """Return data, or cache with DICOM cases converted to folders named by RTSTRUCT UID.
 
+    choice: which ROI is the liver; each case's is told on standard error.
     Raises TrainingRefused where CT and RTSTRUCT do not pair, or an outline does not fit its CT.
     """
     series, structures = _cts_and_structures(data)
     if not series and not structures:
+        if choice != LIVER:
+            raise TrainingRefused(f"{data} holds no RTSTRUCT, so there is no ROI to choose")
         return data
     if images := sorted(data.rglob("*.nii*")):
         raise TrainingRefused(f"{data} holds DICOM and NIfTI ({images[0]}): give one of them")
-    outlines = [_outline(one) for one in structures]
-    _check_pairs(series, outlines)
+    outlines = [_outline(one, choice) for one in structures]
+    pairs = _pairs(series, outlines)
     cache.mkdir(parents=True, exist_ok=True)
     for stale in {path.name for path in cache.iterdir()} - {outline.uid for outline in outlines}:
         shutil.rmtree(cache / stale)
-    for outline in tqdm(outlines, unit="case", desc="DICOM", disable=None):
-        if not (cache / outline.uid).exists():
-            _convert(outline, series[outline.series_uid], cache / outline.uid)
+    for outline, files in tqdm(pairs, unit="case", desc="DICOM", disable=None):
+        tqdm.write(f"{outline.path}: the liver is ROI {outline.roi.name!r}", file=sys.stderr)
+        folder = cache / outline.uid
+        if not _is_made_from(outline, folder):
+            shutil.rmtree(folder, ignore_errors=True)
+            _convert(outline, files, folder)
     return cache
 
 
@@ -99,47 +121,63 @@ def _cts_and_structures(data: Path) -> tuple[dict[str, list[DicomFile]], list[Di
     return series, [one for one in files if one.sop_class_uid == RTStructureSetStorage]
 
 
-def _outline(file: DicomFile) -> _Outline:
-    path = Path(str(file.path))
+def _outline(file: DicomFile, choice: RoiChoice) -> _Outline:
     try:
-        structures = pydicom.dcmread(BytesIO(file.read()))
-        return _Outline(
-            path,
-            str(structures.SOPInstanceUID),
-            _referenced_series(structures, path),
-            roi_polygons(structures, path, "liver"),
-        )
-    except (OutlineRefused, SeriesRefused) as refusal:
+        path, structures = read_outlines(Path(str(file.path)))
+        with refusing_damaged(path):
+            uid, series_uids = str(structures.SOPInstanceUID), _referenced_series(structures)
+        words = described(structures, path)
+        return _Outline(path, words, uid, series_uids, roi_of(structures, path, choice))
+    except LiverError as refusal:
         raise TrainingRefused(str(refusal)) from refusal
-    except (InvalidDicomError, OSError, EOFError, AttributeError, ValueError, TypeError) as error:
-        # pydicom reads a file cut short as far as it goes.
-        raise TrainingRefused(f"{path} is damaged or incomplete: {error}") from error
 
 
-def _referenced_series(structures: pydicom.Dataset, path: Path) -> str:
-    uids = {
+def _referenced_series(structures: pydicom.Dataset) -> frozenset[str]:
+    return frozenset(
         str(series.SeriesInstanceUID)
-        for frame in structures.get("ReferencedFrameOfReferenceSequence", [])
-        for study in frame.get("RTReferencedStudySequence", [])
-        for series in study.get("RTReferencedSeriesSequence", [])
-    }
-    if len(uids) != 1:
-        raise TrainingRefused(f"{path} refers to {len(uids)} CT series: it must refer to one")
-    return uids.pop()
+        for frame in structures.get("ReferencedFrameOfReferenceSequence") or []
+        for study in frame.get("RTReferencedStudySequence") or []
+        for series in study.get("RTReferencedSeriesSequence") or []
+    )
 
 
-def _check_pairs(series: dict[str, list[DicomFile]], outlines: Sequence[_Outline]) -> None:
-    outlined: dict[str, Path] = {}
+def _pairs(
+    series: dict[str, list[DicomFile]], outlines: Sequence[_Outline]
+) -> list[tuple[_Outline, list[DicomFile]]]:
+    outlined: dict[str, _Outline] = {}
     for outline in outlines:
-        uid, path = outline.series_uid, outline.path
-        if uid not in series:
-            raise TrainingRefused(f"{path} outlines CT series {uid}, which is missing")
+        uid = _series_of(outline, series)
         if uid in outlined:
-            raise TrainingRefused(f"{path} and {outlined[uid]} outline the same CT: keep one")
-        outlined[uid] = path
+            raise TrainingRefused(
+                f"{outline.words} and {outlined[uid].words} outline the same CT: keep one"
+            )
+        outlined[uid] = outline
     for uid, files in series.items():
         if uid not in outlined:
             raise TrainingRefused(f"{files[0].path.parent} has no RTSTRUCT for CT series {uid}")
+    return [(outline, series[uid]) for uid, outline in outlined.items()]
+
+
+def _series_of(outline: _Outline, series: dict[str, list[DicomFile]]) -> str:
+    """The CT series that the set refers to; where it refers to none, the one of its frame."""
+    if outline.series_uids:
+        found, how = set(outline.series_uids & series.keys()), "refers to"
+        if not found:
+            missing = ", ".join(sorted(outline.series_uids))
+            raise TrainingRefused(f"{outline.path} outlines CT series {missing}, which is missing")
+    else:
+        frame, how = outline.roi.frame, "names no CT series, and in its frame of reference lie"
+        found = {uid for uid, files in series.items() if frame and files[0].frame == frame}
+    if len(found) != 1:
+        raise TrainingRefused(f"{outline.path} {how} {len(found)} CT series: it must be one")
+    return next(iter(found))
+
+
+def _is_made_from(outline: _Outline, folder: Path) -> bool:
+    try:
+        return (folder / _MADE_FROM).read_text() == outline.digest
+    except OSError:
+        return False
 
 
 def _convert(outline: _Outline, files: Sequence[DicomFile], folder: Path) -> None:
@@ -149,21 +187,27 @@ def _convert(outline: _Outline, files: Sequence[DicomFile], folder: Path) -> Non
     except SeriesRefused as refusal:
         raise TrainingRefused(f"{files[0].path.parent}: {refusal}") from refusal
     grid = series.volume.grid
-    try:
-        liver = _liver_mask(outline, grid)
-    except OutlineRefused as refusal:
-        raise TrainingRefused(str(refusal)) from refusal
+    liver = _liver_mask(outline, series)
     limits = np.iinfo(np.int16)
     hu = np.clip(np.rint(series.volume.hu), limits.min, limits.max).astype(np.int16)
     part = folder.with_suffix(".part")
     part.mkdir(exist_ok=True)
+    (part / _MADE_FROM).write_text(outline.digest)
     write_nifti(part / "ct.nii.gz", hu, grid)
     write_nifti(part / "liver.nii.gz", liver.astype(np.uint8), grid)
     part.rename(folder)
 
 
-def _liver_mask(outline: _Outline, grid: Grid) -> NDArray[np.bool_]:
-    mask = mask_of(outline.polygons, grid, outline.path)
+def _liver_mask(outline: _Outline, ct: CtSeries) -> NDArray[np.bool_]:
+    try:
+        found = outline_of(outline.roi, ct, outline.path)
+        mask = mask_of(found, ct.volume.grid, outline.path)
+    except OutlineRefused as refusal:
+        raise TrainingRefused(str(refusal)) from refusal
+    for warning in found.warnings:
+        tqdm.write(f"warning: {outline.path}: {warning}", file=sys.stderr)
+    if why := no_liver_because(mask, ct.volume.grid):
+        raise TrainingRefused(f"{outline.path} {why}")
     gap = first_gap(mask)
     if gap is not None:
         raise TrainingRefused(

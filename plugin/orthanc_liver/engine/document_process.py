@@ -19,7 +19,8 @@ from orthanc_liver.dicom.ct_series import read_ct_series
 from orthanc_liver.dicom.memory import MemoryLimit
 from orthanc_liver.dicom.result import Provenance, to_bytes
 from orthanc_liver.dicom.result_objects import Source, build, roi_style
-from orthanc_liver.dicom.rtstruct_reader import mask_of, roi_polygons
+from orthanc_liver.dicom.roi_choice import ANY
+from orthanc_liver.dicom.rtstruct_reader import mask_of, outline_of, roi_of
 from orthanc_liver.engine.child_process import begin
 from orthanc_liver.engine.protocol import (
     DocumentOrder,
@@ -65,8 +66,8 @@ def _source(order: DocumentOrder, instances: Iterator[bytes]) -> Source:
     limit = MemoryLimit(settings.maximum_memory_mib, order.instances)
     series = read_ct_series(instances, min_slices=settings.minimum_slices, limit=limit)
     # Our contours, rasterised, are the mask that they were traced from.
-    polygons = roi_polygons(pydicom.dcmread(BytesIO(order.rtstruct)), _RESULT, "")
-    mask = mask_of(polygons, series.volume.grid, _RESULT)
+    roi = roi_of(pydicom.dcmread(BytesIO(order.rtstruct)), _RESULT, ANY)
+    mask = mask_of(outline_of(roi, series, _RESULT), series.volume.grid, _RESULT)
     return Source(
         series=series,
         contours=(),

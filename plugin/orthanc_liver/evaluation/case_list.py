@@ -6,10 +6,12 @@ import codecs
 import csv
 import io
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from orthanc_liver.dicom.roi_choice import OutlineRefused, RoiChoice
 from orthanc_liver.liver_errors import LiverError
 
 REQUIRED = ("case", "ct", "reference")
@@ -23,7 +25,8 @@ class CaseListRefused(LiverError):
 
 @dataclass(frozen=True)
 class ListedCase:
-    """One line. Paths in the file are relative to the file; roi and other_roi are patterns.
+    """One line. Paths in the file are relative to the file; roi and other_roi are words of
+    dicom/roi_choice.py, none where the line has none.
 
     series: the CT's SeriesInstanceUID, where its folder holds several. tumour_ml, height_m and
     weight_kg come together with origin, which says where they are from.
@@ -33,17 +36,19 @@ class ListedCase:
     ct: Path
     reference: Path
     series: str = ""
-    roi: str = "liver"
+    roi: tuple[str, ...] = ()
     other: Path | None = None
-    other_roi: str = "liver"
+    other_roi: tuple[str, ...] = ()
     tumour_ml: float | None = None
     height_m: float | None = None
     weight_kg: float | None = None
     origin: str = ""
 
 
-def read_case_list(path: Path) -> list[ListedCase]:
+def read_case_list(path: Path, roi: Sequence[str] = ()) -> list[ListedCase]:
     """Return the cases in the file's order; raises CaseListRefused with the line's number.
+
+    roi: what a reference is called where the line does not say it.
 
     Commas, semicolons or tabs part the fields, whichever the first line has; capitals of the
     columns do not matter.
@@ -69,7 +74,7 @@ def read_case_list(path: Path) -> list[ListedCase]:
         if one.case in seen:
             raise CaseListRefused(f"{path} lists the case {one.case} twice: names must differ")
         seen.add(one.case)
-    return cases
+    return [replace(one, roi=one.roi or tuple(roi)) for one in cases]
 
 
 def _text(path: Path) -> str:
@@ -115,7 +120,8 @@ def _case(where: str, columns: list[str], fields: list[str], folder: Path) -> Li
             read[name] = folder / given[name]
     for name in ("roi", "other_roi"):
         if name in given:
-            _check_pattern(where, name, given[name])
+            _check_choice(where, name, given[name])
+            read[name] = (given[name],)
     return ListedCase(**(read | _patient(where, given)))
 
 
@@ -138,8 +144,8 @@ def _number(where: str, name: str, text: str) -> float:
         ) from error
 
 
-def _check_pattern(where: str, name: str, text: str) -> None:
+def _check_choice(where: str, name: str, word: str) -> None:
     try:
-        re.compile(text)
-    except re.error as error:
-        raise CaseListRefused(f"{where}: {name} is no regular expression ({error})") from error
+        RoiChoice.of([word])
+    except OutlineRefused as refusal:
+        raise CaseListRefused(f"{where}: {name}: {refusal}") from refusal

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +15,22 @@ NETWORK = "network"
 
 
 def evaluate(
-    case_list: Path, out: Path, network: Network | None, jobs: int, other_name: str
+    case_list: Path,
+    out: Path,
+    network: Network | None,
+    jobs: int,
+    other_name: str,
+    roi: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
     """Measure every case and write the report into OUT; return the results, failed ones included.
 
     network: None measures the list's column "other" alone. other_name: what that column holds.
+    roi: what a reference is called where its line does not say it.
     Raises LiverError or ModelError where nothing can be measured at all.
     """
     if case_list.resolve() in [(out / name).resolve() for name in FILES]:
         raise CaseListRefused(f"{case_list} would be overwritten: name another folder for --out")
-    cases = read_case_list(case_list)
+    cases = read_case_list(case_list, roi)
     without = [one.case for one in cases if one.other is None]
     if network is None and without:
         raise CaseListRefused(

@@ -21,6 +21,8 @@ from orthanc_liver.evaluation.statistics import Spread, bland_altman, spread, wi
 Methods = dict[str, str]
 
 
+# Which outline of a file was taken.
+_CHOSEN = ("reference_outline", "other_outline")
 FILES = ("results.csv", "table.csv", "report.html")
 
 
@@ -236,6 +238,7 @@ def _write_cases(
     patient = ("tumour_ml", "height_m", "weight_kg", "origin")
     head = ["case", "state", "reason", *patient, "reference_ml", "warnings"]
     head += [f"{method}_{name}" for method in methods for name in names]
+    head += _CHOSEN
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(head)
@@ -247,6 +250,7 @@ def _write_cases(
             for key in methods.values():
                 of_method = result.get(key) or {}
                 row += [_blank_for_none(of_method.get(name)) for name in names]
+            row += [result.get(name, "") for name in _CHOSEN]
             writer.writerow(row)
 
 

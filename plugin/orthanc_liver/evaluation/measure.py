@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pydicom import Dataset
 
 from liver_unet.fallback import fall_back_warnings, segment_or_fall_back
-from liver_unet.liver import NoLiver
+from liver_unet.liver import NoLiver, no_liver_because
 from liver_unet.metrics import agreement, dice, has_right_angles
 from liver_unet.nifti import write_nifti
 from liver_unet.overlay import Outline, planes_png
@@ -22,8 +22,10 @@ from liver_unet.segmenter import Segmenter
 from liver_unet.stages import Stages
 from liver_unet.volume import Grid, Volume, fullest_sections
 from orthanc_liver.dicom.ct_folder import read_ct
+from orthanc_liver.dicom.ct_series import CtSeries
+from orthanc_liver.dicom.roi_choice import EmptyOutline, OutlineRefused, RoiChoice
 from orthanc_liver.evaluation.case_list import ListedCase
-from orthanc_liver.evaluation.outlines import EmptyOutline, read_contour
+from orthanc_liver.evaluation.outlines import Contour, read_contour
 from orthanc_liver.sirt import formulas
 from orthanc_liver.sirt.activity import volume_warnings
 from orthanc_liver.sirt.inputs import ActivityRefused, check_parts, read_inputs
@@ -66,25 +68,27 @@ def measure_case(case: ListedCase, segmenter: Segmenter | None, folder: Path) ->
     """
     series = read_ct(case.ct, case.series)
     ct = series.volume
-    reference = read_contour(case.reference, case.roi, ct.grid)
-    other = _other(case, ct.grid)
+    drawn, drawn_too = _reference(case, series), _other(case, series)
+    reference, other = drawn.mask, drawn_too.mask if drawn_too else None
     network, warnings = _by_network(ct, segmenter) if segmenter else (None, ())
-    if other is not None and not other.any():
-        warnings += ("The other contour is empty.",)
+    for what, contour in (("reference", drawn), ("other contour", drawn_too)):
+        warnings += tuple(f"The {what}: {one}." for one in (contour.warnings if contour else ()))
     if not has_right_angles(ct.grid):
         warnings += ("The CT is tilted: distances were not measured.",)
     folder.mkdir(parents=True, exist_ok=True)
     if network is not None:
         write_nifti(folder / "network.nii.gz", network.astype(np.uint8), ct.grid)
-    drawn = ((reference, REFERENCE_RGB), (other, OTHER_RGB), (network, NETWORK_RGB))
+    shown_in = ((reference, REFERENCE_RGB), (other, OTHER_RGB), (network, NETWORK_RGB))
     outlines = [
-        Outline(mask.astype(np.float32), ct.grid, rgb) for mask, rgb in drawn if mask is not None
+        Outline(mask.astype(np.float32), ct.grid, rgb) for mask, rgb in shown_in if mask is not None
     ]
     shown = network if network is not None else other
     centre_mm = ct.grid.to_mm(_where_most_wrong(shown, reference))
     (folder / "overlay.png").write_bytes(planes_png(ct, outlines, centre_mm))
     return {
         "reference_ml": float(np.count_nonzero(reference)) * ct.grid.voxel_ml,
+        "reference_outline": drawn.chosen,
+        "other_outline": drawn_too.chosen if drawn_too else "",
         "age_years": _age_years(series.header),
         "warnings": [*series.warnings, *warnings],
         "network": _figures(network, reference, ct.grid, case),
@@ -119,11 +123,20 @@ def _by_network(ct: Volume, segmenter: Segmenter) -> tuple[Mask, tuple[str, ...]
     )
 
 
-def _other(case: ListedCase, grid: Grid) -> Mask | None:
+def _reference(case: ListedCase, ct: CtSeries) -> Contour:
+    found = read_contour(case.reference, RoiChoice.of(case.roi), ct)
+    if why := no_liver_because(found.mask, ct.volume.grid):
+        raise OutlineRefused(f"{case.reference} {why}")
+    return found
+
+
+def _other(case: ListedCase, ct: CtSeries) -> Contour | None:
+    if not case.other:
+        return None
     try:
-        return read_contour(case.other, case.other_roi, grid) if case.other else None
-    except EmptyOutline:
-        return np.zeros(grid.shape, dtype=bool)
+        return read_contour(case.other, RoiChoice.of(case.other_roi), ct)
+    except EmptyOutline as empty:
+        return Contour(np.zeros(ct.volume.grid.shape, dtype=bool), "nothing", (str(empty),))
 
 
 def _figures(

@@ -12,7 +12,7 @@ from typing import Any
 
 from orthanc_liver.engine.protocol import NEEDS, JobSettings, Kind, with_needs
 from orthanc_liver.host.filter_pattern import problem_of
-from orthanc_liver.sirt.limits import LIMITS
+from orthanc_liver.sirt.limits import wrong_limits
 
 SECTION = "LiverSegmentation"
 
@@ -152,12 +152,7 @@ def _destinations(value: Any) -> str | None:
 def _dose_limits(value: Any) -> str | None:
     if not isinstance(value, dict):
         return "must be an object of names of limits and Gy"
-    for name, gy in value.items():
-        if name not in LIMITS:
-            return f"{name!r} is no name of a limit{_nearest(name, LIMITS)}"
-        if isinstance(gy, bool) or not isinstance(gy, int | float) or not 0 < gy <= 5000:
-            return f"{name}: must be a number of Gy above 0, at most 5000"
-    return None
+    return wrong_limits(value) or None
 
 
 def _setting(default: Any, meaning: str, check: Check) -> Any:

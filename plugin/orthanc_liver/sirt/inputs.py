@@ -226,7 +226,8 @@ def read_report(report: Any, origin: str) -> tuple[Input, tuple[str, ...]]:
     if not isinstance(report, Mapping) or "liver_ml" not in report:
         raise ActivityRefused("the report is not one of a segmentation: it has no liver_ml")
     if report["liver_ml"] is None:
-        raise ActivityRefused("the segmentation found no liver: give the liver volume")
+        came_to = report.get("outcome") or "no liver found"
+        raise ActivityRefused(f"the report tells no volume ({came_to}): give the liver's")
     warnings = report.get("warnings", [])
     if not isinstance(warnings, list) or not all(isinstance(one, str) for one in warnings):
         raise ActivityRefused("the report's warnings are not a list of sentences")

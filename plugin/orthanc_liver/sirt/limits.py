@@ -1,16 +1,17 @@
 """What a planned dose is held against: published limits and aims, each with its source.
 
 A limit that is passed is a warning, never a refusal. A site sets its own figures by name, with
-the setting DoseLimitsGy.
+the setting DoseLimitsGy or --dose-limit.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from typing import Any
 
-from orthanc_liver.sirt.inputs import CHOICES, Choices, Inputs
+from orthanc_liver.sirt.inputs import CHOICES, ActivityRefused, Choices, Inputs
 
 _EANM, _LUNG = "EANM guideline 2022", "van Roekel 2021, AAPM MPPG 14.a"
 SOURCES = {
@@ -139,13 +140,30 @@ class Held:
         }
 
 
-def limits_of_site(own_gy: Mapping[str, float]) -> tuple[Limit, ...]:
-    """LIMITS with a site's own figures, by name, in the place of the published ones."""
+def wrong_limits(own_gy: Mapping[str, Any]) -> str:
+    """What is wrong with a site's own figures, by name; "" where nothing is."""
+    for name, gy in own_gy.items():
+        if name not in LIMITS:
+            near = get_close_matches(name, LIMITS, n=1, cutoff=0.4)
+            asked = f"; did you mean {near[0]}?" if near else ""
+            return f"{name!r} is no name of a limit{asked}"
+        if isinstance(gy, bool) or not isinstance(gy, int | float) or not 0 < gy <= 5000:
+            return f"{name}: must be a number of Gy above 0, at most 5000"
+    return ""
+
+
+def limits_of_site(own_gy: Mapping[str, float], origin: str) -> tuple[Limit, ...]:
+    """LIMITS with a site's own figures, by name, in the place of the published ones.
+
+    origin: where they were set. Raises ActivityRefused.
+    """
+    if wrong := wrong_limits(own_gy):
+        raise ActivityRefused(f"{origin}: {wrong}")
     return tuple(
         replace(
             limit,
             gy=own_gy[limit.name],
-            source=f"setting DoseLimitsGy; {limit.source}: {limit.gy:g} Gy",
+            source=f"{origin}; {limit.source}: {limit.gy:g} Gy",
         )
         if limit.name in own_gy
         else limit

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from math import isclose
 
 from orthanc_liver.sirt.inputs import ActivityRefused
 from orthanc_liver.sirt.planar import (
@@ -39,6 +40,10 @@ _WHOLES = {
     "PerfusedTumourMl": "PerfusedMl",
 }
 _MOST_OUTSIDE, _ROUNDING = 0.1, 1e-3
+# Of an ROI's contours this many may lie beyond the CT's ends, and one of few.
+_MOST_BEYOND = 0.1
+# Contours follow the probability, a report counts voxels: for a liver they differ far less.
+_AGREE = 0.02
 # A part of an outline on fewer slices than this may be what is left of one with slices missing.
 _SLICES_OF_A_PART = 3
 
@@ -65,17 +70,24 @@ class Slices:
     def step_mm(self) -> float:
         return (self.offsets_mm[-1] - self.offsets_mm[0]) / (len(self.offsets_mm) - 1)
 
-    def nearest(self, contour: Sequence[Point]) -> int:
-        """Which slice a contour lies on; raises ActivityRefused where on none."""
+    def nearest(self, contour: Sequence[Point]) -> int | None:
+        """Which slice a contour lies on; None beyond the first and the last.
+
+        Raises ActivityRefused between slices.
+        """
         normal = _cross(self.along_row, self.down_column)
         along = [_dot(point, normal) for point in contour]
         middle = sum(along) / len(along)
         index = round((middle - self.offsets_mm[0]) / self.step_mm)
-        if 0 <= index < len(self.offsets_mm):
-            off_mm = max(abs(one - self.offsets_mm[index]) for one in along)
-            if off_mm <= _OFF_PLANE_MM:
-                return index
-        raise ActivityRefused("the ROI does not lie on the slices of this CT")
+        if not 0 <= index < len(self.offsets_mm):
+            return None
+        off_mm = max(abs(one - self.offsets_mm[index]) for one in along)
+        if off_mm > _OFF_PLANE_MM:
+            raise ActivityRefused(
+                "the ROI does not lie on the slices of this CT: it has a contour that is "
+                f"{off_mm:.2f} mm off"
+            )
+        return index
 
     def flat(self, contour: Sequence[Point]) -> list[Flat]:
         """The contour within its plane."""
@@ -110,17 +122,30 @@ def outline(
     """An ROI's contours: repeats count once, overlapping ones are a union, inner ones are holes.
 
     exclusive: CLOSEDPLANAR_XOR. Raises ActivityRefused for contours off the slices, or on some
-    slices only.
+    slices only, or where more than a few lie beyond the CT.
     """
     drawn: dict[int, list[Polygon]] = {}
+    too_short = beyond = 0
     for contour in contours:
-        if len(contour) > 2:
-            drawn.setdefault(slices.nearest(contour), []).append(polygon(slices.flat(contour)))
-    too_short = sum(len(contour) < 3 for contour in contours)
+        if len(contour) < 3:
+            too_short += 1
+        elif (index := slices.nearest(contour)) is None:
+            beyond += 1
+        else:
+            drawn.setdefault(index, []).append(polygon(slices.flat(contour)))
+    if contours and too_short == len(contours):
+        raise ActivityRefused("the ROI has no contour of three points or more: it has no volume")
+    if beyond and (not drawn or beyond > max(1, _MOST_BEYOND * len(contours))):
+        raise ActivityRefused(
+            f"the ROI does not lie on the slices of this CT: {beyond} of {len(contours)} contours "
+            "are beyond its ends"
+        )
     crossing = sum(crosses_itself(one) for polygons in drawn.values() for one in polygons)
     warnings = []
     if too_short:
         warnings.append(f"{too_short} contours of one or two points were left out")
+    if beyond:
+        warnings.append(f"{beyond} contours beyond the CT's first or last slice were left out")
     if crossing:
         warnings.append(
             f"{crossing} contours cross themselves: what a line enters an odd number of times "
@@ -143,8 +168,13 @@ def volumes_of(
     for name, one in outlines.items():
         volumes[name] = one.volume_ml
         warnings += [f"{name}: {warning}" for warning in one.warnings]
-        whole = _WHOLES.get(name, "")
-        if whole not in outlines or not one.volume_ml:
+        whole = _WHOLES.get(name)
+        if not whole or not one.volume_ml:
+            continue
+        if whole not in outlines:
+            warnings.append(
+                f"{name}: no outline for {whole} is known: whether it lies within was not checked"
+            )
             continue
         inside_ml = one.volume_within_ml(outlines[whole])
         outside_ml = one.volume_ml - inside_ml
@@ -160,6 +190,19 @@ def volumes_of(
                 "not count"
             )
     return volumes, warnings
+
+
+def check_frame(of_outline: str, of_ct: str) -> None:
+    """Compare FrameOfReferenceUIDs, without which no coordinate means anything."""
+    if not of_outline:
+        raise ActivityRefused("the outline does not say in which frame of reference it lies")
+    if of_outline != of_ct:
+        raise ActivityRefused("the outline lies in another frame of reference than this CT")
+
+
+def agree(told_ml: float, outlined_ml: float) -> bool:
+    """Whether a segmentation's report and its contours can be of one liver."""
+    return isclose(told_ml, outlined_ml, rel_tol=_AGREE)
 
 
 def _gap_warnings(outlined: Sequence[int]) -> list[str]:

@@ -12,7 +12,7 @@ from liver_unet.model_errors import TrainingRefused
 from liver_unet.nifti import write_nifti
 from liver_unet.training.cases import read_case
 from liver_unet.training.layouts import CaseFiles
-from liver_unet.volume import Grid
+from liver_unet.volume import Grid, box_of
 from tests.model.training.phantom_cases import write_case_folder
 from tests.support.phantom import small_abdomen
 
@@ -56,15 +56,40 @@ def test_an_empty_mask(files: CaseFiles) -> None:
 
 def test_a_mask_of_another_shape(files: CaseFiles) -> None:
     phantom = small_abdomen()
-    rewrite(
-        files.liver,
-        phantom.liver[:-1],
-        phantom.volume.grid.cropped((slice(0, 23), slice(0, 70), slice(0, 92))),
-    )
+    longer = np.zeros((25, 70, 92), dtype=bool)
+    longer[:24] = phantom.liver
+    rewrite(files.liver, longer, Grid((25, 70, 92), phantom.volume.grid.affine))
     said = refusal(files)
     assert str(files.liver) in said
-    assert "(23, 70, 92)" in said
+    assert "(25, 70, 92)" in said
     assert "(24, 70, 92)" in said
+
+
+def test_a_mask_of_smaller_extent_is_placed_by_its_header(files: CaseFiles) -> None:
+    """As 3D Slicer saves it; its rows run the other way besides."""
+    phantom = small_abdomen()
+    box = box_of(phantom.liver, margin=1)
+    grid, mask = phantom.volume.grid.cropped(box), phantom.liver[box]
+    turned = grid.affine.copy()
+    turned[:3, 3] = grid.to_mm(np.array([0.0, mask.shape[1] - 1, 0.0]))
+    turned[:3, 1] *= -1
+    rewrite(files.liver, mask[:, ::-1], Grid(mask.shape, turned))
+    np.testing.assert_array_equal(read_case(files).liver, phantom.liver)
+
+
+@pytest.mark.parametrize(
+    ("where", "said"),
+    [
+        ((11, slice(30, 31), slice(40, 41)), "0.24 mL, which is no liver"),
+        ((slice(None), slice(5, None), slice(None)), "93 % of the image, which is no liver"),
+    ],
+)
+def test_what_is_no_liver(files: CaseFiles, where: tuple[slice, ...], said: str) -> None:
+    phantom = small_abdomen()
+    mask = np.zeros_like(phantom.liver)
+    mask[where] = True
+    rewrite(files.liver, mask, phantom.volume.grid)
+    assert refusal(files) == f"{files.liver} outlines {said}"
 
 
 def test_a_mask_that_lies_elsewhere(files: CaseFiles) -> None:
@@ -84,11 +109,11 @@ def test_a_mirrored_mask(files: CaseFiles) -> None:
     assert "their affines differ" in refusal(files)
 
 
-def test_organs_of_another_shape(files: CaseFiles) -> None:
+def test_organs_of_another_grid(files: CaseFiles) -> None:
     assert files.organs is not None
     phantom = small_abdomen()
-    grid = phantom.volume.grid.cropped((slice(0, 24), slice(0, 70), slice(1, 92)))
-    rewrite(files.organs, phantom.liver[:, :, 1:], grid)
+    coarser = phantom.volume.grid.affine @ np.diag([1.0, 1.0, 2.0, 1.0])
+    rewrite(files.organs, phantom.liver[:, :, ::2], Grid((24, 70, 46), coarser))
     assert str(files.organs) in refusal(files)
 
 

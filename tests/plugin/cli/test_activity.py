@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pydicom
 import pytest
+from pydicom.uid import generate_uid
 
 from orthanc_liver.cli.main import REFUSED, main
 from tests.support.case_writer import write_ct_folder, write_rtstruct
@@ -56,7 +57,8 @@ def test_words_and_a_perfused_volume(capsys: pytest.CaptureFixture[str]) -> None
     ("more", "report", "sentence"),
     [
         (["--liver-ml", "1800"], '{"liver_ml": 1800}', "not both"),
-        ([], '{"liver_ml": null}', "found no liver"),
+        ([], '{"liver_ml": null}', "no liver found"),
+        ([], '{"liver_ml": null, "outcome": "refused"}', "tells no volume (refused)"),
         ([], "no JSON", "cannot be read"),
         ([], None, "cannot be read"),
         (["--height-m", "175"], '{"liver_ml": 1800}', "looks like centimetres"),
@@ -98,8 +100,9 @@ def test_the_tumour_from_somebodys_outline(
     assert found["Value"] == pytest.approx(pixels * phantom.volume.grid.voxel_ml, rel=1e-3)
     assert "rs.dcm" in found["Origin"]
     for more, sentence in (
-        ([*where, "--tumour-roi", "GTV"], "no ROI is named"),
-        ([*where, "--tumour-roi", "gtv 1"], "no ROI is named"),
+        ([*where, "--tumour-roi", "GTV"], "outlines nothing named 'GTV'; there are: 'GTV 1'"),
+        ([*where, "--tumour-roi", "gtv 1"], "outlines nothing named 'gtv 1'"),
+        ([*where, "--tumour-roi", "/GTV/"], "outlines nothing named '/GTV/'"),
         ([*where, "--tumour-roi", "GTV 1", "--tumour-ml", "5"], "not both"),
         (["--tumour-roi", "GTV 1"], "needs --rtstruct and --ct"),
     ):
@@ -140,6 +143,123 @@ def test_a_liver_and_a_tumour_of_one_file_and_what_cannot_be_read(
     short.ContourData = short.ContourData[:6]
     assert "1 contours of one or two points" in told(lambda d: contours(d).append(short))
     assert "is no RTSTRUCT" in told(lambda dataset: dataset.pop("ROIContourSequence"))
+    elsewhere = told(lambda d: set_frame(d, generate_uid()))
+    assert "another frame of reference than this CT" in elsewhere
+    twice = told(name_twice)
+    assert "outlines several named 'GTV'" in twice
+    path.write_bytes((tmp_path / "ct" / "000.dcm").read_bytes())
+    assert main([*asked, *where]) == REFUSED
+    assert f"{path} is no RTSTRUCT" in capsys.readouterr().err
     broken = copy.deepcopy(contours(whole)[0])
     broken.ContourData = [*broken.ContourData, "1.0"]
     assert "cannot be read" in told(lambda dataset: contours(dataset).append(broken))
+
+
+def set_frame(structures: pydicom.Dataset, uid: str) -> None:
+    for roi in structures.StructureSetROISequence:
+        roi.ReferencedFrameOfReferenceUID = uid
+
+
+def name_twice(structures: pydicom.Dataset) -> None:
+    roi, outlined = (
+        copy.deepcopy(one[0])
+        for one in (structures.StructureSetROISequence, structures.ROIContourSequence)
+    )
+    roi.ROINumber = outlined.ReferencedROINumber = 77
+    structures.StructureSetROISequence.append(roi)
+    structures.ROIContourSequence.append(outlined)
+
+
+@pytest.fixture
+def segmented(tmp_path: Path) -> Callable[[slice], list[str]]:
+    """A CT with what segment left of it; words for a tumour on these columns of it."""
+    phantom = oriented(small_abdomen(), "FFP")
+    slices = write_ct_folder(tmp_path / "ct", phantom, "a tumour at the edge")
+    (tmp_path / "result").mkdir()
+    liver = np.zeros_like(phantom.liver)
+    liver[4:16, 20:50, 30:60] = True
+    write_rtstruct(tmp_path / "result" / "rtstruct.dcm", slices, liver, "Liver")
+    liver_ml = float(liver.sum() * phantom.volume.grid.voxel_ml)
+    report = {"liver_ml": liver_ml, "warnings": ["the liver was cut"]}
+    (tmp_path / "result" / "report.json").write_text(json.dumps(report))
+
+    def words(columns: slice) -> list[str]:
+        tumour = np.zeros_like(liver)
+        tumour[8:11, 24:36, columns] = True
+        write_rtstruct(tmp_path / "ct" / "rs.dcm", slices, tumour, "GTV")
+        where = [f"--{word}={tmp_path / 'ct'}" for word in ("ct", "rtstruct")]
+        return [
+            "activity",
+            "--method=resin",
+            "--height-m=1.75",
+            "--weight-kg=70",
+            f"--report={tmp_path / 'result' / 'report.json'}",
+            *where,
+            "--tumour-roi=GTV",
+            "--json",
+        ]
+
+    return words
+
+
+def test_a_tumour_counts_as_far_as_it_lies_in_the_liver_of_the_report(
+    segmented: Callable[[slice], list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def shown(words: list[str]) -> tuple[float, list[str]]:
+        assert main(words) == 0
+        answer = json.loads(capsys.readouterr().out)
+        [tumour] = [one["Value"] for one in answer["Inputs"] if one["Name"] == "TumourMl"]
+        return tumour, answer["Warnings"]
+
+    inside_ml, warnings = shown(segmented(slice(35, 55)))
+    assert "the liver was cut" in warnings
+    assert not any("lie outside" in one or "not checked" in one for one in warnings)
+    edge_ml, warnings = shown(segmented(slice(41, 61)))  # one column of twenty outside
+    assert edge_ml == pytest.approx(inside_ml * 19 / 20, rel=0.01)
+    [warning] = [one for one in warnings if "lie outside that for LiverMl" in one]
+    assert f"{inside_ml - edge_ml:.1f} mL" in warning
+    beside = segmented(slice(50, 70))
+    assert main(beside) == REFUSED
+    assert "50 % of the outline for TumourMl lie outside" in capsys.readouterr().err
+    assert shown([*beside, "--outside-is-meant"])[0] == pytest.approx(inside_ml / 2, rel=0.01)
+
+
+def test_a_report_of_another_liver_or_without_an_outline(
+    segmented: Callable[[slice], list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words, beside = segmented(slice(35, 55)), tmp_path / "result" / "rtstruct.dcm"
+    outline = pydicom.dcmread(beside)
+    set_frame(outline, generate_uid())
+    outline.save_as(tmp_path / "elsewhere.dcm")
+    whole = beside.read_bytes()
+    (tmp_path / "elsewhere.dcm").replace(beside)
+    assert main(words) == REFUSED
+    assert "rtstruct.dcm: the outline lies in another frame" in capsys.readouterr().err
+    beside.write_bytes(whole)
+    report = tmp_path / "result" / "report.json"
+    report.write_text(json.dumps({"liver_ml": 1800}))
+    assert main(words) == REFUSED
+    assert "are not of one liver" in capsys.readouterr().err
+    beside.unlink()
+    assert main(words) == 0
+    warnings = json.loads(capsys.readouterr().out)["Warnings"]
+    assert any("no outline for LiverMl is known" in one for one in warnings)
+    assert main([*words, "--liver-roi=GTV"]) == REFUSED
+    assert "not both" in capsys.readouterr().err
+
+
+def test_limits_of_ones_own(capsys: pytest.CaptureFixture[str]) -> None:
+    glass = ["activity", "--method=glass", "--liver-ml=1800", "--dose-gy=120", "--lung-shunt=0"]
+    assert main([*glass, "--dose-limit", "GlassLobesMost=110.5"]) == 0
+    text = capsys.readouterr().out
+    assert "should be at most 110.5 Gy (glass, unilobar or bilobar; --dose-limit; EANM" in text
+    for limit, sentence in (
+        ("GlassLobeMost=110", "--dose-limit: 'GlassLobeMost' is no name of a limit; did you mean"),
+        ("GlassLobesMost=nan", "must be a number of Gy above 0"),
+        ("GlassLobesMost=-5", "must be a number of Gy above 0"),
+    ):
+        assert main([*glass, "--dose-limit", limit]) == REFUSED
+        assert sentence in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        main([*glass, "--dose-limit", "GlassLobesMost"])
+    assert "is not like LungOnce=25" in capsys.readouterr().err

@@ -11,6 +11,7 @@ import pytest
 
 from orthanc_liver.dicom.ct_series import CtSeries, read_ct_series
 from orthanc_liver.dicom.result import Provenance, RoiStyle, to_bytes
+from orthanc_liver.dicom.roi_choice import LIVER
 from orthanc_liver.dicom.segmentation import build_segmentation
 from orthanc_liver.dicom.structured_report import build_report
 from orthanc_liver.evaluation.outlines import read_contour
@@ -45,7 +46,7 @@ def both(series: CtSeries, tmp_path: Path) -> None:
     mask = blob(series)
     seg = build_segmentation(series, mask, PROVENANCE, RoiStyle(), CREATED)
     path = valid(seg, tmp_path / "seg.dcm")
-    np.testing.assert_array_equal(read_contour(path, "liver", series.volume.grid), mask)
+    np.testing.assert_array_equal(read_contour(path, LIVER, series).mask, mask)
     report = build_report(series, seg, 1234.5, None, PROVENANCE, RoiStyle(), CREATED)
     valid(report, tmp_path / "sr.dcm")
     for one in (seg, report):

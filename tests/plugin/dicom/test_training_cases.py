@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from liver_unet.model_errors import TrainingRefused
 from liver_unet.training.cases import read_case
 from liver_unet.training.layouts import find_cases
 from liver_unet.volume import Grid
+from orthanc_liver.dicom.roi_choice import RoiChoice
 from orthanc_liver.dicom.training_cases import prepared, train
 from tests.support.ct_writer import to_bytes, write_ct_series
 from tests.support.phantom import Orientation, Phantom, oriented, small_abdomen
@@ -45,6 +48,7 @@ def write_structures(path: Path, first: FileDataset, contours: list[np.ndarray])
     series.SeriesInstanceUID = first.SeriesInstanceUID
     study.RTReferencedSeriesSequence = [series]
     frame.RTReferencedStudySequence = [study]
+    frame.FrameOfReferenceUID = first.FrameOfReferenceUID
     dataset.ReferencedFrameOfReferenceSequence = [frame]
     dataset.StructureSetROISequence = [roi(7, "BODY"), roi(3, "LIVER_manual")]
     outline = pydicom.Dataset()
@@ -151,20 +155,107 @@ def test_a_folder_without_dicom_is_left_to_the_model(tmp_path: Path) -> None:
         train(tmp_path, tmp_path / "out")
 
 
+def rename(study: Path, *names: str) -> None:
+    """Name the ROIs of the set; the first gets the second's contours on slices 6 to 17, less the
+    holes."""
+
+    def change(dataset: pydicom.Dataset) -> None:
+        for item, name in zip(dataset.StructureSetROISequence, names, strict=True):
+            item.ROIName = name
+        body, liver = dataset.ROIContourSequence
+        body.ContourSequence = copy.deepcopy(liver.ContourSequence[2:14])
+
+    edit(study, change)
+
+
 @pytest.mark.parametrize(
     ("names", "said"),
     [
-        (["BODY", "Spleen"], "no ROI is named liver ('BODY', 'Spleen')"),
-        (["Liver", "liver - GTV"], "several ROIs are named liver ('Liver', 'liver - GTV')"),
+        (("BODY", "Leber"), "outlines nothing named /^liver$/ or /liver/; there are: 'BODY', 'Leb"),
+        (("Liver 1", "liver - GTV"), "several named /^liver$/ or /liver/: 'Liver 1', 'liver - GTV"),
     ],
 )
-def test_the_liver_must_be_named_once(study: Path, names: list[str], said: str) -> None:
-    def rename(dataset: pydicom.Dataset) -> None:
-        for item, name in zip(dataset.StructureSetROISequence, names, strict=True):
-            item.ROIName = name
+def test_the_liver_must_be_named_once(study: Path, names: tuple[str, str], said: str) -> None:
+    rename(study, *names)
+    assert f"{study / 'rs.dcm'} outlines" in refusal(study)
+    assert said in refusal(study)
 
-    edit(study, rename)
-    assert f"{study / 'rs.dcm'}: {said}" in refusal(study)
+
+@pytest.mark.parametrize(
+    ("names", "words", "slices", "chosen"),
+    [
+        (("Liver_GTV", "Liver"), (), range(4, 18), "Liver"),
+        (("BODY", "Leber"), ("Liver", "Leber"), range(4, 18), "Leber"),
+        (("z_Liver-PTV", "Liver 2"), ("/ptv$/",), range(6, 18), "z_Liver-PTV"),
+    ],
+)
+def test_which_roi_is_the_liver_is_chosen_and_told(
+    study: Path,
+    names: tuple[str, str],
+    words: tuple[str, ...],
+    slices: range,
+    chosen: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    rename(study, *names)
+    (files,) = find_cases(prepared(study, study.parent / "cases", RoiChoice.of(words)))
+    outlined = np.flatnonzero(read_case(files).liver.any(axis=(1, 2)))
+    assert outlined.tolist() == list(slices)
+    assert f"{study / 'rs.dcm'}: the liver is ROI {chosen!r}" in capsys.readouterr().err
+
+
+def test_another_choice_is_another_conversion(study: Path) -> None:
+    rename(study, "Leber", "Liver")
+    counts = []
+    for words in ([], ["Leber"], []):
+        (files,) = find_cases(prepared(study, study.parent / "cases", RoiChoice.of(words)))
+        counts.append(read_case(files).liver.sum())
+    assert counts[1] < counts[0] == counts[2]
+
+
+def test_an_emptied_roi_is_none(study: Path) -> None:
+    def empty(dataset: pydicom.Dataset) -> None:
+        dataset.StructureSetROISequence[0].ROIName = "LIVER"
+
+    edit(study, empty)  # the other is LIVER_manual, and has the contours
+    assert prepared(study, study.parent / "cases")
+
+
+def test_a_choice_without_rtstructs_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "volume-1.nii").write_bytes(b"x" * 200)
+    with pytest.raises(TrainingRefused, match="no RTSTRUCT, so there is no ROI to choose"):
+        prepared(tmp_path, tmp_path / "cases", RoiChoice.of(["Leber"]))
+
+
+@pytest.mark.parametrize(
+    ("contours", "said"),
+    [
+        (lambda grid: [box(grid, 9, (9.5, 10.5), (19.5, 20.5))], "0.24 mL"),
+        (lambda grid: [box(grid, z, (-1, 70), (-1, 92)) for z in range(24)], "100 % of the image"),
+    ],
+)
+def test_what_is_no_liver_is_refused_by_case(
+    study: Path, contours: Callable[[Grid], list[np.ndarray]], said: str
+) -> None:
+    drawn = [contour(points) for points in contours(small_abdomen().volume.grid)]
+    edit(study, lambda d: setattr(d.ROIContourSequence[1], "ContourSequence", drawn))
+    assert refusal(study) == f"{study / 'rs.dcm'} outlines {said}, which is no liver"
+
+
+def test_a_contour_beyond_the_ct_is_left_out_with_a_warning(
+    study: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    grid = small_abdomen().volume.grid
+    beyond = contour(box(grid, 24, (9.5, 29.5), (19.5, 59.5)))
+    edit(study, lambda d: d.ROIContourSequence[1].ContourSequence.append(beyond))
+    (files,) = find_cases(prepared(study, study.parent / "cases"))
+    assert np.flatnonzero(read_case(files).liver.any(axis=(1, 2))).tolist() == list(range(4, 18))
+    assert "1 contours beyond the CT's first or last slice" in capsys.readouterr().err
+
+
+def test_ct_and_structure_set_in_one_folder_are_read_as_both(study: Path) -> None:
+    (study / "rs.dcm").rename(study / "ct" / "rs")
+    assert find_cases(prepared(study / "ct", study.parent / "cases"))
 
 
 def test_a_contour_between_slices_is_refused(study: Path) -> None:
@@ -173,7 +264,10 @@ def test_a_contour_between_slices_is_refused(study: Path) -> None:
         data[2::3] = [float(z) + 4 for z in data[2::3]]
 
     edit(study, shift)
-    assert refusal(study).startswith(f"{study / 'rs.dcm'} has a contour 4.00 mm off")
+    assert refusal(study).startswith(
+        f"{study / 'rs.dcm'}: the ROI does not lie on the slices of this CT: it has a contour that "
+        "is 4.00 mm off"
+    )
 
 
 def test_a_slice_left_out_is_refused(study: Path) -> None:
@@ -187,7 +281,7 @@ def test_a_slice_left_out_is_refused(study: Path) -> None:
 
 def test_an_outline_without_contours_is_refused(study: Path) -> None:
     edit(study, lambda d: setattr(d.ROIContourSequence[1], "ContourSequence", []))
-    assert refusal(study) == f"{study / 'rs.dcm'} outlines an empty liver"
+    assert "names /^liver$/ or /liver/ and outlines nothing by it" in refusal(study)
 
 
 def test_a_point_is_no_outline(study: Path) -> None:
@@ -195,7 +289,10 @@ def test_a_point_is_no_outline(study: Path) -> None:
         dataset.ROIContourSequence[1].ContourSequence[0].ContourGeometricType = "POINT"
 
     edit(study, point)
-    assert f"{study / 'rs.dcm'} has a liver contour that is no polygon (POINT)" in refusal(study)
+    assert (
+        f"{study / 'rs.dcm'} has a contour of 'LIVER_manual' that is no polygon (POINT)"
+        in refusal(study)
+    )
 
 
 def test_ct_without_outlines_is_refused(study: Path) -> None:
@@ -213,12 +310,36 @@ def test_outlines_without_ct_are_refused(study: Path) -> None:
 
 def test_two_structure_sets_of_one_ct_are_refused(study: Path) -> None:
     (study / "rs2.dcm").write_bytes((study / "rs.dcm").read_bytes())
+    assert refusal(study).count("without approval status)") == 2
     assert "outline the same CT" in refusal(study)
+
+
+def test_a_structure_set_without_a_referenced_study_is_paired_by_its_frame(study: Path) -> None:
+    def leave_out(dataset: pydicom.Dataset) -> None:
+        del dataset.ReferencedFrameOfReferenceSequence[0].RTReferencedStudySequence
+
+    edit(study, leave_out)
+    assert find_cases(prepared(study, study.parent / "cases"))
+    write_ct(study / "other phase", small_abdomen(), "two")
+    for path in (study / "other phase").iterdir():
+        one = pydicom.dcmread(path)
+        one.FrameOfReferenceUID = pydicom.dcmread(study / "ct" / "0.dcm").FrameOfReferenceUID
+        one.save_as(path)
+    shutil.rmtree(study.parent / "cases")
+    assert "in its frame of reference lie 2 CT series: it must be one" in refusal(study)
 
 
 def test_a_structure_set_that_refers_to_nothing_is_refused(study: Path) -> None:
     edit(study, lambda d: delattr(d, "ReferencedFrameOfReferenceSequence"))
-    assert f"{study / 'rs.dcm'} refers to 0 CT series" in refusal(study)
+    assert "in its frame of reference lie 0 CT series" in refusal(study)
+
+
+def test_a_structure_set_of_another_frame_is_refused(study: Path) -> None:
+    def change(dataset: pydicom.Dataset) -> None:
+        dataset.ReferencedFrameOfReferenceSequence[0].FrameOfReferenceUID = generate_uid()
+
+    edit(study, change)
+    assert "another frame of reference" in refusal(study)
 
 
 def test_a_ct_with_a_missing_slice_is_refused(study: Path) -> None:

@@ -20,6 +20,7 @@ import SimpleITK
 from liver_unet.nifti import read_nifti, write_nifti
 from orthanc_liver.cli.main import REFUSED, main
 from orthanc_liver.dicom.ct_folder import read_ct
+from orthanc_liver.dicom.roi_choice import LIVER
 from orthanc_liver.evaluation.outlines import read_contour
 from tests.support.case_writer import write_ct_folder, write_nifti_case, write_rtstruct
 from tests.support.patience import patience_s, wait_for
@@ -49,7 +50,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "cases.csv").write_text(
         "case,ct,reference,roi,other,tumour_ml,height_m,weight_kg,origin\n"
         f"one,one/ct.nii.gz,one/liver.nii.gz,,one/other.nii.gz,{PATIENT}\n"
-        "two,two/ct,two/rs.dcm,manual$,,,,,\n"
+        "two,two/ct,two/rs.dcm,/manual$/,,,,,\n"
         "gone,three/ct,one/liver.nii.gz,,,,,,\n"
     )
     return folder
@@ -82,10 +83,10 @@ def test_one_failure_is_a_row_and_the_rest_is_measured(out: Path) -> None:
 
 def test_the_figures_are_those_of_another_program(study: Path, out: Path) -> None:
     """SimpleITK compares the masks that were left; the RTSTRUCT case by its own contour."""
-    ct_grid = read_ct(study / "two" / "ct").volume.grid
+    ct = read_ct(study / "two" / "ct")
     reference = {
         "one": read_nifti(study / "one" / "liver.nii.gz")[0] > 0,
-        "two": read_contour(study / "two" / "rs.dcm", "", ct_grid),
+        "two": read_contour(study / "two" / "rs.dcm", LIVER, ct).mask,
     }
     for name, truth in reference.items():
         mask, grid = read_nifti(out / "cases" / name / "network.nii.gz")
@@ -181,16 +182,22 @@ def test_where_processes_cannot_share_the_work_one_does_it_all(
         raise OSError(30, "Read-only file system")
 
     monkeypatch.setattr(multiprocessing.synchronize.SemLock, "__init__", refuse)
-    one = study / "one"
+    one, two = study / "one", study / "two"
     (tmp_path / "cases.csv").write_text(
         "case,ct,reference,other\n"
         f"one,{one / 'ct.nii.gz'},{one / 'liver.nii.gz'},{one / 'other.nii.gz'}\n"
         f"gone,{one / 'none'},{one / 'liver.nii.gz'},{one / 'other.nii.gz'}\n"
+        f"two,{two / 'ct'},{two / 'rs.dcm'},{two / 'rs.dcm'}\n"
     )
-    assert main(command(tmp_path, tmp_path / "out", "--without-network", "--jobs", "2")) == 0
-    assert "no process can share the work" in capsys.readouterr().err
+    more = ("--without-network", "--jobs", "2", "--roi", "Leber", "Liver manual")
+    assert main(command(tmp_path, tmp_path / "out", *more)) == 0
+    said = capsys.readouterr().err
+    assert "no process can share the work" in said
+    assert "measured: one: reference the mask, other the mask\n" in said
+    assert "measured: two: reference ROI 'Liver manual', other ROI 'Liver manual'\n" in said
     rows = rows_of(tmp_path / "out")
-    assert [row["state"] for row in rows.values()] == ["measured", "failed"]
+    assert [row["state"] for row in rows.values()] == ["measured", "failed", "measured"]
+    assert rows["two"]["reference_outline"] == "ROI 'Liver manual'"
     assert 0 < float(rows["one"]["other_dsc"]) < 1
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +12,12 @@ import pytest
 
 from liver_unet.nifti import write_nifti
 from liver_unet.volume import Volume
+from orthanc_liver.dicom.roi_choice import OutlineRefused
 from orthanc_liver.evaluation.case_list import ListedCase
 from orthanc_liver.evaluation.html_report import table
 from orthanc_liver.evaluation.measure import measure_case
 from orthanc_liver.sirt.inputs import ActivityRefused
-from tests.support.case_writer import write_ct_folder
+from tests.support.case_writer import write_ct_folder, write_rtstruct
 from tests.support.phantom import oriented, small_abdomen
 from tests.support.threshold_engine import (
     TroubledSegmenter,
@@ -65,7 +68,41 @@ def test_a_liver_that_the_other_misses_counts_as_well(tmp_path: Path) -> None:
     assert found["other"]["dsc"] == 0
     assert found["other"]["mda_mm"] is None
     assert found["network"]["dsc"] > 0.8
-    assert found["warnings"] == ["The other contour is empty."]
+    other = tmp_path / "other.nii"
+    assert found["warnings"] == [f"The other contour: {other} outlines no voxel of its CT."]
+
+
+def test_a_reference_that_is_no_liver_is_refused(tmp_path: Path) -> None:
+    volume = with_liver()
+    liver = volume.hu == 110
+    few, all_but_air = liver & False, np.ones_like(liver)
+    few[11, 20, 30:32] = True
+    for number, (mask, sentence) in enumerate(
+        ((few, f"outlines {2 * volume.grid.voxel_ml:.2f} mL"), (all_but_air, "100 % of the image"))
+    ):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        with pytest.raises(OutlineRefused, match=rf"reference\.nii .*{sentence}.* no liver"):
+            measure_case(case(folder, volume, mask, liver), None, folder)
+
+
+def test_what_was_taken_and_what_was_left_out_is_told(tmp_path: Path) -> None:
+    phantom = small_abdomen()
+    slices = write_ct_folder(tmp_path / "ct", phantom, "told")
+    path = tmp_path / "ct" / "rs.dcm"  # a folder that is read as both
+    write_rtstruct(path, slices, phantom.liver, "Leber")
+    dataset = pydicom.dcmread(path)
+    [outlined] = dataset.ROIContourSequence
+    short = copy.deepcopy(outlined.ContourSequence[0])
+    short.ContourData = short.ContourData[:3]
+    outlined.ContourSequence.append(short)
+    dataset.save_as(path)
+    write_nifti(tmp_path / "other.nii", phantom.liver.astype(np.uint8), phantom.volume.grid)
+    one = ListedCase("one", tmp_path / "ct", tmp_path / "ct", roi=("Liver", "Leber"))
+    found = measure_case(replace(one, other=tmp_path / "other.nii"), None, tmp_path / "out")
+    assert found["other"]["dsc"] == 1
+    assert (found["reference_outline"], found["other_outline"]) == ("ROI 'Leber'", "the mask")
+    assert found["warnings"] == ["The reference: 1 contours of one or two points were left out."]
 
 
 def test_a_tilted_ct_is_measured_but_for_distances(tmp_path: Path) -> None:

@@ -147,7 +147,7 @@ def test_the_lungs_dose_with_earlier_treatments() -> None:
 
 
 def test_a_sites_own_limit_takes_the_published_ones_place() -> None:
-    own = limits_of_site({"LungOnce": 20, "GlassLobesMost": 119})
+    own = limits_of_site({"LungOnce": 20, "GlassLobesMost": 119}, "setting DoseLimitsGy")
     assert [limit.name for limit in own] == list(LIMITS)
     values = read_inputs({"LiverMl": 1800, "DoseGy": 120, "LungShunt": 0.1})
     result = compute_activity("glass", values, (), None, own)

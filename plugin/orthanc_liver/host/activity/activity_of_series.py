@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import isclose
 from typing import Any
 
 from orthanc_liver.engine.protocol import Kind, Outcome, with_needs
@@ -34,11 +33,9 @@ from orthanc_liver.sirt.inputs import (
 )
 from orthanc_liver.sirt.limits import limits_of_site
 from orthanc_liver.sirt.methods import method_named
-from orthanc_liver.sirt.roi_volume import Outline, volumes_of
+from orthanc_liver.sirt.roi_volume import Outline, agree, volumes_of
 
 _OUTSIDE = "OutsideIsMeant"
-# Contours follow the probability, the report counts voxels: for a liver they differ far less.
-_AGREE = 0.02
 _OTHERWISE = "segment the series (again), or give LiverMl"
 _DICOM_TAGS = {"HeightM": "PatientSize", "WeightKg": "PatientWeight"}
 # Of an RTSTRUCT that is stored.
@@ -71,7 +68,7 @@ def activity_of_series(
     absent = [name for name in _DICOM_TAGS if name in method.needs and name not in inputs]
     inputs |= _from_dicom(orthanc, series, absent)
     chosen = read_choices({name: asked[name] for name in CHOICES if name in asked})
-    limits = limits_of_site(settings.dose_limits_gy)
+    limits = limits_of_site(settings.dose_limits_gy, "setting DoseLimitsGy")
     return compute_activity(asked["Method"], inputs, (*warnings, *told), chosen, limits)
 
 
@@ -176,7 +173,7 @@ def _segmented_liver(
         )
     ours = _read(orthanc, series, rois[0], f"segmentation, job {job.id}, {rois[0].words}")
     told, warnings = read_report(job.report, "segmentation")
-    if not isclose(told.value, ours.outline.volume_ml, rel_tol=_AGREE):
+    if not agree(told.value, ours.outline.volume_ml):
         raise _no_result(
             "the volume in the series' metadata is not that of the RTSTRUCT's contours: one of "
             "them was changed"

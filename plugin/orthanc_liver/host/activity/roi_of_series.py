@@ -9,9 +9,9 @@ from functools import lru_cache
 from math import isfinite
 from typing import Any
 
-from orthanc_liver.host.server.api import Orthanc, OrthancError, Series
+from orthanc_liver.host.server.api import Missing, Orthanc, OrthancError, Series
 from orthanc_liver.sirt.inputs import ActivityRefused
-from orthanc_liver.sirt.roi_volume import Outline, Point, Slices, outline
+from orthanc_liver.sirt.roi_volume import Outline, Point, Slices, check_frame, outline
 
 _PLANAR = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
 
@@ -80,9 +80,9 @@ def others_of_that_name(orthanc: Orthanc, series: Series, ours: Roi) -> list[Roi
 def rois_in(orthanc: Orthanc, instance: str) -> Iterator[Roi]:
     """Every ROI with a contour of one RTSTRUCT."""
     tags = orthanc.get(f"/instances/{instance}/simplified-tags")
-    described = {roi.get("ROINumber"): roi for roi in _items(tags, "StructureSetROISequence")}
+    described = {_text(roi, "ROINumber"): roi for roi in _items(tags, "StructureSetROISequence")}
     for number, outlined in enumerate(_items(tags, "ROIContourSequence")):
-        roi = described.get(outlined.get("ReferencedROINumber"))
+        roi = described.get(_text(outlined, "ReferencedROINumber"))
         kinds = tuple(
             str(one.get("ContourGeometricType")) for one in _items(outlined, "ContourSequence")
         )
@@ -90,7 +90,7 @@ def rois_in(orthanc: Orthanc, instance: str) -> Iterator[Roi]:
             yield Roi(
                 instance,
                 _text(roi, "ROIName"),
-                _text(roi, "ReferencedFrameOfReferenceUID"),
+                _text(roi, "ReferencedFrameOfReferenceUID") or _only_frame(tags),
                 number,
                 kinds,
                 _text(tags, "StructureSetLabel"),
@@ -141,6 +141,12 @@ def _rtstructs(orthanc: Orthanc, series: Series, wanted: str | None) -> list[str
     return [wanted]
 
 
+def _only_frame(tags: dict[str, Any]) -> str:
+    frames = _items(tags, "ReferencedFrameOfReferenceSequence")
+    uids = {_text(one, "FrameOfReferenceUID") for one in frames}
+    return uids.pop() if len(uids) == 1 else ""
+
+
 def _series_of(tags: dict[str, Any]) -> Iterator[str]:
     for frame in _items(tags, "ReferencedFrameOfReferenceSequence"):
         for study in _items(frame, "RTReferencedStudySequence"):
@@ -170,8 +176,7 @@ def _slices(orthanc: Orthanc, series_id: str, roi: Roi) -> Slices:
     except (KeyError, ValueError, IndexError) as error:
         raise ActivityRefused("the CT's slices do not say where they lie") from error
     first = orthanc.get(f"/instances/{stack[0]['ID']}/simplified-tags")
-    if roi.frame != first.get("FrameOfReferenceUID"):
-        raise ActivityRefused("the ROI lies in another frame of reference than this CT")
+    check_frame(roi.frame, _text(first, "FrameOfReferenceUID"))
     return Slices.of(orientation, positions)
 
 
@@ -186,9 +191,12 @@ def _contours(orthanc: Orthanc, roi: Roi) -> Iterator[list[Point]]:
     # Orthanc's JSON leaves long values out, so each contour is asked for.
     place = f"/instances/{roi.instance}/content/3006-0039/{roi.number}/3006-0040"
     for number in range(len(roi.kinds)):
-        text = orthanc.get_bytes(f"{place}/{number}/3006-0050").decode("ascii", "replace")
         try:
-            numbers = _numbers(text)
+            text = orthanc.get_bytes(f"{place}/{number}/3006-0050").decode("ascii", "replace")
+        except Missing:
+            text = ""
+        try:
+            numbers = _numbers(text) if text.strip(" \0") else []
             yield [_point(numbers[i : i + 3]) for i in range(0, len(numbers), 3)]
         except ValueError as error:
             raise ActivityRefused("the ROI has a contour that cannot be read") from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from io import BytesIO
 from typing import Any
 
@@ -223,3 +223,81 @@ def test_what_the_segmentation_sets_aside_costs_no_roi(host: Host) -> None:
     store(host, outlined)
     answer = ask(host, series_id, **GIVEN, TumourRoi="GTV")
     assert origins(answer)["TumourMl"][0] == pytest.approx(BOX_ML, rel=0.01)
+
+
+def change_contours(dataset: pydicom.Dataset, **values: Any) -> None:
+    """Give every contour other values; None deletes one."""
+    for contour in dataset.ROIContourSequence[0].ContourSequence:
+        for keyword, value in values.items():
+            if value is None:
+                del contour[keyword]
+            else:
+                contour[keyword].value = value
+
+
+# What each does to an RTSTRUCT, and the sentence that it is refused with.
+BROKEN: dict[str, tuple[Callable[[pydicom.Dataset], object], str]] = {
+    "no rois": (lambda d: d.pop("StructureSetROISequence"), "no ROI with an outline"),
+    "no outlines": (lambda d: d.pop("ROIContourSequence"), "no ROI with an outline"),
+    "no numbers of rois": (
+        lambda d: [roi.pop("ROINumber") for roi in d.StructureSetROISequence],
+        "no ROI with an outline",
+    ),
+    "no names": (lambda d: d.StructureSetROISequence[1].pop("ROIName"), "no ROI with an outline"),
+    "no contours": (lambda d: d.ROIContourSequence[0].pop("ContourSequence"), "no ROI with"),
+    "no kind": (lambda d: change_contours(d, ContourGeometricType=None), "enclose nothing"),
+    "no points": (lambda d: change_contours(d, ContourData=None), "three points"),
+    "no values": (lambda d: change_contours(d, ContourData=[]), "three points"),
+    "NaN": (lambda d: change_contours(d, ContourData=["NaN"] * 9), "cannot be read"),
+    "inf": (lambda d: change_contours(d, ContourData=["-inf"] * 9), "cannot be read"),
+    "eight numbers": (lambda d: change_contours(d, ContourData=["1"] * 8), "cannot be read"),
+    "no frame": (
+        lambda d: [
+            d.pop("ReferencedFrameOfReferenceSequence"),
+            d.StructureSetROISequence[1].pop("ReferencedFrameOfReferenceUID"),
+        ],
+        "does not say in which frame",
+    ),
+}
+
+
+def test_what_cannot_be_read_is_400_and_a_sentence(host: Host) -> None:
+    series = small_ct("broken structure sets")
+    series_id = host.store(series)
+    in_place = pydicom.dcmread(BytesIO(ct_to_bytes(series[2])))
+    in_place.SOPInstanceUID = in_place.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+    in_place.SeriesInstanceUID, in_place.Modality = generate_uid(), "RTSTRUCT"
+    store(host, in_place)
+    for name, (change, sentence) in BROKEN.items():
+        broken = structures(series, name)
+        broken.SOPInstanceUID = broken.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+        with pydicom.config.disable_value_validation():
+            change(broken)
+            store(host, broken)
+        status, message = refusal(host, series_id, GIVEN | {"TumourRoi": name})
+        assert (status, sentence in message) == (400, True), (name, message)
+
+
+def test_one_frame_of_the_whole_set_is_that_of_its_rois(host: Host) -> None:
+    series = small_ct("a frame of the set")
+    series_id = host.store(series)
+    outlined = structures(series, "GTV")
+    del outlined.StructureSetROISequence[1].ReferencedFrameOfReferenceUID
+    store(host, outlined)
+    answer = ask(host, series_id, **GIVEN, TumourRoi="GTV")
+    assert origins(answer)["TumourMl"][0] == pytest.approx(BOX_ML)
+    assert any("no outline for LiverMl is known" in one for one in answer["Warnings"])
+
+
+def test_two_rois_of_one_name_are_told_apart_by_label_date_and_approval(host: Host) -> None:
+    series = small_ct("two structure sets")
+    series_id = host.store(series)
+    for day, approval in (("20250102", "UNAPPROVED"), ("20260304", "APPROVED")):
+        one = liver_of(series, day, approval)
+        one.StructureSetLabel = f"of {day}"
+        store(host, one)
+    body = LIVERLESS | {"LiverRoi": "Liver", "TumourMl": 20}
+    status, message = refusal(host, series_id, body)
+    assert status == 400
+    assert "structure set 'of 20250102', 20250102, unapproved" in message
+    assert "structure set 'of 20260304', 20260304, approved" in message

@@ -21,7 +21,6 @@ function showJob() {
   get('progress').value = job?.Progress || 0;
   say(get('reason'), state === 'Success' ? '' : content.Reason || '');
   const facts = {
-    Volume: liver ? `${Math.round(content.Report.liver_ml)} mL` : '',
     Model: content.Model ? `${content.Model.Name} (${content.Model.Sha256.slice(0, 12)})` : '',
     'Asked for': when(job?.CreationTime),
     Ended: when(job?.CompletionTime),
@@ -90,17 +89,20 @@ async function offerOutlines() {
 }
 
 function described({ IsResult, Name, Label, Date: date, Approval }) {
-  const day = /^(\d{4})(\d\d)(\d\d)/.exec(date)?.slice(1).join('-') || 'no date';
-  const of = [Name, Label, day, Approval.toLowerCase() || 'approval not said'].filter(Boolean).join(', ');
+  const of = [Name, Label, day(date) || 'no date', Approval.toLowerCase() || 'approval not said'].filter(Boolean).join(', ');
   return IsResult ? `Result: ${of}` : of;
 }
+
+const day = (date) => /^(\d{4})(\d\d)(\d\d)/.exec(date || '')?.slice(1).join('-');
 
 async function nameIt() {
   const [series, status] = await Promise.all([call(`${ORTHANC}series/${SERIES}`), call(`${LIVER}status`)]);
   const study = await call(`${ORTHANC}studies/${series.ParentStudy}`);
   const { PatientName, PatientID } = study.PatientMainDicomTags;
-  say(get('who'), [PatientName, PatientID].filter(Boolean).join(' · ') || 'Review');
-  say(get('about'), [study.MainDicomTags.StudyDate, study.MainDicomTags.StudyDescription,
+  const [family, ...others] = (PatientName || '').split('^').filter(Boolean);
+  const name = [family, others.join(' ')].filter(Boolean).join(', ');
+  say(get('who'), [name, PatientID].filter(Boolean).join(' · ') || 'Review');
+  say(get('about'), [day(study.MainDicomTags.StudyDate), study.MainDicomTags.StudyDescription,
     series.MainDicomTags.SeriesDescription].filter(Boolean).join(' · '));
   link(get('viewer'), status.Viewer, study, series);
 }

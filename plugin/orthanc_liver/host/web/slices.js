@@ -175,12 +175,13 @@ function showPlace() {
   const { Slices, Normal } = shown.Stack;
   const offset = Slices[view.slice].OffsetMm;
   const towards = letters(Normal.map((part) => (offset < 0 ? -part : part)));
-  const place = `Slice ${view.slice + 1} of ${Slices.length}, ${towards} ${Math.abs(offset).toFixed(1)} mm`;
-  say(get('place'), `${place}\nLevel ${view.level}, width ${view.width} HU`);
+  const place = [`Slice ${view.slice + 1} of ${Slices.length}`, `${towards} ${Math.abs(offset).toFixed(1)} mm`];
+  say(get('place'), place.join('\n'));
+  say(get('levels'), `Level ${view.level}\nWidth ${view.width}`);
   get('slice').value = view.slice + 1;
-  get('slice').setAttribute('aria-valuetext', place);
-  const told = !outline ? '' : outline.slices[view.slice] ? ', with outline' : ', without outline';
-  get('picture').setAttribute('aria-label', place + told);
+  get('slice').setAttribute('aria-valuetext', place.join(', '));
+  const told = !outline ? [] : outline.slices[view.slice] ? ['with outline'] : ['without outline'];
+  get('picture').setAttribute('aria-label', [...place, ...told].join(', '));
 }
 
 function showScale() {
@@ -336,6 +337,7 @@ function listen() {
   get('larger').addEventListener('click', () => zoom(1.25));
   get('smaller').addEventListener('click', () => zoom(0.8));
   get('fit').addEventListener('click', () => zoom(0));
+  matchMedia('(prefers-color-scheme: dark)').addEventListener('change', drawStrip);
   new ResizeObserver(() => { move(0, 0); drawStrip(); }).observe(stage);
 }
 

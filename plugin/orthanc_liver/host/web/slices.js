@@ -160,7 +160,7 @@ function drawStrip() {
   pen.fillStyle = getComputedStyle(strip).color;
   for (const [slice, { area }] of slices) {
     const height = Math.max(2, strip.clientHeight * area / most);
-    pen.fillRect(slice * step, strip.clientHeight - height, Math.max(step, 1), height);
+    pen.fillRect(slice * step, strip.clientHeight - height, Math.max(step + 0.5, 1), height);
   }
 }
 

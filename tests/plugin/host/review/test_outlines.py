@@ -16,7 +16,7 @@ from tests.plugin.host.web.test_routes import NO_RESOURCE
 from tests.support.ct_writer import to_bytes, write_ct_series
 
 # Planes that lie askew in all three directions, whose columns are 1.3 mm apart and rows 2.1 mm.
-_TURN = np.array([[0.8, 0.36, -0.48], [0.6, -0.48, 0.64], [0.0, -0.8, -0.6]])
+TURN = np.array([[0.8, 0.36, -0.48], [0.6, -0.48, 0.64], [0.0, -0.8, -0.6]])
 _SPACING_MM = (4.0, 2.1, 1.3)
 # A bent shape in (row, column): no mirror image of it is the same.
 BENT = [(1.0, 2.0), (6.0, 2.0), (6.0, 4.0), (3.0, 4.0), (3.0, 7.0), (1.0, 7.0)]
@@ -25,9 +25,9 @@ BENT = [(1.0, 2.0), (6.0, 2.0), (6.0, 4.0), (3.0, 4.0), (3.0, 7.0), (1.0, 7.0)]
 def askew_ct(uid_seed: str, shape: tuple[int, int, int] = (5, 8, 11)) -> list[pydicom.FileDataset]:
     """A CT whose files do not come in the order of its slices."""
     affine = np.eye(4)
-    affine[:3, 0] = -_SPACING_MM[0] * _TURN[:, 2]
-    affine[:3, 1] = _SPACING_MM[1] * _TURN[:, 1]
-    affine[:3, 2] = _SPACING_MM[2] * _TURN[:, 0]
+    affine[:3, 0] = -_SPACING_MM[0] * TURN[:, 2]
+    affine[:3, 1] = _SPACING_MM[1] * TURN[:, 1]
+    affine[:3, 2] = _SPACING_MM[2] * TURN[:, 0]
     affine[:3, 3] = (-31.0, 12.0, 250.0)
     hu = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
     series = write_ct_series(Volume(hu, Grid(shape, affine)), uid_seed=uid_seed)
@@ -88,15 +88,15 @@ def test_slices_come_in_order_with_what_places_them(host: Host) -> None:
     stack = host.orthanc.get(f"/liver/series/{series_id}/outlines")["Stack"]
     assert (stack["Rows"], stack["Columns"]) == (8, 11)
     assert stack["SpacingMm"] == [1.3, 2.1]  # between columns, between rows
-    assert stack["AlongRow"] == pytest.approx(_TURN[:, 0], abs=1e-4)
-    assert stack["DownColumn"] == pytest.approx(_TURN[:, 1], abs=1e-4)
+    assert stack["AlongRow"] == pytest.approx(TURN[:, 0], abs=1e-4)
+    assert stack["DownColumn"] == pytest.approx(TURN[:, 1], abs=1e-4)
     offsets = [one["OffsetMm"] for one in stack["Slices"]]
     assert np.diff(offsets) == pytest.approx([4.0] * 4, abs=1e-2)
     uids = [
         host.orthanc.get(f"/instances/{one['Instance']}")["MainDicomTags"]["SOPInstanceUID"]
         for one in stack["Slices"]
     ]
-    normal = np.cross(_TURN[:, 0], _TURN[:, 1])
+    normal = np.cross(TURN[:, 0], TURN[:, 1])
     expected = sorted(series, key=lambda one: np.array(one.ImagePositionPatient, float) @ normal)
     assert uids == [str(one.SOPInstanceUID) for one in expected]
     assert offsets[0] == pytest.approx(

@@ -28,7 +28,7 @@ from orthanc_liver.host.jobs.records import Ledger
 from orthanc_liver.host.jobs.results import Results
 from orthanc_liver.host.jobs.storing import is_result_in
 from orthanc_liver.host.jobs.worker import Worker
-from orthanc_liver.host.review.outlines import outline_text, shown_of
+from orthanc_liver.host.review.outlines import outline_text, outlines_of, stack_of
 from orthanc_liver.host.review.review import Verdict
 from orthanc_liver.host.review.reviews import Reviews, review_asked
 from orthanc_liver.host.server.api import Missing, Orthanc, OrthancModule
@@ -235,13 +235,17 @@ class Plugin:
             )
         return answer
 
-    def outlines(self, series_id: str) -> dict[str, Any]:
-        """A series' slices and the outlines of it; Missing, or NotShown where they do not say
-        where they lie."""
-        series = self.orthanc.series(series_id)
+    def slices(self, series_id: str) -> dict[str, Any]:
+        """A series' slices and its last job; Missing, or NotShown where they do not say where they
+        lie."""
+        stack = stack_of(self.orthanc, series_id)
         record = self._ledger.read_record(series_id)
         self.reviews.restore([series_id])
-        return shown_of(self.orthanc, series, record.job if record else None)
+        return {"Job": record.job.as_json() if record else None, "Stack": stack.as_json()}
+
+    def outlines(self, series_id: str) -> list[dict[str, Any]]:
+        """The outlines of a series in its study; errors as for slices."""
+        return outlines_of(self.orthanc, self.orthanc.series(series_id))
 
     def outline(self, series_id: str, rtstruct: str, roi: str) -> str:
         """One of those outlines in pixels, as JSON; Missing or NotShown."""

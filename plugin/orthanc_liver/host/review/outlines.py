@@ -23,7 +23,6 @@ from orthanc_liver.host.activity.roi_of_series import (
     rtstructs_beside,
 )
 from orthanc_liver.host.errors import NotShown
-from orthanc_liver.host.jobs.job import Job
 from orthanc_liver.host.server.api import Orthanc, Series
 from orthanc_liver.sirt.roi_volume import Point
 
@@ -93,23 +92,18 @@ class Stack:
         return found
 
 
-def shown_of(orthanc: Orthanc, series: Series, job: Job | None) -> dict[str, Any]:
-    """The series' slices, its last job, and every outline of it in its study, newest first."""
-    stack = stack_of(orthanc, series.id)
-    result = (job.result or {}).get("Instance") if job else None
+def outlines_of(orthanc: Orthanc, series: Series) -> list[dict[str, Any]]:
+    """Every outline of the series in its study, newest first."""
+    frame = stack_of(orthanc, series.id).frame
     uid = series.tags.get("SeriesInstanceUID")
     rois = [
         roi
         for instance in rtstructs_beside(orthanc, series, None)
-        for roi in rois_in(orthanc, instance)
-        if roi.frame == stack.frame and (not roi.series or uid in roi.series)
+        for roi in _rois(orthanc, instance, md5_of(orthanc, instance))
+        if roi.frame == frame and (not roi.series or uid in roi.series)
     ]
-    rois.sort(key=lambda roi: (roi.instance == result, roi.drawn_at), reverse=True)
-    return {
-        "Job": job.as_json() if job else None,
-        "Stack": stack.as_json(),
-        "Outlines": [_described(roi) | {"IsResult": roi.instance == result} for roi in rois],
-    }
+    rois.sort(key=lambda roi: roi.drawn_at, reverse=True)
+    return [_described(roi) for roi in rois]
 
 
 def stack_of(orthanc: Orthanc, series_id: str) -> Stack:
@@ -138,7 +132,7 @@ def stack_of(orthanc: Orthanc, series_id: str) -> Stack:
 
 
 def outline_text(orthanc: Orthanc, series: Series, rtstruct: str, roi: str) -> str:
-    """One outline by slice as JSON. roi: its number, as shown_of tells it.
+    """One outline by slice as JSON. roi: its number, as outlines_of tells it.
 
     ActivityRefused where the study has no such RTSTRUCT or a contour cannot be read, NotShown
     where it has no such ROI. Kept, so that asking again costs nothing.
@@ -148,6 +142,13 @@ def outline_text(orthanc: Orthanc, series: Series, rtstruct: str, roi: str) -> s
         if str(one.number) == roi:
             return _read(orthanc, series.id, series.source_key, one, md5_of(orthanc, instance))
     raise NotShown("the RTSTRUCT has no such ROI")
+
+
+# Orthanc reads all of a file for its tags, which takes a while where there are many contours.
+@lru_cache(maxsize=64)
+def _rois(orthanc: Orthanc, instance: str, md5: bytes) -> tuple[Roi, ...]:
+    """md5: what else than the name decides what is in it."""
+    return tuple(rois_in(orthanc, instance))
 
 
 # A liver on many thin slices takes some MB.

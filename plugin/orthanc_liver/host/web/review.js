@@ -2,7 +2,8 @@
 // What came of the series, and what a person decides.
 const POLL_MS = 3000;
 let job = null;
-let lookedFor = '';   // the result whose outline was looked for
+let lookedFor = null;   // the result with which outlines were looked for
+let isAlone = false;    // Orthanc did not answer last time
 
 function tell(text, isWrong = false) {
   get('message').className = isWrong ? 'wrong' : '';
@@ -40,7 +41,7 @@ function showJob() {
 function showDecision() {
   const result = job?.Content.Result?.Instance;
   const review = job?.Content.Review;
-  const seen = shown?.Outlines[get('outline').value];
+  const seen = outlines[get('outline').value];
   say(get('decided'), review ? decided(review) : result ? 'Nobody has decided on this outline.' : 'There is no outline of ours to decide on.');
   get('decided').className = review?.Verdict || '';
   get('decide').hidden = !result;
@@ -72,25 +73,24 @@ async function decide(event) {
 async function refresh() {
   const jobs = await call(`${LIVER}jobs?expand&series=${SERIES}`);
   job = jobs.at(-1) || shown.Job;
-  const result = job?.Content.Result?.Instance;
-  if (result && result !== lookedFor) {
-    shown = await call(`${LIVER}series/${SERIES}/outlines`);
-    await offerOutlines();
-  }
+  const result = job?.Content.Result?.Instance || '';
+  if (result !== lookedFor) { await offerOutlines(result); }
   showJob();
 }
 
-async function offerOutlines() {
-  lookedFor = shown.Job?.Content.Result?.Instance || '';
-  const options = shown.Outlines.map((one, n) => new Option(described(one), n));
-  get('outline').replaceChildren(...options, new Option('none', ''));
+// The result comes first.
+async function offerOutlines(result) {
+  const found = await call(`${LIVER}series/${SERIES}/outlines`);
+  lookedFor = result;
+  outlines = [...found.filter((one) => one.Rtstruct === result), ...found.filter((one) => one.Rtstruct !== result)];
+  get('outline').replaceChildren(...outlines.map((one, n) => new Option(described(one), n)), new Option('none', ''));
   get('outline').selectedIndex = 0;
   await chooseOutline();
 }
 
-function described({ IsResult, Name, Label, Date: date, Approval }) {
+function described({ Rtstruct, Name, Label, Date: date, Approval }) {
   const of = [Name, Label, day(date) || 'no date', Approval.toLowerCase() || 'approval not said'].filter(Boolean).join(', ');
-  return IsResult ? `Result: ${of}` : of;
+  return Rtstruct === lookedFor ? `Result: ${of}` : of;
 }
 
 const day = (date) => /^(\d{4})(\d\d)(\d\d)/.exec(date || '')?.slice(1).join('-');
@@ -111,16 +111,26 @@ async function begin() {
   get('queue').href = `${LIVER}app`;
   get('explore').href = `${ORTHANC}app/explorer.html#series?uuid=${SERIES}`;
   nameIt().catch(tellError);
-  shown = await call(`${LIVER}series/${SERIES}/outlines`);
+  shown = await call(`${LIVER}series/${SERIES}/slices`);
   job = shown.Job;
   get('by-label').hidden = shown.User !== '-';
   beginWithSlices();
   showJob();
   get('decide').addEventListener('submit', decide);
   get('outline').addEventListener('change', () => { showDecision(); chooseOutline().catch(tellError); });
-  await offerOutlines();
-  await refresh();
+  await refresh().catch(tellError);
 }
 
-setInterval(() => { if (!document.hidden && shown) { refresh().catch(tellError); } }, POLL_MS);
-begin().catch(tellError);
+async function poll() {
+  try {
+    if (!document.hidden) { await refresh(); }
+    if (isAlone) { tell(''); }
+    isAlone = false;
+  } catch (error) {
+    isAlone = true;
+    tell(`No news from Orthanc: ${error.message}`, true);
+  }
+  setTimeout(poll, POLL_MS);
+}
+
+begin().then(() => setTimeout(poll, POLL_MS), tellError);

@@ -73,7 +73,8 @@ class Service(Protocol):
     def cancel_backfill(self) -> None: ...
     def deliver_again(self, job_id: str) -> list[dict[str, Any]]: ...
     def activity(self, series_id: str, asked: Mapping[str, Any]) -> dict[str, Any]: ...
-    def outlines(self, series_id: str) -> dict[str, Any]: ...
+    def slices(self, series_id: str) -> dict[str, Any]: ...
+    def outlines(self, series_id: str) -> list[dict[str, Any]]: ...
     def outline(self, series_id: str, rtstruct: str, roi: str) -> str: ...
     def review(self, series_id: str, asked: Mapping[str, Any], user: str) -> dict[str, Any]: ...
 
@@ -112,6 +113,7 @@ class Routes:
             ("GET", f"series/{_RESOURCE}/preview", self._preview),
             ("POST", f"series/{_RESOURCE}/activity", self._activity),
             ("GET", f"series/{_RESOURCE}/review", self._review_page),
+            ("GET", f"series/{_RESOURCE}/slices", self._slices),
             ("GET", f"series/{_RESOURCE}/outlines", self._outlines),
             ("GET", f"series/{_RESOURCE}/outline", self._outline),
             ("POST", f"series/{_RESOURCE}/decision", self._decide),
@@ -198,12 +200,15 @@ class Routes:
     def _review_page(self, request: Request, output: RestOutput) -> None:
         output.AnswerBuffer(self._pages["review"], _HTML)
 
-    def _outlines(self, request: Request, output: RestOutput) -> None:
+    def _slices(self, request: Request, output: RestOutput) -> None:
         """With the user's name, which only Orthanc knows, and the series' last job."""
-        shown = self._service.outlines(request.id)
+        shown = self._service.slices(request.id)
         if job := shown["Job"]:
             shown["Job"] = self._with_what_came_of_it([job])[0]
         answer_json(output, {"User": request.user} | shown)
+
+    def _outlines(self, request: Request, output: RestOutput) -> None:
+        answer_json(output, self._service.outlines(request.id))
 
     def _outline(self, request: Request, output: RestOutput) -> None:
         rtstruct, roi = request.query.get("rtstruct", ""), request.query.get("roi", "")

@@ -3,15 +3,18 @@
 const SERIES = /series\/([^/]+)\/review/.exec(location.pathname)[1];
 const WINDOWS = { 'Abdomen': [60, 400], 'Liver': [100, 160], 'Lung': [-500, 1500], 'Bone': [400, 1800] };
 const LINE = '#ffd23f';
-const BEFORE_AND_AFTER = 30, AT_ONCE = 4;   // pictures: kept around the slice, asked for at a time
+// Around the slice: pictures that are kept as they came, and those of them that are decoded.
+const KEPT = 150, DECODED = 20;
+const AT_ONCE = 4;                          // pictures that are asked for
 const WHEEL_PX = 40, DRAG_PX = 8;           // a slice
 const MOST_ZOOM = 16;
 
 const view = { slice: 0, level: 60, width: 400, zoom: 1, x: 0, y: 0 };   // x, y: mm in the middle
-const pictures = new Map();   // by slice: a picture, and of which window it is
+const pictures = new Map();   // by slice: a PNG, what is drawn of it, and of which window it is
 const underWay = new Map();   // by slice: how to give it up
 const failed = new Set();     // slices that Orthanc could not draw
-let shown = null;             // what the plugin told of slices and outlines
+let shown = null;             // what the plugin told of the slices
+let outlines = [];            // what there is to choose from
 let outline = null;           // what is drawn: a path and an area in mm for each slice
 let frame = 0;
 let isDraggingWindow = false;
@@ -22,20 +25,23 @@ const windowName = () => `window-center=${view.level}&window-width=${view.width}
 // Those that are missing around the slice, the nearest first; only its own while the window moves.
 function wanted() {
   const slices = [view.slice];
-  for (let away = 1; away <= (isDraggingWindow ? 0 : BEFORE_AND_AFTER); away += 1) {
+  for (let away = 1; away <= (isDraggingWindow ? 0 : KEPT); away += 1) {
     slices.push(view.slice + away, view.slice - away);
   }
   return slices.filter((one) => shown.Stack.Slices[one] && !failed.has(one) && pictures.get(one)?.window !== windowName());
 }
 
+const isNear = (slice, most) => Math.abs(slice - view.slice) <= most;
+
 function fetchPictures() {
-  const isFar = (slice) => Math.abs(slice - view.slice) > BEFORE_AND_AFTER;
-  for (const [slice, abort] of underWay) { if (isFar(slice)) { abort.abort(); } }
+  for (const [slice, abort] of underWay) { if (!isNear(slice, KEPT)) { abort.abort(); } }
   for (const [slice, picture] of pictures) {
-    if (isFar(slice)) { picture.bitmap.close(); pictures.delete(slice); }
+    if (!isNear(slice, DECODED)) { replace(picture, null); }
+    if (!isNear(slice, KEPT)) { pictures.delete(slice); }
   }
   const next = wanted().filter((one) => !underWay.has(one));
   for (const slice of next.slice(0, Math.max(AT_ONCE - underWay.size, 0))) { fetchPicture(slice); }
+  for (const [slice, picture] of pictures) { if (isNear(slice, DECODED)) { decode(slice, picture); } }
 }
 
 async function fetchPicture(slice) {
@@ -46,25 +52,44 @@ async function fetchPicture(slice) {
     const address = `${ORTHANC}instances/${shown.Stack.Slices[slice].Instance}/rendered?${asked}`;
     const answer = await fetch(address, { headers: { Accept: 'image/png' }, signal: abort.signal });
     if (!answer.ok) { throw new Error(`Orthanc answered ${answer.status}.`); }
-    const bitmap = await createImageBitmap(await answer.blob());
-    pictures.get(slice)?.bitmap.close();
-    pictures.set(slice, { bitmap, window: asked });
+    const bitmap = pictures.get(slice)?.bitmap;   // of another window, which is better than none
+    pictures.set(slice, { png: await answer.blob(), window: asked, bitmap, isDecoded: false });
   } catch (error) {
-    if (error.name !== 'AbortError') { failed.add(slice); }
+    if (error.name !== 'AbortError') {
+      failed.add(slice);
+      draw();
+    }
   }
   underWay.delete(slice);
-  if (slice === view.slice) { draw(); }
   fetchPictures();
 }
 
+async function decode(slice, picture) {
+  if (picture.isDecoded) { return; }
+  picture.isDecoded = true;
+  try {
+    const bitmap = await createImageBitmap(picture.png);
+    replace(picture, pictures.get(slice) === picture && isNear(slice, DECODED) ? bitmap : null);
+  } catch {
+    failed.add(slice);
+  }
+  if (slice === view.slice) { draw(); }
+}
+
+function replace(picture, bitmap) {
+  picture.bitmap?.close();
+  picture.bitmap = bitmap;
+  picture.isDecoded = Boolean(bitmap);
+}
+
 async function chooseOutline() {
-  const chosen = shown.Outlines[get('outline').value];
+  const chosen = outlines[get('outline').value];
   outline = null;
   draw();
   if (chosen) {
     const { Rtstruct, Roi } = chosen;
     const told = await call(`${LIVER}series/${SERIES}/outline?rtstruct=${Rtstruct}&roi=${Roi}`);
-    if (chosen !== shown.Outlines[get('outline').value]) { return; }
+    if (chosen !== outlines[get('outline').value]) { return; }
     outline = { slices: {} };
     for (const [slice, contours] of Object.entries(told.Slices)) { outline.slices[slice] = drawn(contours, told.PartsOfPixel); }
     tell(told.NotShown ? `${told.NotShown} contours of this outline lie on none of these slices, or enclose nothing.` : '');
@@ -121,12 +146,12 @@ function paint() {
   const canvas = get('picture');
   const { size, perMm, x, y } = scaling();
   const pen = sized(canvas);
-  const picture = pictures.get(view.slice);
-  say(get('waiting'), picture ? '' : failed.has(view.slice) ? 'Orthanc cannot draw this slice' : 'Loading');
-  if (!picture) { return; }
+  const bitmap = pictures.get(view.slice)?.bitmap;
+  say(get('waiting'), bitmap ? '' : failed.has(view.slice) ? 'Orthanc cannot draw this slice' : 'Loading');
+  if (!bitmap) { return; }
   pen.translate(x, y);
   pen.scale(perMm, perMm);
-  pen.drawImage(picture.bitmap, 0, 0, ...size);
+  pen.drawImage(bitmap, 0, 0, ...size);
   const there = get('visible').checked && outline?.slices[view.slice];
   if (there) {
     for (const [colour, width] of [['rgba(0, 0, 0, .6)', 3.5], [LINE, 1.7]]) {

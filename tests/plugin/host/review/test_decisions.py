@@ -63,7 +63,7 @@ def test_a_decision_is_kept_shown_counted_and_logged_without_its_words(host: Hos
     assert host.jobs_of(series_id)[0]["Content"]["Review"] == accepted
     note = json.loads(host.orthanc.call("GET", f"/series/{series_id}/metadata/4505").content)
     assert note == {"Version": 1, "Reviews": [review, accepted]}
-    shown = host.orthanc.get(f"/liver/series/{series_id}/outlines")
+    shown = host.orthanc.get(f"/liver/series/{series_id}/slices")
     assert shown["Job"]["Content"]["Review"] == accepted
     after = figures_of(host)
     for verdict in ("accepted", "rejected"):
@@ -88,9 +88,9 @@ def test_whom_orthanc_knows_need_not_type_a_name(host: Host) -> None:
     body = json.dumps(asked | {"By": "somebody else"}).encode()
     status, message = error_of(host.orthanc.call("POST", path, body, DOCTOR))
     assert (status, message) == (400, "Orthanc knows who asks: leave By out")
-    answer = host.orthanc.call("GET", f"/liver/series/{series_id}/outlines", headers=DOCTOR)
+    answer = host.orthanc.call("GET", f"/liver/series/{series_id}/slices", headers=DOCTOR)
     assert answer.json()["User"] == "doctor"
-    assert host.orthanc.get(f"/liver/series/{series_id}/outlines")["User"] == "-"
+    assert host.orthanc.get(f"/liver/series/{series_id}/slices")["User"] == "-"
 
 
 def test_what_is_no_decision_is_refused(host: Host) -> None:

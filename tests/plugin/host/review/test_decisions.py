@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from orthanc_liver.host.delivery.deliveries import Deliveries
+from orthanc_liver.host.delivery.delivery import Delivery
 from orthanc_liver.host.errors import NotOurs
 from orthanc_liver.host.jobs.records import Ledger
 from orthanc_liver.host.jobs.stored_form import read_review
@@ -164,18 +165,16 @@ def sent(host: FakeHost) -> list[str]:
 
 def until_looked_at(host: FakeHost) -> None:
     """Until the transmitter has looked through the deliveries once more, and another time."""
-    seen = []
+    seen: list[list[Delivery]] = []
     real = Deliveries.due
 
-    def due(deliveries: Deliveries) -> Any:
+    def due(deliveries: Deliveries) -> list[Delivery]:
         seen.append(real(deliveries))
         return seen[-1]
 
-    Deliveries.due = due  # type: ignore[method-assign] # for as long as this takes
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Deliveries, "due", due)
         wait_for("two looks", lambda: len(seen) > 1)
-    finally:
-        Deliveries.due = real  # type: ignore[method-assign] # as it was
 
 
 def test_nothing_leaves_before_a_person_accepts(careful: FakeHost) -> None:
@@ -329,9 +328,10 @@ def test_nothing_of_a_review_has_a_default(key: str) -> None:
 def test_a_note_that_is_changed_in_one_place_decides_nothing(
     path: tuple[Any, ...], value: Any
 ) -> None:
-    note = place = copy.deepcopy({"Version": 1, "Reviews": [OURS]})
+    note: Any = copy.deepcopy({"Version": 1, "Reviews": [OURS]})
+    place = note
     for key in path[:-1]:
-        place = place[key]  # type: ignore[index] # a path of keys that are there
+        place = place[key]
     place[path[-1]] = value
     reviews, paper = reviews_in(json.dumps(note).encode())
     assert reviews == []

@@ -40,7 +40,7 @@ def drawn_on(
     series: Sequence[pydicom.Dataset],
     contours: Sequence[tuple[pydicom.Dataset, Sequence[tuple[float, float]], float]],
     kind: str = "CLOSED_PLANAR",
-) -> pydicom.FileDataset:
+) -> pydicom.Dataset:
     """An RTSTRUCT with corners in (row, column) of an image, and mm away from its plane."""
     rtstruct = pydicom.Dataset()
     rtstruct.SOPClassUID, rtstruct.SOPInstanceUID = RTStructureSetStorage, generate_uid()

@@ -38,6 +38,7 @@ from orthanc_liver.host.server.orthanc_settings import read_orthanc_settings
 from orthanc_liver.host.settings import read_settings
 from orthanc_liver.host.web.metrics import Ended, exposition
 from orthanc_liver.host.web.routes import Routes
+from orthanc_liver.sirt.activity import Activity
 
 OnChange = Callable[[int, int, str], None]
 
@@ -220,20 +221,21 @@ class Plugin:
         self.deliveries.end_rests()
         return self.deliveries.show_by_job().get(job_id, [])
 
-    def activity(self, series_id: str, asked: Mapping[str, Any]) -> dict[str, Any]:
+    def activity(
+        self, series_id: str, asked: Mapping[str, Any]
+    ) -> tuple[Activity, list[dict[str, str]]]:
         """Somebody asks for a Y-90 activity, and at will to store it; needs no engine.
 
-        Errors: see activity_of_series and store_activity.
+        Also returns what was stored. Errors: see activity_of_series and store_activity.
         """
         kinds = documents_asked(asked)
         activity = activity_of_series(self.orthanc, self._ledger, self.settings, series_id, asked)
-        answer = activity.as_json()
-        if kinds:
-            self._refuse_unless_running()
-            answer["Stored"] = store_activity(
-                self.orthanc, self._ledger, self.settings, series_id, kinds, activity
-            )
-        return answer
+        if not kinds:
+            return activity, []
+        self._refuse_unless_running()
+        return activity, store_activity(
+            self.orthanc, self._ledger, self.settings, series_id, kinds, activity
+        )
 
     def slices(self, series_id: str) -> dict[str, Any]:
         """A series' slices and its last job; Missing, or NotShown where they do not say where they

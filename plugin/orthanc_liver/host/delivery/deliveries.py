@@ -78,7 +78,8 @@ class Deliveries:
         """
         with self._lock:
             for one in self.unfinished():
-                if one.is_held and one.series == job.series and one.instances != tuple(instances):
+                is_other = one.series == job.series and one.instances != tuple(instances)
+                if one.is_held and one.state in WAITING and is_other:
                     self._end(one, State.FAILURE, _OVERTAKEN)
             needless = {
                 (one.instances, one.destination)

@@ -44,7 +44,10 @@ class Results:
     def restore(self) -> None:
         """Orthanc may have been killed, or the settings changed, after something was decided."""
         for one in self._deliveries.unfinished():
-            review = self._reviews.of(one.series, one.instances[0])
+            if not all(map(self._orthanc.has_instance, one.instances)):
+                self._deliveries.lose(one)  # nobody could decide on it any more
+                continue
+            review = self._reviews.of(one.series, next(iter(one.instances), ""))
             self._settle(review)
             if self._waits_for_people and not review:
                 self._deliveries.hold(one)

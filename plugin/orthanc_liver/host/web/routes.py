@@ -11,6 +11,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Protocol
 
+from orthanc_liver.host.activity.form import form
 from orthanc_liver.host.delivery.deliveries import Deliveries
 from orthanc_liver.host.errors import (
     Busy,
@@ -40,6 +41,7 @@ from orthanc_liver.host.server.journal import Journal
 from orthanc_liver.host.web.metrics import CONTENT_TYPE
 from orthanc_liver.host.web.request import HttpError, Request
 from orthanc_liver.host.web.shared_answer import SharedAnswer
+from orthanc_liver.sirt.activity import Activity
 from orthanc_liver.sirt.inputs import ActivityRefused
 
 _MAX_BACKFILL_BYTES = 200_000  # room for the identifiers of the most studies that are taken
@@ -72,7 +74,9 @@ class Service(Protocol):
     def ask_backfill(self, asked: Mapping[str, Any]) -> dict[str, Any] | None: ...
     def cancel_backfill(self) -> None: ...
     def deliver_again(self, job_id: str) -> list[dict[str, Any]]: ...
-    def activity(self, series_id: str, asked: Mapping[str, Any]) -> dict[str, Any]: ...
+    def activity(
+        self, series_id: str, asked: Mapping[str, Any]
+    ) -> tuple[Activity, list[dict[str, str]]]: ...
     def slices(self, series_id: str) -> dict[str, Any]: ...
     def outlines(self, series_id: str) -> list[dict[str, Any]]: ...
     def outline(self, series_id: str, rtstruct: str, roi: str) -> str: ...
@@ -112,6 +116,7 @@ class Routes:
             ("POST", f"studies/{_RESOURCE}/segment", self._segment_study),
             ("GET", f"series/{_RESOURCE}/preview", self._preview),
             ("POST", f"series/{_RESOURCE}/activity", self._activity),
+            ("GET", "activity", self._activity_form),
             ("GET", f"series/{_RESOURCE}/review", self._review_page),
             ("GET", f"series/{_RESOURCE}/slices", self._slices),
             ("GET", f"series/{_RESOURCE}/outlines", self._outlines),
@@ -233,7 +238,16 @@ class Routes:
         output.AnswerBuffer(read_preview(self._service.orthanc, request.id), "image/png")
 
     def _activity(self, request: Request, output: RestOutput) -> None:
-        answer_json(output, self._service.activity(request.id, request.fields()))
+        """As JSON, or as the sheet that the command line prints."""
+        activity, stored = self._service.activity(request.id, request.fields())
+        if request.wants_text:
+            told = [f"stored: {one['Kind']}, instance {one['Instance']}\n" for one in stored]
+            output.AnswerBuffer("".join([activity.as_text(), *told]), "text/plain; charset=utf-8")
+        else:
+            answer_json(output, activity.as_json() | ({"Stored": stored} if stored else {}))
+
+    def _activity_form(self, request: Request, output: RestOutput) -> None:
+        answer_json(output, form())
 
     def _jobs(self, request: Request, output: RestOutput) -> None:
         """With ?expand the jobs themselves; with ?series=ID or ?study=ID only theirs."""

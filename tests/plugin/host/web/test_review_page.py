@@ -345,3 +345,40 @@ def test_the_review_on_a_phone(host: Host, window: Browser) -> None:
 def touch(window: Browser, kind: str, points: list[dict[str, float]]) -> None:
     event = {"type": kind, "touchPoints": points}
     window.driver.execute_cdp_cmd("Input.dispatchTouchEvent", event)
+
+
+def test_the_activity_without_curl(host: Host, window: Browser) -> None:
+    series = small_ct("computed in the browser")
+    series_id = host.store(series)
+    host.job(host.segment(series_id), "Success")
+    box = [(0.5, 0.5), (0.5, 3.5), (2.5, 3.5), (2.5, 0.5)]
+    store(host, drawn_on(series, [(series[n], box, 0.0) for n in (1, 2, 3)]))
+    look_at(host, window, series_id)
+    wait_for("both outlines", lambda: len(options(window)) == 3)
+    window.see("#activity summary").click()
+    window.see("#activity [name=HeightM]").send_keys("175")
+    window.see("#activity [name=WeightKg]").send_keys("70")
+    window.see("#activity [name=TumourRoi]").send_keys("GTV")
+    window.see("#activity-form button").click()
+    refused = window.driver.execute_script(
+        "return document.querySelector('[name=HeightM]:invalid')"
+    )
+    assert refused is not None  # metres, says the browser itself
+    height = window.see("#activity [name=HeightM]")
+    height.clear()
+    height.send_keys("1.75")
+    window.see("#activity-form button").click()
+    sheet = window.see("#sheet", "Y-90 activity, resin by body surface area").text
+    assert "ROI 'GTV' of structure set 'by hand'" in sheet
+    assert "segmentation, job" in sheet
+    window.screenshot("review-activity")
+    window.see("#method").send_keys("glass")
+    assert window.visible("#activity [name=HeightM]") == []
+    window.see("#activity [name=DoseGy]").send_keys("120")
+    window.see("#activity-form button").click()
+    window.see("#sheet", "glass, one compartment")
+    dose = window.see("#activity [name=DoseGy]")
+    dose.clear()
+    window.see("#activity-form button").click()
+    window.see("#refusal", "also needs: planned mean dose")
+    assert window.visible("#sheet") == []

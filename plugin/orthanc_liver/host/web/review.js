@@ -116,6 +116,7 @@ async function begin() {
   get('by-label').hidden = shown.User !== '-';
   beginWithSlices();
   showJob();
+  listenToPlanes();
   listenToActivity();
   get('decide').addEventListener('submit', decide);
   get('outline').addEventListener('change', () => { showDecision(); chooseOutline().catch(tellError); });

@@ -95,6 +95,7 @@ async function chooseOutline() {
     tell(told.NotShown ? `${told.NotShown} contours of this outline lie on none of these slices, or enclose nothing.` : '');
   }
   drawStrip();
+  drawPlanes();
   if (!isLookedAt) { goTo(openingSlice()); }
   showPlace();
   draw();
@@ -105,11 +106,13 @@ function drawn(contours, parts) {
   const [across, down] = shown.Stack.SpacingMm;
   const path = new Path2D();
   let area = 0;
+  const all = [];
   for (const flat of contours) {
     const points = [];
     for (let n = 0; n < flat.length; n += 2) {
       points.push([(flat[n] / parts + 0.5) * across, (flat[n + 1] / parts + 0.5) * down]);
     }
+    all.push(points);
     const edges = new Set(points.map((point, n) => `${point}>${points[(n + 1) % points.length]}`));
     path.moveTo(...points[0]);
     points.forEach((point, n) => {
@@ -118,7 +121,7 @@ function drawn(contours, parts) {
       area += (point[0] * next[1] - next[0] * point[1]) / 2;
     });
   }
-  return { path, area: Math.abs(area) };
+  return { path, area: Math.abs(area), contours: all };
 }
 
 // Where there is most to see.
@@ -196,6 +199,8 @@ function letters(direction) {
     .filter(([size]) => size > 0.3).sort((a, b) => b[0] - a[0]).slice(0, 2).map(([, letter]) => letter).join('');
 }
 
+const opposite = (direction) => direction.map((part) => -part);
+
 function showPlace() {
   const { Slices, Normal } = shown.Stack;
   const offset = Slices[view.slice].OffsetMm;
@@ -224,6 +229,7 @@ function goTo(slice) {
   fetchPictures();
   showPlace();
   draw();
+  drawPlanes();
 }
 
 function choose(slice) {
@@ -332,9 +338,8 @@ const dragging = () => document.querySelector('[name=drag]:checked').value;
 
 function showOrientation() {
   const { AlongRow, DownColumn } = shown.Stack;
-  const back = (direction) => direction.map((part) => -part);
-  const ends = { right: AlongRow, left: back(AlongRow), bottom: DownColumn, top: back(DownColumn) };
-  for (const [edge, direction] of Object.entries(ends)) { say(document.querySelector(`.${edge}`), letters(direction)); }
+  const ends = { right: AlongRow, left: opposite(AlongRow), bottom: DownColumn, top: opposite(DownColumn) };
+  for (const [edge, direction] of Object.entries(ends)) { say(get('stage').querySelector(`.${edge}`), letters(direction)); }
 }
 
 function listen() {

@@ -100,10 +100,10 @@ def bent_ct(uid_seed: str) -> list[pydicom.FileDataset]:
     return series
 
 
-def drawing(window: Browser) -> NDArray[np.int16]:
+def drawing(window: Browser, canvas: str = "picture") -> NDArray[np.int16]:
     """What is drawn of slice and outline: (row, column, colour)."""
-    script = "return document.getElementById('picture').toDataURL()"
-    encoded = window.driver.execute_script(script).partition(",")[2]
+    script = "return document.getElementById(arguments[0]).toDataURL()"
+    encoded = window.driver.execute_script(script, canvas).partition(",")[2]
     return np.asarray(Image.open(BytesIO(base64.b64decode(encoded))).convert("RGB"), np.int16)
 
 
@@ -143,6 +143,32 @@ def test_the_outline_lies_where_the_shape_is(host: Host, window: Browser) -> Non
     assert window.see("#scale").rect["width"] == pytest.approx(cm * 10 * px_per_mm, rel=0.02)
     window.see("#visible").click()
     wait_for("no outline", lambda: not is_drawn(window))
+
+
+@pytest.mark.parametrize("plane", ["coronal", "sagittal"])
+def test_the_other_planes_show_the_same(host: Host, window: Browser, plane: str) -> None:
+    series = bent_ct(f"askew and {plane}")
+    series_id = host.store(series)
+    store(host, drawn_on(series, [(series[n], around(n), 0.0) for n in range(SHAPE[0])]))
+    look_at(host, window, series_id)
+    window.see("#planes summary").click()
+    # The middle row, or the middle column: what it meets of the shape on each slice, from
+    # the slice at the top, which is nearest to the head.
+    cut = [bent(n)[31] if plane == "coronal" else bent(n)[:, 44] for n in range(SHAPE[0])]
+    expected = np.array(cut if TURN[2, 2] > 0 else cut[::-1])
+    wait_for("what is bright", lambda: np.array_equal(plane_of(window, plane)[0], expected))
+    wait_for("the outline on it", lambda: np.array_equal(plane_of(window, plane)[1], expected))
+    window.screenshot(f"review-{plane}")
+
+
+def plane_of(window: Browser, plane: str) -> NDArray[np.bool_]:
+    """What is bright and what is tinted, by slice and pixel."""
+    picture = drawing(window, f"{plane}-picture")
+    pixels = SHAPE[2] if plane == "coronal" else SHAPE[1]
+    rows = ((np.arange(SHAPE[0]) + 0.25) / SHAPE[0] * picture.shape[0]).astype(int)
+    columns = ((np.arange(pixels) + 0.5) / pixels * picture.shape[1]).astype(int)
+    sampled = picture[rows][:, columns]
+    return np.array([sampled[..., 0] > 140, sampled[..., 0] - sampled[..., 2] > 40])
 
 
 def line_of(picture: NDArray[np.int16]) -> NDArray[np.bool_]:

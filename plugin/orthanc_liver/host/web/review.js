@@ -41,18 +41,17 @@ function showJob() {
 function showDecision() {
   const result = job?.Content.Result?.Instance;
   const review = job?.Content.Review;
-  const seen = outlines[get('outline').value];
   say(get('decided'), review ? decided(review) : result ? 'Nobody has decided on this outline.' : 'There is no outline of ours to decide on.');
   get('decided').className = review?.Verdict || '';
   get('decide').hidden = !result;
-  const isSeen = Boolean(result) && seen?.Rtstruct === result;
+  const isSeen = Boolean(result) && outline?.rtstruct === result;
   for (const button of get('decide').querySelectorAll('button')) { button.disabled = !isSeen; }
   say(get('hint'), result && !isSeen ? 'Choose the result among the outlines to decide on it.' : '');
 }
 
 async function decide(event) {
   event.preventDefault();
-  const body = { Verdict: event.submitter.value, Reason: get('why').value.trim(), Rtstruct: job.Content.Result.Instance };
+  const body = { Verdict: event.submitter.value, Reason: get('why').value.trim(), Rtstruct: outline.rtstruct };
   if (!get('by-label').hidden) { body.By = get('by').value.trim(); }
   const lacking = 'By' in body && !body.By ? 'by' : body.Verdict === 'rejected' && !body.Reason ? 'why' : '';
   if (lacking) {
@@ -119,14 +118,21 @@ async function begin() {
   listenToPlanes();
   listenToActivity();
   get('decide').addEventListener('submit', decide);
-  get('outline').addEventListener('change', () => { showDecision(); chooseOutline().catch(tellError); });
+  get('outline').addEventListener('change', () => {
+    chooseOutline().then(showDecision, tellError);
+    showDecision();
+  });
   await refresh().catch(tellError);
 }
 
 async function poll() {
   try {
     if (!document.hidden) { await refresh(); }
-    if (isAlone) { tell(''); }
+    if (isAlone) {
+      tell('');
+      failed.clear();
+      fetchPictures();
+    }
     isAlone = false;
   } catch (error) {
     isAlone = true;

@@ -36,7 +36,7 @@ const isNear = (slice, most) => Math.abs(slice - view.slice) <= most;
 function fetchPictures() {
   for (const [slice, abort] of underWay) { if (!isNear(slice, KEPT)) { abort.abort(); } }
   for (const [slice, picture] of pictures) {
-    if (!isNear(slice, DECODED)) { replace(picture, null); }
+    if (!isNear(slice, DECODED)) { forget(picture); }
     if (!isNear(slice, KEPT)) { pictures.delete(slice); }
   }
   const next = wanted().filter((one) => !underWay.has(one));
@@ -52,8 +52,10 @@ async function fetchPicture(slice) {
     const address = `${ORTHANC}instances/${shown.Stack.Slices[slice].Instance}/rendered?${asked}`;
     const answer = await fetch(address, { headers: { Accept: 'image/png' }, signal: abort.signal });
     if (!answer.ok) { throw new Error(`Orthanc answered ${answer.status}.`); }
-    const bitmap = pictures.get(slice)?.bitmap;   // of another window, which is better than none
-    pictures.set(slice, { png: await answer.blob(), window: asked, bitmap, isDecoded: false });
+    const png = await answer.blob();
+    const former = pictures.get(slice);   // of another window, which is better than none
+    pictures.set(slice, { png, window: asked, bitmap: former?.bitmap, isDecoded: false });
+    if (former) { former.bitmap = null; }
   } catch (error) {
     if (error.name !== 'AbortError') {
       failed.add(slice);
@@ -69,17 +71,18 @@ async function decode(slice, picture) {
   picture.isDecoded = true;
   try {
     const bitmap = await createImageBitmap(picture.png);
-    replace(picture, pictures.get(slice) === picture && isNear(slice, DECODED) ? bitmap : null);
+    const isWanted = pictures.get(slice) === picture && isNear(slice, DECODED);
+    (isWanted ? picture.bitmap : bitmap)?.close();
+    if (isWanted) { picture.bitmap = bitmap; }
   } catch {
     failed.add(slice);
   }
   if (slice === view.slice) { draw(); }
 }
 
-function replace(picture, bitmap) {
+function forget(picture) {
   picture.bitmap?.close();
-  picture.bitmap = bitmap;
-  picture.isDecoded = Boolean(bitmap);
+  Object.assign(picture, { bitmap: null, isDecoded: false });
 }
 
 async function chooseOutline() {
@@ -90,7 +93,7 @@ async function chooseOutline() {
     const { Rtstruct, Roi } = chosen;
     const told = await call(`${LIVER}series/${SERIES}/outline?rtstruct=${Rtstruct}&roi=${Roi}`);
     if (chosen !== outlines[get('outline').value]) { return; }
-    outline = { slices: {} };
+    outline = { rtstruct: Rtstruct, slices: {} };
     for (const [slice, contours] of Object.entries(told.Slices)) { outline.slices[slice] = drawn(contours, told.PartsOfPixel); }
     tell(told.NotShown ? `${told.NotShown} contours of this outline lie on none of these slices, or enclose nothing.` : '');
   }

@@ -264,11 +264,11 @@ def test_accepting_and_rejecting(host: Host, window: Browser) -> None:
     window.see("#warnings", "a scripted warning")
     window.see("#sent", "Modality nowhere: waits: until a person accepts the outline")
     window.see("#decided", "Nobody has decided")
-    window.see("#decide button[value=accepted]").click()
+    window.see("#decide button[value=accepted]:enabled").click()
     window.see("#message", "Type your name to decide.")
     assert window.focused().get_attribute("id") == "by"
     window.press("Ada Lovelace")
-    window.see("#decide button[value=rejected]").click()
+    window.see("#decide button[value=rejected]:enabled").click()
     window.see("#message", "Say why the outline is rejected.")
     window.press(EVIL)
     tab_to(window, "Reject")
@@ -277,7 +277,7 @@ def test_accepting_and_rejecting(host: Host, window: Browser) -> None:
     window.see("#decided", EVIL)
     window.see("#sent", "Modality nowhere: given up: the outline was rejected")
     window.screenshot("review-rejected")
-    window.see("#decide button[value=accepted]").click()
+    window.see("#decide button[value=accepted]:enabled").click()
     window.see("#decided.accepted", "Accepted by Ada Lovelace")
     window.see("#message", "Accepted by Ada Lovelace")
     window.see("#sent", "Modality nowhere: failed, is sent again")
@@ -299,11 +299,12 @@ def test_only_the_result_that_is_to_be_seen_can_be_decided_on(host: Host, window
     store(host, drawn_on(series, [(series[2], [(0.5, 0.5), (0.5, 3.5), (2.5, 3.5)], 0.0)]))
     look_at(host, window, series_id)
     wait_for("both outlines", lambda: len(options(window)) == 3)
-    assert window.see("#decide button[value=accepted]").is_enabled()
+    window.see("#decide button[value=accepted]:enabled")
     window.see("#outline").send_keys("GTV")
     window.see("#hint", "Choose the result")
-    assert not window.see("#decide button[value=accepted]").is_enabled()
-    assert not window.see("#decide button[value=rejected]").is_enabled()
+    wait_for("the other outline", lambda: is_drawn(window))
+    assert window.visible("#decide button:enabled") == []
+    assert len(window.visible("#decide button:disabled")) == 2
 
 
 def options(window: Browser) -> list[WebElement]:
@@ -320,7 +321,7 @@ def test_whom_orthanc_knows_types_no_name(host: Host, window: Browser) -> None:
     look_at(host, window, series_id)
     window.see("#decide")
     assert window.visible("#by") == []
-    window.see("#decide button[value=accepted]").click()
+    window.see("#decide button[value=accepted]:enabled").click()
     window.see("#decided", "Accepted by doctor,")
 
 

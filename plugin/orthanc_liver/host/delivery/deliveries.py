@@ -119,7 +119,7 @@ class Deliveries:
         """From now on it waits to be released, unless it is being sent."""
         with self._lock:
             if one.state in WAITING:
-                one.is_held, one.reason = True, _HELD
+                one.state, one.is_held, one.reason = State.PENDING, True, _HELD
                 self._keep()
 
     def release(self, rtstruct: str) -> None:

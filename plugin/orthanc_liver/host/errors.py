@@ -7,6 +7,8 @@ HostError
   Refused             what is asked for cannot be had, however often one asks
     NotAdmitted       the settings do not admit the series
     BackfillRefused   the studies are not named as they must be, or are too many
+    ReviewRefused     what a person decided is not said as it must be
+    NotShown          there is no such outline, or the slices do not say where they lie
   Conflict            what is asked for does not fit how things stand
     NoModelYet        nobody can tell before a model is loaded
     NotAllowed        the state of a job, a delivery or the backfill does not allow it
@@ -64,6 +66,14 @@ class NotAdmitted(Refused):
 
 class BackfillRefused(Refused):
     """The studies are not named as they must be, or are too many."""
+
+
+class ReviewRefused(Refused):
+    """What a person decided is not said as it must be."""
+
+
+class NotShown(Refused):
+    """There is no such outline, or the slices do not say where they lie."""
 
 
 class Conflict(HostError):

@@ -18,7 +18,7 @@ from orthanc_liver.host.activity.activity_of_series import (
 from orthanc_liver.host.delivery.deliveries import Deliveries
 from orthanc_liver.host.delivery.destinations import Sending
 from orthanc_liver.host.delivery.transmitter import Transmitter
-from orthanc_liver.host.errors import NoResult, NotAdmitted, NotRunning, StateUnreadable
+from orthanc_liver.host.errors import NoResult, NotAdmitted, NotAllowed, NotRunning, StateUnreadable
 from orthanc_liver.host.intake.backfill import Backfill, studies_wanted
 from orthanc_liver.host.intake.change_log import ChangeLog, end_of_log, place_to_begin
 from orthanc_liver.host.intake.intake import Door, Intake, Settled
@@ -28,6 +28,9 @@ from orthanc_liver.host.jobs.records import Ledger
 from orthanc_liver.host.jobs.results import Results
 from orthanc_liver.host.jobs.storing import is_result_in
 from orthanc_liver.host.jobs.worker import Worker
+from orthanc_liver.host.review.outlines import outline_text, outlines_of, stack_of
+from orthanc_liver.host.review.review import Verdict
+from orthanc_liver.host.review.reviews import Reviews, review_asked
 from orthanc_liver.host.server.api import Missing, Orthanc, OrthancModule
 from orthanc_liver.host.server.background import Background
 from orthanc_liver.host.server.journal import Journal
@@ -35,6 +38,7 @@ from orthanc_liver.host.server.orthanc_settings import read_orthanc_settings
 from orthanc_liver.host.settings import read_settings
 from orthanc_liver.host.web.metrics import Ended, exposition
 from orthanc_liver.host.web.routes import Routes
+from orthanc_liver.sirt.activity import Activity
 
 OnChange = Callable[[int, int, str], None]
 
@@ -102,11 +106,17 @@ class Plugin:
         self.journal = Journal(self.orthanc, self.settings.log_format)
         self.queue = JobQueue(self.settings.jobs_kept, self._ledger, self._note_end)
         self.deliveries = Deliveries(self._ledger)
+        self.reviews = Reviews(self._ledger)
         self._transmitter = Transmitter(
             self.orthanc, self.deliveries, Sending(self.orthanc, of_orthanc.dicom_web_root)
         )
         self._results = Results(
-            self.orthanc, self.queue, self._ledger, self.deliveries, self.settings
+            self.orthanc,
+            self.queue,
+            self._ledger,
+            self.deliveries,
+            self.reviews,
+            self.settings,
         )
         self._worker = Worker(
             self.orthanc, self.queue, self.settings, of_orthanc.stable_age_s, self._results
@@ -155,6 +165,8 @@ class Plugin:
             "Queue": self.queue.count(),
             "Deliveries": self.deliveries.count(),
             "ArrivedWhileAway": self._change_log.arrived_while_away,
+            "Reviews": self.reviews.count(),
+            "Viewer": self.settings.viewer,
             "Backfill": self._backfill.show(),
             "Threads": self._states(),
             "SettingsProblems": self._problems,
@@ -202,24 +214,61 @@ class Plugin:
         stand = [is_result_in(self.orthanc, one, job.study) for one in job.result_instances]
         if job.state is not State.SUCCESS or not stand or not all(stand):
             raise NoResult("the job has no result that could be sent")
+        review = self.reviews.of(job.series, job.result_instances[0])
+        if review and review.verdict is Verdict.REJECTED:
+            raise NotAllowed("the outline was rejected: it is not sent before a person accepts it")
         self._results.send(job, self.orthanc.series(job.series), again=True)
         self.deliveries.end_rests()
         return self.deliveries.show_by_job().get(job_id, [])
 
-    def activity(self, series_id: str, asked: Mapping[str, Any]) -> dict[str, Any]:
+    def activity(
+        self, series_id: str, asked: Mapping[str, Any]
+    ) -> tuple[Activity, list[dict[str, str]]]:
         """Somebody asks for a Y-90 activity, and at will to store it; needs no engine.
 
-        Errors: see activity_of_series and store_activity.
+        Also returns what was stored. Errors: see activity_of_series and store_activity.
         """
         kinds = documents_asked(asked)
         activity = activity_of_series(self.orthanc, self._ledger, self.settings, series_id, asked)
-        answer = activity.as_json()
-        if kinds:
-            self._refuse_unless_running()
-            answer["Stored"] = store_activity(
-                self.orthanc, self._ledger, self.settings, series_id, kinds, activity
-            )
-        return answer
+        if not kinds:
+            return activity, []
+        self._refuse_unless_running()
+        return activity, store_activity(
+            self.orthanc, self._ledger, self.settings, series_id, kinds, activity
+        )
+
+    def slices(self, series_id: str) -> dict[str, Any]:
+        """A series' slices and its last job; Missing, or NotShown where they do not say where they
+        lie."""
+        stack = stack_of(self.orthanc, series_id)
+        record = self._ledger.read_record(series_id)
+        self.reviews.restore([series_id])
+        return {"Job": record.job.as_json() if record else None, "Stack": stack.as_json()}
+
+    def outlines(self, series_id: str) -> list[dict[str, Any]]:
+        """The outlines of a series in its study; errors as for slices."""
+        return outlines_of(self.orthanc, self.orthanc.series(series_id))
+
+    def outline(self, series_id: str, rtstruct: str, roi: str) -> str:
+        """One of those outlines in pixels, as JSON; Missing or NotShown."""
+        return outline_text(self.orthanc, self.orthanc.series(series_id), rtstruct, roi)
+
+    def review(self, series_id: str, asked: Mapping[str, Any], user: str) -> dict[str, Any]:
+        """Somebody accepts or rejects the result of the series' last job.
+
+        Errors: see review_asked; Missing for an unknown series.
+        """
+        self._refuse_unless_running()
+        series = self.orthanc.series(series_id)
+        record = self._ledger.read_record(series_id)
+        job = record.job if record else None
+        review = review_asked(job, asked, user)
+        if not job or not is_result_in(self.orthanc, review.rtstruct, series.study):
+            raise NoResult("the outline is no longer in Orthanc: segment the series again")
+        self._results.decide(job, series, review)
+        facts = {"Series": series_id, "Job": job.id, "Rtstruct": review.rtstruct}
+        self.journal.write("outline reviewed", facts | {"Verdict": str(review.verdict)})
+        return review.as_json()
 
     def _note_end(self, job: Job) -> None:
         self._ended.note(job)
@@ -242,7 +291,10 @@ class Plugin:
         end = end_of_log(self.orthanc)
         try:
             state = self._ledger.read_state(at_first=end)
-            self.deliveries.restore(job.series for job in state.finished)
+            finished = [job.series for job in state.finished]
+            self.deliveries.restore(finished)
+            self.reviews.restore(finished)
+            self._results.restore()
             self._backfill.restore()
         except StateUnreadable as error:
             self._problems.append(str(error))

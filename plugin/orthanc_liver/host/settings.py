@@ -57,6 +57,10 @@ MAIN_TAGS = frozenset(
     }
 )
 
+# What the page puts into a link to a viewer.
+LINK_PLACES = ("{StudyInstanceUID}", "{SeriesInstanceUID}", "{orthanc}")
+_MAX_LINK_CHARS = 1000
+
 Check = Callable[[Any], str | None]
 
 
@@ -92,6 +96,20 @@ def _device(value: Any) -> str | None:
 
 def _log_format(value: Any) -> str | None:
     return None if value in ("text", "json") else 'must be "text" or "json"'
+
+
+def _send_after(value: Any) -> str | None:
+    return None if value in ("result", "accepted") else 'must be "result" or "accepted"'
+
+
+def _viewer(value: Any) -> str | None:
+    if not isinstance(value, str) or len(value) > _MAX_LINK_CHARS or not value.isprintable():
+        return f"must be a link on one line of at most {_MAX_LINK_CHARS} characters"
+    if unknown := set(re.findall(r"\{.*?\}|[{}]", value)) - set(LINK_PLACES):
+        return f"{min(unknown)} is none of {', '.join(LINK_PLACES)}"
+    if value and not value.startswith(("https://", "http://", "{orthanc}/")):
+        return "must begin with https://, http:// or {orthanc}/"
+    return None
 
 
 def _colour(value: Any) -> str | None:
@@ -233,6 +251,18 @@ class Settings:
     )
     return_to_sender: bool = _setting(
         False, "Send each result by C-STORE to the modality that sent the CT.", _boolean
+    )
+    send_after: str = _setting(
+        "result",
+        'When a result is sent: "result", at once, or "accepted", when a person has accepted the '
+        "outline. A rejected one is never sent.",
+        _send_after,
+    )
+    viewer: str = _setting(
+        "",
+        "A link to a viewer for the page: {StudyInstanceUID}, {SeriesInstanceUID} and {orthanc}, "
+        "the address of Orthanc without a slash at its end, stand for themselves; empty: none.",
+        _viewer,
     )
     backfill_pause_seconds: int = _setting(
         10, "How long a backfill rests between two series.", _whole_number(0, 86_400)

@@ -125,8 +125,7 @@ def compute_activity(
     """
     method, chosen = method_named(method_name), chosen or {}
     defaults = {one.quantity.name: one for one in method.defaults}
-    taken = (*method.needs, *method.optional, *defaults, *_OF_THE_VIAL)
-    _refuse_unused(method_name, (*taken, *method.chooses), (*inputs, *chosen))
+    _refuse_unused(method_name, (*taken_by(method), *method.chooses), (*inputs, *chosen))
     missing = [name for name in method.needs if name not in inputs]
     if missing:
         raise ActivityRefused(f"the method {method_name} also needs: {named(missing)}")
@@ -155,6 +154,12 @@ def compute_activity(
         tuple(held),
         tuple(dict.fromkeys(warnings)),
     )
+
+
+def taken_by(method: Method) -> tuple[str, ...]:
+    """The names of all numbers that a method takes, its own constants among them."""
+    defaults = (one.quantity.name for one in method.defaults)
+    return tuple(dict.fromkeys((*method.needs, *method.optional, *defaults, *_OF_THE_VIAL)))
 
 
 def _refuse_unused(method_name: str, taken: Sequence[str], given: Sequence[str]) -> None:

@@ -37,7 +37,7 @@ from orthanc_liver.sirt.roi_volume import Outline, agree, volumes_of
 
 _OUTSIDE = "OutsideIsMeant"
 _OTHERWISE = "segment the series (again), or give LiverMl"
-_DICOM_TAGS = {"HeightM": "PatientSize", "WeightKg": "PatientWeight"}
+DICOM_TAGS = {"HeightM": "PatientSize", "WeightKg": "PatientWeight"}
 # Of an RTSTRUCT that is stored.
 _DOCUMENTS = tuple(kind for kind in Kind if kind is not Kind.RTSTRUCT)
 
@@ -65,7 +65,7 @@ def activity_of_series(
         )
     outlined, told = _measured(outlines, asked)
     inputs = given | outlined
-    absent = [name for name in _DICOM_TAGS if name in method.needs and name not in inputs]
+    absent = [name for name in DICOM_TAGS if name in method.needs and name not in inputs]
     inputs |= _from_dicom(orthanc, series, absent)
     chosen = read_choices({name: asked[name] for name in CHOICES if name in asked})
     limits = limits_of_site(settings.dose_limits_gy, "setting DoseLimitsGy")
@@ -201,10 +201,10 @@ def _from_dicom(orthanc: Orthanc, series: Series, absent: list[str]) -> Inputs:
     tags = orthanc.get(f"/instances/{series.instances[0]}/simplified-tags")
     found = {}
     for name in absent:
-        text = str(tags.get(_DICOM_TAGS[name], "")).strip()
+        text = str(tags.get(DICOM_TAGS[name], "")).strip()
         number = _number(text)
         if text and number != 0:
-            found[name] = read_input(name, number, f"DICOM {_DICOM_TAGS[name]}")
+            found[name] = read_input(name, number, f"DICOM {DICOM_TAGS[name]}")
     return found
 
 

@@ -13,7 +13,7 @@ from orthanc_liver.host.server.api import Missing, Orthanc, OrthancError, Series
 from orthanc_liver.sirt.inputs import ActivityRefused
 from orthanc_liver.sirt.roi_volume import Outline, Point, Slices, check_frame, outline
 
-_PLANAR = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
+PLANAR = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,9 @@ def roi_named(orthanc: Orthanc, series: Series, roi_name: str, rtstruct: str | N
 
     rtstruct: Orthanc's id of an instance. Raises ActivityRefused.
     """
-    rois = [roi for one in _rtstructs(orthanc, series, rtstruct) for roi in rois_in(orthanc, one)]
+    rois = [
+        roi for one in rtstructs_beside(orthanc, series, rtstruct) for roi in rois_in(orthanc, one)
+    ]
     found = [roi for roi in rois if roi.name == roi_name]
     if len(found) > 1:
         choice = "; ".join(roi.words for roi in found)
@@ -67,7 +69,7 @@ def others_of_that_name(orthanc: Orthanc, series: Series, ours: Roi) -> list[Roi
     uid = series.tags.get("SeriesInstanceUID")
     found = [
         roi
-        for instance in _rtstructs(orthanc, series, None)
+        for instance in rtstructs_beside(orthanc, series, None)
         if instance != ours.instance
         for roi in rois_in(orthanc, instance)
         if roi.name.casefold() == ours.name.casefold()
@@ -103,10 +105,11 @@ def rois_in(orthanc: Orthanc, instance: str) -> Iterator[Roi]:
 def outline_of(orthanc: Orthanc, series: Series, roi: Roi) -> Outline:
     """The ROI on the series' slices; ActivityRefused where it does not fit them. Kept, so that
     asking again costs nothing."""
-    return _read_outline(orthanc, series.id, series.source_key, roi, _md5(orthanc, roi.instance))
+    return _read_outline(orthanc, series.id, series.source_key, roi, md5_of(orthanc, roi.instance))
 
 
-def _md5(orthanc: Orthanc, instance: str) -> bytes:
+def md5_of(orthanc: Orthanc, instance: str) -> bytes:
+    """What tells a file from another that is stored in its place."""
     try:
         return orthanc.get_bytes(f"/instances/{instance}/attachments/dicom/md5")
     except OrthancError:
@@ -120,13 +123,14 @@ def _read_outline(
 ) -> Outline:
     """source_key, md5: what else than the names decides what the outline is."""
     slices = _slices(orthanc, series_id, roi)
-    if any(kind not in _PLANAR for kind in roi.kinds):
+    if any(kind not in PLANAR for kind in roi.kinds):
         raise ActivityRefused("the ROI has contours that enclose nothing: it has no volume")
-    contours = list(_contours(orthanc, roi))
+    contours = list(contours_of(orthanc, roi))
     return outline(contours, slices, exclusive="CLOSEDPLANAR_XOR" in roi.kinds)
 
 
-def _rtstructs(orthanc: Orthanc, series: Series, wanted: str | None) -> list[str]:
+def rtstructs_beside(orthanc: Orthanc, series: Series, wanted: str | None) -> list[str]:
+    """The RTSTRUCTs of the series' study, or the one wanted; ActivityRefused where it is none."""
     beside = orthanc.get(f"/studies/{series.study}/series")
     instances = [
         instance
@@ -164,30 +168,51 @@ def _text(tags: dict[str, Any], keyword: str) -> str:
 
 
 def _slices(orthanc: Orthanc, series_id: str, roi: Roi) -> Slices:
+    try:
+        planes = planes_of(orthanc, series_id)
+    except ValueError as error:
+        raise ActivityRefused("the CT's slices do not say where they lie") from error
+    first = orthanc.get(f"/instances/{planes.instances[0]}/simplified-tags")
+    check_frame(roi.frame, _text(first, "FrameOfReferenceUID"))
+    return Slices.of(planes.orientation, planes.positions)
+
+
+@dataclass(frozen=True)
+class Planes:
+    """Images that lie alike: orientation and positions as DICOM has them, in the index' order."""
+
+    orientation: tuple[float, ...]
+    instances: tuple[str, ...]
+    positions: tuple[Point, ...]
+
+
+def planes_of(orthanc: Orthanc, series_id: str) -> Planes:
+    """A series' images without a localizer in it, which the segmentation sets aside too.
+
+    ValueError where they do not say where they lie.
+    """
     images = orthanc.get(f"/series/{series_id}/instances")
     try:
         orientations = [_orientation(one) for one in images]
-        # A localizer in the series, which the segmentation sets aside too.
         orientation = Counter(orientations).most_common(1)[0][0]
         stack = [one for one, own in zip(images, orientations, strict=True) if own == orientation]
         positions = [
-            _point(_numbers(one["MainDicomTags"]["ImagePositionPatient"])) for one in stack
+            _point(numbers_of(one["MainDicomTags"]["ImagePositionPatient"])) for one in stack
         ]
-    except (KeyError, ValueError, IndexError) as error:
-        raise ActivityRefused("the CT's slices do not say where they lie") from error
-    first = orthanc.get(f"/instances/{stack[0]['ID']}/simplified-tags")
-    check_frame(roi.frame, _text(first, "FrameOfReferenceUID"))
-    return Slices.of(orientation, positions)
+    except (KeyError, IndexError) as error:
+        raise ValueError from error
+    return Planes(orientation, tuple(one["ID"] for one in stack), tuple(positions))
 
 
 def _orientation(image: dict[str, Any]) -> tuple[float, ...]:
     """Rounded: one stack's cosines are written alike but for their last digits."""
-    numbers = _numbers(image["MainDicomTags"]["ImageOrientationPatient"])
+    numbers = numbers_of(image["MainDicomTags"]["ImageOrientationPatient"])
     along_row, down_column = _point(numbers[:3]), _point(numbers[3:])
     return tuple(round(number, 4) + 0.0 for number in (*along_row, *down_column))
 
 
-def _contours(orthanc: Orthanc, roi: Roi) -> Iterator[list[Point]]:
+def contours_of(orthanc: Orthanc, roi: Roi) -> Iterator[list[Point]]:
+    """The points of each contour, in the order of roi.kinds; ActivityRefused for rubbish."""
     # Orthanc's JSON leaves long values out, so each contour is asked for.
     place = f"/instances/{roi.instance}/content/3006-0039/{roi.number}/3006-0040"
     for number in range(len(roi.kinds)):
@@ -196,13 +221,14 @@ def _contours(orthanc: Orthanc, roi: Roi) -> Iterator[list[Point]]:
         except Missing:
             text = ""
         try:
-            numbers = _numbers(text) if text.strip(" \0") else []
+            numbers = numbers_of(text) if text.strip(" \0") else []
             yield [_point(numbers[i : i + 3]) for i in range(0, len(numbers), 3)]
         except ValueError as error:
             raise ActivityRefused("the ROI has a contour that cannot be read") from error
 
 
-def _numbers(text: str) -> list[float]:
+def numbers_of(text: str) -> list[float]:
+    """A value of several decimal numbers; ValueError for anything else."""
     numbers = [float(one) for one in text.strip(" \0").split("\\")]
     if not all(map(isfinite, numbers)):
         raise ValueError

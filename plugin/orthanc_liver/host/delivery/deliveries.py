@@ -24,6 +24,8 @@ from orthanc_liver.host.server.times import growing_wait_s, text_of
 _ENDED_IN_MEMORY = 1000
 _SENT_UNKNOWN_AT_MOST = 3
 _UNKNOWN = "Orthanc no longer knows its sending job"
+_HELD = "until a person accepts the outline"
+_OVERTAKEN = "a newer outline came before a person accepted this one"
 
 
 @dataclass
@@ -66,13 +68,19 @@ class Deliveries:
         destinations: Iterable[Destination],
         *,
         again: bool,
+        is_held: bool = False,
     ) -> None:
         """Send a job's result, unless it is under way there already.
 
         again: also where this job's result has arrived; a job that is run again after a crash
-        brings the same.
+        brings the same. is_held: it waits to be released; what of the same series waited for that
+        is given up.
         """
         with self._lock:
+            for one in self.unfinished():
+                is_other = one.series == job.series and one.instances != tuple(instances)
+                if one.is_held and one.state in WAITING and is_other:
+                    self._end(one, State.FAILURE, _OVERTAKEN)
             needless = {
                 (one.instances, one.destination)
                 for one in self._all.values()
@@ -82,6 +90,7 @@ class Deliveries:
             for destination in destinations:
                 if (tuple(instances), destination) not in needless:
                     one = Delivery(job.id, job.series, tuple(instances), destination)
+                    one.is_held, one.reason = is_held, _HELD if is_held else ""
                     self._all[one.id] = one
             self._keep()
 
@@ -101,6 +110,36 @@ class Deliveries:
                 raise NotAllowed(f"a delivery in state {one.state} cannot cancel")
             self._end(one, State.FAILURE, "cancelled")
 
+    def unfinished(self) -> list[Delivery]:
+        """Those that have not ended."""
+        with self._lock:
+            return [one for one in self._all.values() if one.state in UNFINISHED]
+
+    def hold(self, one: Delivery) -> None:
+        """From now on it waits to be released, unless it is being sent."""
+        with self._lock:
+            if one.state in WAITING:
+                one.state, one.is_held, one.reason = State.PENDING, True, _HELD
+                self._keep()
+
+    def release(self, rtstruct: str) -> None:
+        """A person accepted this outline."""
+        with self._lock:
+            for one in self.unfinished():
+                if one.is_held and rtstruct in one.instances:
+                    one.is_held, one.reason = False, ""
+            self._keep()
+
+    def refuse(self, rtstruct: str, reason: str) -> None:
+        """A person rejected this outline. What one of Orthanc's jobs works on is Orthanc's, but
+        there is no other attempt."""
+        with self._lock:
+            for one in self.unfinished():
+                if rtstruct in one.instances:
+                    one.is_held, one.reason = True, reason
+                    if one.state in WAITING:
+                        self._end(one, State.FAILURE, reason)
+
     def running(self) -> list[Delivery]:
         """Those that one of Orthanc's jobs works on."""
         with self._lock:
@@ -119,6 +158,7 @@ class Deliveries:
             found: dict[Destination, Delivery] = {}
             for one in sorted(self._all.values(), key=lambda d: (d.attempts, d.created)):
                 may_go = one.attempts == 0 or one.destination not in resting
+                may_go = may_go and not one.is_held
                 if one.state in WAITING and one.destination not in busy and may_go:
                     found.setdefault(one.destination, one)
             return list(found.values())
@@ -145,6 +185,9 @@ class Deliveries:
             if one.state not in UNFINISHED:
                 return
             one.attempts += one.state is not State.RUNNING  # it did not come to that
+            if one.is_held:  # refused while it ran
+                self._end(one, State.FAILURE, one.reason)
+                return
             one.state, one.reason, one.orthanc_job = State.RETRY, reason, ""
             before = self._rests.get(one.destination)
             failures = before.failures + 1 if before else 1

@@ -16,7 +16,8 @@ from orthanc_liver.host.server.times import text_of
 class Delivery:
     """The objects of one result to one destination. Instances and series are Orthanc's ids.
 
-    times_unknown: attempts of which Orthanc could not tell how they ended.
+    times_unknown: attempts of which Orthanc could not tell how they ended. is_held: it does not go
+    before a person accepts the outline.
     """
 
     job: str
@@ -31,6 +32,7 @@ class Delivery:
     completed: datetime | None = None
     orthanc_job: str = ""
     times_unknown: int = 0
+    is_held: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """In the manner of Orthanc's jobs."""

@@ -2,6 +2,7 @@
 
 On a series:         metadata 4501     the job that ended last, the RTSTRUCT stored last
                      metadata 4503     deliveries that ended
+                     metadata 4505     what people decided of its results
                      attachment 4502   the preview picture
 On a result:         metadata 4504     the UID of the result that took its place; never read
 For the whole server, global properties:
@@ -36,10 +37,12 @@ from orthanc_liver.host.jobs.stored_form import (
     read_place,
     read_resource,
     read_result,
+    read_review,
     stored_delivery,
     stored_job,
     stored_place,
 )
+from orthanc_liver.host.review.review import Review
 from orthanc_liver.host.server.api import Missing, Orthanc, OrthancError
 from orthanc_liver.host.server.identifiers import RESOURCE
 from orthanc_liver.host.server.untrusted_json import parse_clients_json
@@ -47,6 +50,7 @@ from orthanc_liver.host.server.untrusted_json import parse_clients_json
 _RECORD_METADATA = 4501
 _DELIVERIES_METADATA = 4503
 _SUPERSEDED_METADATA = 4504
+_REVIEWS_METADATA = 4505
 _PREVIEW_ATTACHMENT = 4502
 _STATE_PROPERTY = 4501
 _DELIVERIES_PROPERTY = 4502
@@ -54,6 +58,7 @@ _STUDIES_PROPERTY = 4503
 _PLACE_PROPERTY = 4504
 
 _DELIVERIES_PER_SERIES = 20
+_REVIEWS_PER_SERIES = 20
 _MAX_NOTE_BYTES = 1_000_000
 # Three planes of 2 m at 1 mm are 6 megapixels.
 _MAX_PICTURE_BYTES = 16_000_000
@@ -198,6 +203,23 @@ class Ledger:
             self._write_note(one.series, _DELIVERIES_METADATA, text)
         except OrthancError as error:
             self._orthanc.log_error(f"delivery {one.id} could not be noted: {error}")
+
+    def read_reviews(self, series_id: str) -> list[Review]:
+        """What people decided of a series' results, oldest first."""
+
+        def read(kept: Any) -> list[Review]:
+            reviews = opened_list(kept, "Reviews", read_review)
+            if any(one.series != series_id for one in reviews):
+                raise NotOurs("it names another series")
+            return reviews
+
+        return self._read_note(series_id, _REVIEWS_METADATA, read) or []
+
+    def record_review(self, one: Review) -> None:
+        """Leave a review on its series, which forgets the oldest; OrthancError where that fails."""
+        reviews = [*self.read_reviews(one.series), one][-_REVIEWS_PER_SERIES:]
+        text = document(Reviews=[each.as_json() for each in reviews])
+        self._write_note(one.series, _REVIEWS_METADATA, text)
 
     def _read_note(self, series_id: str, number: int, read: Callable[[Any], Found]) -> Found | None:
         """What a series says; None where it says nothing, or nothing of ours.

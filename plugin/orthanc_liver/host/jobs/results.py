@@ -1,4 +1,7 @@
-"""What becomes of a result, in this order: written down, stored, superseding, sent, ended."""
+"""What becomes of a result, in this order: written down, stored, superseding, sent, ended.
+
+When it is sent, and whether, is also what a person decided of it.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,8 @@ from orthanc_liver.host.jobs.job_queue import JobQueue
 from orthanc_liver.host.jobs.records import Ledger
 from orthanc_liver.host.jobs.storing import sop_instance_uid, store_beside
 from orthanc_liver.host.jobs.superseded import supersede
+from orthanc_liver.host.review.review import Review, Verdict
+from orthanc_liver.host.review.reviews import Reviews
 from orthanc_liver.host.server.api import Orthanc, Series
 from orthanc_liver.host.settings import Settings
 
@@ -25,13 +30,27 @@ class Results:
         queue: JobQueue,
         ledger: Ledger,
         deliveries: Deliveries,
+        reviews: Reviews,
         settings: Settings,
     ) -> None:
         self._orthanc = orthanc
         self._queue = queue
         self._ledger = ledger
         self._deliveries = deliveries
+        self._reviews = reviews
         self._settings = settings
+        self._waits_for_people = settings.send_after == "accepted"
+
+    def restore(self) -> None:
+        """Orthanc may have been killed, or the settings changed, after something was decided."""
+        for one in self._deliveries.unfinished():
+            if not all(map(self._orthanc.has_instance, one.instances)):
+                self._deliveries.lose(one)  # nobody could decide on it any more
+                continue
+            review = self._reviews.of(one.series, next(iter(one.instances), ""))
+            self._settle(review)
+            if self._waits_for_people and not review:
+                self._deliveries.hold(one)
 
     def keep(
         self, job: Job, series: Series, objects: Sequence[tuple[str, bytes]], preview_png: bytes
@@ -57,4 +76,26 @@ class Results:
         again: also to those that have it.
         """
         destinations = destinations_of(self._orthanc, self._settings, series)
-        self._deliveries.add(job, job.result_instances, destinations, again=again)
+        instances = job.result_instances
+        with self._reviews.standing_still():
+            review = self._reviews.of(job.series, instances[0])
+            is_accepted = review is not None and review.verdict is Verdict.ACCEPTED
+            is_held = not is_accepted and (review is not None or self._waits_for_people)
+            self._deliveries.add(job, instances, destinations, again=again, is_held=is_held)
+            self._settle(review)
+
+    def decide(self, job: Job, series: Series, review: Review) -> None:
+        """Keep what a person decided of the job's result, and send it or never do."""
+        with self._reviews.standing_still():
+            before = self._reviews.of(job.series, review.rtstruct)
+            self._reviews.add(review)
+            self._settle(review)
+            if review.verdict is Verdict.ACCEPTED and (before or self._waits_for_people):
+                self._deliveries.restore([job.series])  # who has it already
+                self.send(job, series, again=False)
+
+    def _settle(self, review: Review | None) -> None:
+        if review and review.verdict is Verdict.ACCEPTED:
+            self._deliveries.release(review.rtstruct)
+        elif review:
+            self._deliveries.refuse(review.rtstruct, f"the outline was rejected: {review.reason}")

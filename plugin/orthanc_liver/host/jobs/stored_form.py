@@ -24,6 +24,7 @@ from orthanc_liver.host.delivery.destinations import Destination, Kind
 from orthanc_liver.host.errors import NotOurs
 from orthanc_liver.host.intake.place import Place, Stage
 from orthanc_liver.host.jobs.job import Job, State
+from orthanc_liver.host.review.review import Review, Verdict
 from orthanc_liver.host.server.identifiers import DICOM_UID, JOB, RESOURCE
 from orthanc_liver.host.server.times import text_of, time_of
 
@@ -219,6 +220,7 @@ def stored_delivery(one: Delivery) -> dict[str, Any]:
         "Reason": one.reason,
         "OrthancJob": one.orthanc_job,
         "TimesUnknown": one.times_unknown,
+        "Held": one.is_held,
         "CreationTime": text_of(one.created),
         "CompletionTime": text_of(one.completed) if one.completed else None,
     }
@@ -240,6 +242,7 @@ def read_delivery(kept: Any) -> Delivery:
         completed=one.time("CompletionTime"),
         orthanc_job=one.text("OrthancJob", f"(?:{JOB})?"),
         times_unknown=one.number("TimesUnknown"),
+        is_held=one.flag("Held"),
     )
 
 
@@ -249,6 +252,27 @@ def _read_destination(kept: Any) -> Destination:
     if len(kinds) != 1:
         raise NotOurs("Destination does not name one destination")
     return Destination(kinds[0], named.text(kinds[0], "(?s:.+)"))
+
+
+def read_review(kept: Any) -> Review:
+    """The review that as_json of it shows; nothing of it has a default."""
+    one = Fields(kept)
+    time = one.time("Time")
+    if time is None or "IsTyped" not in one.all:
+        raise NotOurs("Time or IsTyped is missing")
+    review = Review(
+        series=one.text("Series", RESOURCE),
+        job=one.text("Job", JOB),
+        rtstruct=one.text("Rtstruct", RESOURCE),
+        verdict=Verdict(one.text("Verdict", "|".join(Verdict))),
+        reason=one.text("Reason"),
+        by=one.text("By"),
+        is_typed=one.flag("IsTyped"),
+        time=time,
+    )
+    if review.problem:
+        raise NotOurs(review.problem)
+    return review
 
 
 def read_resource(kept: Any) -> str:

@@ -81,7 +81,9 @@
       if (!isShown(level, uuid)) { return; }
       jobs.forEach(function (job) { last[job.Content.Series] = job; });
       jobs = Object.keys(last).map(function (series) { return last[series]; });
-      render(level, jobs.map(describeSafely));
+      render(level, [].concat.apply([], jobs.map(function (job) {
+        return [describeSafely(job)].concat(review(job));
+      })));
       if (jobs.some(function (job) { return UNFINISHED.indexOf(job.State) >= 0; })) {
         setTimeout(function () { follow(level, uuid); }, POLL_MS);
       }
@@ -91,6 +93,13 @@
   function isShown(level, uuid) {
     return $.mobile.activePage && $.mobile.activePage.attr('id') === level &&
       $.mobile.pageData && $.mobile.pageData.uuid === uuid;
+  }
+
+  // Where a result is looked at and decided on.
+  function review(job) {
+    if (job.State !== 'Success' || !job.Content.Result) { return []; }
+    return [$('<a rel="external">').text('Review the outline').attr(
+      'href', '../liver/series/' + encodeURIComponent(job.Content.Series) + '/review')];
   }
 
   // One job that cannot be told must not hide the others.

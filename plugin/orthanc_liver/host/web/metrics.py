@@ -90,6 +90,14 @@ def exposition(status: Mapping[str, Any], ended: Ended) -> str:
             [({"state": state}, n) for state, n in status["Deliveries"].items()],
         ),
     ]
+    families.append(
+        _family(
+            "liver_reviews_total",
+            "counter",
+            "What people decided of results since Orthanc started, by verdict.",
+            [({"verdict": verdict}, n) for verdict, n in status["Reviews"].items()],
+        )
+    )
     return "".join(families + ended.families())
 
 

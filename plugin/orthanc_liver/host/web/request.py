@@ -43,6 +43,11 @@ class Request:
             return "-"
         return name[:_MAX_USER_CHARS] if name and scheme.lower() == "basic" else "-"
 
+    @property
+    def wants_text(self) -> bool:
+        """Whether the answer is to be read by a person, where it can be."""
+        return self._headers.get("accept", "").startswith("text/plain")
+
     def refuse_forgeries(self) -> None:
         """HttpError for what a page of another site can make a browser send."""
         if self._is_from_another_site():

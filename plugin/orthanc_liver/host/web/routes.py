@@ -6,11 +6,12 @@ Nothing else knows of HTTP.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Protocol
 
+from orthanc_liver.host.activity.form import form
 from orthanc_liver.host.delivery.deliveries import Deliveries
 from orthanc_liver.host.errors import (
     Busy,
@@ -25,6 +26,7 @@ from orthanc_liver.host.errors import (
 from orthanc_liver.host.jobs.job import Job
 from orthanc_liver.host.jobs.job_queue import JobQueue
 from orthanc_liver.host.jobs.records import read_preview
+from orthanc_liver.host.review.reviews import Reviews
 from orthanc_liver.host.server.api import (
     Missing,
     Orthanc,
@@ -39,6 +41,7 @@ from orthanc_liver.host.server.journal import Journal
 from orthanc_liver.host.web.metrics import CONTENT_TYPE
 from orthanc_liver.host.web.request import HttpError, Request
 from orthanc_liver.host.web.shared_answer import SharedAnswer
+from orthanc_liver.sirt.activity import Activity
 from orthanc_liver.sirt.inputs import ActivityRefused
 
 _MAX_BACKFILL_BYTES = 200_000  # room for the identifiers of the most studies that are taken
@@ -48,6 +51,7 @@ _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-store",
 }
+_HTML = "text/html; charset=utf-8"
 _RETRY_AFTER_S = 10
 _RESOURCE, _JOB = f"({RESOURCE})", f"({JOB})"
 
@@ -58,6 +62,7 @@ class Service(Protocol):
     orthanc: Orthanc
     queue: JobQueue
     deliveries: Deliveries
+    reviews: Reviews
     journal: Journal
 
     def wait_until_started(self) -> bool: ...
@@ -69,7 +74,13 @@ class Service(Protocol):
     def ask_backfill(self, asked: Mapping[str, Any]) -> dict[str, Any] | None: ...
     def cancel_backfill(self) -> None: ...
     def deliver_again(self, job_id: str) -> list[dict[str, Any]]: ...
-    def activity(self, series_id: str, asked: Mapping[str, Any]) -> dict[str, Any]: ...
+    def activity(
+        self, series_id: str, asked: Mapping[str, Any]
+    ) -> tuple[Activity, list[dict[str, str]]]: ...
+    def slices(self, series_id: str) -> dict[str, Any]: ...
+    def outlines(self, series_id: str) -> list[dict[str, Any]]: ...
+    def outline(self, series_id: str, rtstruct: str, roi: str) -> str: ...
+    def review(self, series_id: str, asked: Mapping[str, Any], user: str) -> dict[str, Any]: ...
 
 
 # What the client is told of the domain's errors; the first row that an error belongs to counts.
@@ -96,7 +107,7 @@ class Routes:
     def __init__(self, service: Service) -> None:
         self._service = service
         self._all_jobs = SharedAnswer(lambda: json_text(self._expanded({})))
-        self._page = Path(__file__).with_name("app.html").read_text(encoding="utf-8")
+        self._pages = {name: _page(name) for name in ("app", "review")}
         table: list[tuple[str, str, Handler]] = [
             ("GET", "status", self._status),
             ("GET", "app", self._app),
@@ -105,6 +116,12 @@ class Routes:
             ("POST", f"studies/{_RESOURCE}/segment", self._segment_study),
             ("GET", f"series/{_RESOURCE}/preview", self._preview),
             ("POST", f"series/{_RESOURCE}/activity", self._activity),
+            ("GET", "activity", self._activity_form),
+            ("GET", f"series/{_RESOURCE}/review", self._review_page),
+            ("GET", f"series/{_RESOURCE}/slices", self._slices),
+            ("GET", f"series/{_RESOURCE}/outlines", self._outlines),
+            ("GET", f"series/{_RESOURCE}/outline", self._outline),
+            ("POST", f"series/{_RESOURCE}/decision", self._decide),
             ("GET", "jobs", self._jobs),
             ("GET", f"jobs/{_JOB}", self._job),
             ("POST", f"jobs/{_JOB}/cancel", self._cancel),
@@ -183,7 +200,28 @@ class Routes:
         answer_json(output, self._service.status())
 
     def _app(self, request: Request, output: RestOutput) -> None:
-        output.AnswerBuffer(self._page, "text/html; charset=utf-8")
+        output.AnswerBuffer(self._pages["app"], _HTML)
+
+    def _review_page(self, request: Request, output: RestOutput) -> None:
+        output.AnswerBuffer(self._pages["review"], _HTML)
+
+    def _slices(self, request: Request, output: RestOutput) -> None:
+        """With the user's name, which only Orthanc knows, and the series' last job."""
+        shown = self._service.slices(request.id)
+        if job := shown["Job"]:
+            shown["Job"] = self._with_what_came_of_it([job])[0]
+        answer_json(output, {"User": request.user} | shown)
+
+    def _outlines(self, request: Request, output: RestOutput) -> None:
+        answer_json(output, self._service.outlines(request.id))
+
+    def _outline(self, request: Request, output: RestOutput) -> None:
+        rtstruct, roi = request.query.get("rtstruct", ""), request.query.get("roi", "")
+        text = self._service.outline(request.id, rtstruct, roi)
+        output.AnswerBuffer(text, "application/json")
+
+    def _decide(self, request: Request, output: RestOutput) -> None:
+        answer_json(output, self._service.review(request.id, request.fields(), request.user))
 
     def _metrics(self, request: Request, output: RestOutput) -> None:
         output.AnswerBuffer(self._service.metrics(), CONTENT_TYPE)
@@ -200,7 +238,16 @@ class Routes:
         output.AnswerBuffer(read_preview(self._service.orthanc, request.id), "image/png")
 
     def _activity(self, request: Request, output: RestOutput) -> None:
-        answer_json(output, self._service.activity(request.id, request.fields()))
+        """As JSON, or as the sheet that the command line prints."""
+        activity, stored = self._service.activity(request.id, request.fields())
+        if request.wants_text:
+            told = [f"stored: {one['Kind']}, instance {one['Instance']}\n" for one in stored]
+            output.AnswerBuffer("".join([activity.as_text(), *told]), "text/plain; charset=utf-8")
+        else:
+            answer_json(output, activity.as_json() | ({"Stored": stored} if stored else {}))
+
+    def _activity_form(self, request: Request, output: RestOutput) -> None:
+        answer_json(output, form())
 
     def _jobs(self, request: Request, output: RestOutput) -> None:
         """With ?expand the jobs themselves; with ?series=ID or ?study=ID only theirs."""
@@ -218,13 +265,23 @@ class Routes:
         return [job for job in jobs if wanted.items() <= job["Content"].items()]
 
     def _expanded(self, wanted: Mapping[str, str]) -> list[dict[str, Any]]:
-        jobs = self._jobs_of(wanted)
+        return self._with_what_came_of_it(self._jobs_of(wanted))
+
+    def _with_what_came_of_it(self, jobs: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
         deliveries = self._service.deliveries.show_by_job()
-        return [_with_deliveries(job, deliveries) for job in jobs]
+        reviews = self._service.reviews
+        return [
+            job
+            | {
+                "Content": job["Content"]
+                | {"Deliveries": deliveries.get(job["ID"], []), "Review": reviews.show(job)}
+            }
+            for job in jobs
+        ]
 
     def _job(self, request: Request, output: RestOutput) -> None:
         job = self._service.queue.show(request.id)
-        answer_json(output, _with_deliveries(job, self._service.deliveries.show_by_job()))
+        answer_json(output, self._with_what_came_of_it([job])[0])
 
     def _cancel(self, request: Request, output: RestOutput) -> None:
         self._service.cancel(request.id)
@@ -252,10 +309,16 @@ class Routes:
         answer_json(output, {})
 
 
-def _with_deliveries(
-    job: dict[str, Any], deliveries: Mapping[str, list[dict[str, Any]]]
-) -> dict[str, Any]:
-    return job | {"Content": job["Content"] | {"Deliveries": deliveries.get(job["ID"], [])}}
+def _page(name: str) -> str:
+    """A page with its script and style in it: its address may end in a slash, or not."""
+    folder = Path(__file__).parent
+
+    def content(named: re.Match[str]) -> str:
+        text = (folder / named[2]).read_text(encoding="utf-8")
+        return f"<{named[1]}>\n{text}</{named[1]}>"
+
+    page = (folder / f"{name}.html").read_text(encoding="utf-8")
+    return re.sub(r"<!-- (script|style) (\S+) -->", content, page)
 
 
 def _reference(job: Job) -> dict[str, str]:

@@ -19,6 +19,7 @@ POSTS = [
     f"deliveries/{NO_JOB}/cancel",
     f"series/{NO_RESOURCE}/segment",
     f"series/{NO_RESOURCE}/activity",
+    f"series/{NO_RESOURCE}/decision",
     f"studies/{NO_RESOURCE}/segment",
 ]
 

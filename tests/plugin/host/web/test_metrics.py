@@ -79,12 +79,14 @@ def test_a_name_with_quotes_is_still_readable() -> None:
         "Threads": {"worker": "running", "backfill": "rests after a fault", "start": "not started"},
         "Queue": {"Pending": 1, "Running": 0, "Retry": 2, "Success": 0, "Failure": 0},
         "Deliveries": {"Pending": 0},
+        "Reviews": {"accepted": 3, "rejected": 0},
     }
     found = samples_of(exposition(status, Ended()))
     [about] = [dict(labels) for metric, labels in found if metric == "liver_info"]
     assert about["model"] == name
     assert found["liver_queue_length", ()] == 3
     assert found["liver_engine_ready", ()] == 0
+    assert found["liver_reviews_total", (("verdict", "accepted"),)] == 3
     alive = {
         thread: found["liver_thread_alive", (("thread", thread),)] for thread in status["Threads"]
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -96,6 +97,16 @@ def test_a_series_that_the_filter_does_not_admit_is_refused(host: Host) -> None:
     status, message = error_of(host.orthanc.call("POST", f"/liver/series/{scout}/segment"))
     assert status == 400
     assert "SeriesDescription" in message
+
+
+@pytest.mark.parametrize("page", ["app", f"series/{NO_RESOURCE}/review"])
+def test_a_page_comes_whole_and_into_no_foreign_frame(host: Host, page: str) -> None:
+    for path in (f"/liver/{page}", f"/liver/{page}/"):
+        answer = host.orthanc.call("GET", path)
+        assert answer.headers["Content-Type"].startswith("text/html")
+        assert answer.headers["Content-Security-Policy"] == "frame-ancestors 'self'"
+        assert "function decided(" in answer.text  # what both pages share
+        assert not re.search(r"<!-- (script|style)|<script src|<link rel=.stylesheet", answer.text)
 
 
 def test_jobs_lists_ids_and_with_expand_objects(host: Host) -> None:

@@ -1,0 +1,144 @@
+'use strict';
+// What came of the series, and what a person decides.
+const POLL_MS = 3000;
+let job = null;
+let lookedFor = null;   // the result with which outlines were looked for
+let isAlone = false;    // Orthanc did not answer last time
+
+function tell(text, isWrong = false) {
+  get('message').className = isWrong ? 'wrong' : '';
+  if (get('message').textContent !== text) { get('message').textContent = text; }
+}
+
+const tellError = (error) => tell(error.message, true);
+
+function showJob() {
+  const { Content: content = {}, State: state } = job || {};
+  const isUnfinished = UNFINISHED.includes(state);
+  const liver = content.Result && content.Report ? `: liver ${Math.round(content.Report.liver_ml)} mL` : '';
+  const outcome = content.Outcome ? content.Outcome[0].toUpperCase() + content.Outcome.slice(1) : state;
+  say(get('outcome'), job ? `${outcome}${isUnfinished ? `: ${content.Stage || 'waiting'}` : liver}` : 'This series has not been segmented');
+  get('progress').hidden = !isUnfinished;
+  get('progress').value = job?.Progress || 0;
+  say(get('reason'), state === 'Success' ? '' : content.Reason || '');
+  const facts = {
+    Model: content.Model ? `${content.Model.Name} (${content.Model.Sha256.slice(0, 12)})` : '',
+    'Asked for': when(job?.CreationTime),
+    Ended: when(job?.CompletionTime),
+    Took: job?.CompletionTime ? `${Math.round(job.EffectiveRuntime)} s` : '',
+  };
+  const rows = Object.entries(facts).filter(([, value]) => value).flatMap(([name, value]) =>
+    [['dt', name], ['dd', value]].map(([tag, textContent]) => Object.assign(document.createElement(tag), { textContent })));
+  get('facts').replaceChildren(...rows);
+  for (const [name, lines] of [['warnings', content.Report?.warnings || []], ['sent', (content.Deliveries || []).map(describe)]]) {
+    list(get(name), lines);
+    get(`${name}-head`).hidden = !lines.length;
+  }
+  showDecision();
+}
+
+// A person decides on what is to be seen, and only the last job's outline can be decided on.
+function showDecision() {
+  const result = job?.Content.Result?.Instance;
+  const review = job?.Content.Review;
+  say(get('decided'), review ? decided(review) : result ? 'Nobody has decided on this outline.' : 'There is no outline of ours to decide on.');
+  get('decided').className = review?.Verdict || '';
+  get('decide').hidden = !result;
+  const isSeen = Boolean(result) && outline?.rtstruct === result;
+  for (const button of get('decide').querySelectorAll('button')) { button.disabled = !isSeen; }
+  say(get('hint'), result && !isSeen ? 'Choose the result among the outlines to decide on it.' : '');
+}
+
+async function decide(event) {
+  event.preventDefault();
+  const body = { Verdict: event.submitter.value, Reason: get('why').value.trim(), Rtstruct: outline.rtstruct };
+  if (!get('by-label').hidden) { body.By = get('by').value.trim(); }
+  const lacking = 'By' in body && !body.By ? 'by' : body.Verdict === 'rejected' && !body.Reason ? 'why' : '';
+  if (lacking) {
+    get(lacking).focus();
+    tell({ by: 'Type your name to decide.', why: 'Say why the outline is rejected.' }[lacking], true);
+    return;
+  }
+  try {
+    const review = await call(`${LIVER}series/${SERIES}/decision`, 'POST', JSON.stringify(body));
+    await refresh();
+    get('why').value = '';
+    tell(`${decided(review)}.`);
+  } catch (error) {
+    tellError(error);
+  }
+}
+
+async function refresh() {
+  const jobs = await call(`${LIVER}jobs?expand&series=${SERIES}`);
+  job = jobs.at(-1) || shown.Job;
+  const result = job?.Content.Result?.Instance || '';
+  if (result !== lookedFor) { await offerOutlines(result); }
+  showJob();
+}
+
+// The result comes first.
+async function offerOutlines(result) {
+  const found = await call(`${LIVER}series/${SERIES}/outlines`);
+  lookedFor = result;
+  outlines = [...found.filter((one) => one.Rtstruct === result), ...found.filter((one) => one.Rtstruct !== result)];
+  get('outline').replaceChildren(...outlines.map((one, n) => new Option(described(one), n)), new Option('none', ''));
+  get('outline').selectedIndex = 0;
+  await chooseOutline();
+}
+
+function described({ Rtstruct, Name, Label, Date: date, Approval }) {
+  const of = [Name, Label, day(date) || 'no date', Approval.toLowerCase() || 'approval not said'].filter(Boolean).join(', ');
+  return Rtstruct === lookedFor ? `Result: ${of}` : of;
+}
+
+const day = (date) => /^(\d{4})(\d\d)(\d\d)/.exec(date || '')?.slice(1).join('-');
+
+async function nameIt() {
+  const [series, status] = await Promise.all([call(`${ORTHANC}series/${SERIES}`), call(`${LIVER}status`)]);
+  const study = await call(`${ORTHANC}studies/${series.ParentStudy}`);
+  const { PatientName, PatientID } = study.PatientMainDicomTags;
+  const [family, ...others] = (PatientName || '').split('^').filter(Boolean);
+  const name = [family, others.join(' ')].filter(Boolean).join(', ');
+  say(get('who'), [name, PatientID].filter(Boolean).join(' · ') || 'Review');
+  say(get('about'), [day(study.MainDicomTags.StudyDate), study.MainDicomTags.StudyDescription,
+    series.MainDicomTags.SeriesDescription].filter(Boolean).join(' · '));
+  link(get('viewer'), status.Viewer, study, series);
+}
+
+async function begin() {
+  get('queue').href = `${LIVER}app`;
+  get('explore').href = `${ORTHANC}app/explorer.html#series?uuid=${SERIES}`;
+  nameIt().catch(tellError);
+  shown = await call(`${LIVER}series/${SERIES}/slices`);
+  job = shown.Job;
+  get('by-label').hidden = shown.User !== '-';
+  beginWithSlices();
+  showJob();
+  listenToPlanes();
+  listenToActivity();
+  get('decide').addEventListener('submit', decide);
+  get('outline').addEventListener('change', () => {
+    chooseOutline().then(showDecision, tellError);
+    showDecision();
+  });
+  await refresh().catch(tellError);
+}
+
+async function poll() {
+  try {
+    if (!document.hidden) { await refresh(); }
+    if (isAlone) {
+      tell('');
+      failed.clear();
+      fetchPictures();
+    }
+    isAlone = false;
+  } catch (error) {
+    isAlone = true;
+    tell(`No news from Orthanc: ${error.message}`, true);
+  }
+  setTimeout(poll, POLL_MS);
+}
+
+begin().then(() => setTimeout(poll, POLL_MS), tellError);

@@ -1,0 +1,137 @@
+"""What leaves Orthanc, and when, by what a person decided; on a fake one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from orthanc_liver.host.delivery.deliveries import Deliveries
+from orthanc_liver.host.delivery.delivery import Delivery
+from orthanc_liver.host.review.review import Verdict
+from tests.plugin.host.conftest import FakeHost, error_of
+from tests.plugin.host.delivery.test_transmitter import deliveries_in, start
+from tests.plugin.host.review.test_decisions import REASON, accept, reject, result_of
+from tests.plugin.host.review.test_review_notes import OURS
+from tests.support.patience import wait_for
+
+DESTINATIONS = [{"Modality": "pacs"}]
+
+
+@pytest.fixture
+def careful(tmp_path: Path) -> Iterator[FakeHost]:
+    """Nothing leaves it before a person accepts."""
+    one = start(tmp_path, Destinations=DESTINATIONS, SendAfter="accepted")
+    one.orthanc.archive.takes = {"pacs"}
+    yield one
+    one.orthanc.stop()
+
+
+def sent(host: FakeHost) -> list[str]:
+    return [instance for _, what in host.orthanc.archive.sent.values() for instance in what]
+
+
+def until_looked_at(host: FakeHost) -> None:
+    """Until the transmitter has looked through the deliveries once more, and another time."""
+    seen: list[list[Delivery]] = []
+    real = Deliveries.due
+
+    def due(deliveries: Deliveries) -> list[Delivery]:
+        seen.append(real(deliveries))
+        if len(seen) == 1:
+            deliveries.on_change()  # the second at once
+        return seen[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Deliveries, "due", due)
+        wait_for("two looks", lambda: len(seen) > 1)
+
+
+def test_nothing_leaves_before_a_person_accepts(careful: FakeHost) -> None:
+    series_id = careful.upload("accepted before it is sent")
+    rtstruct = result_of(careful, series_id)
+    [held] = deliveries_in(careful, "Pending", 1)
+    assert held["Reason"] == "until a person accepts the outline"
+    until_looked_at(careful)
+    careful.orthanc.post(f"/liver/jobs/{held['Job']}/deliver")
+    until_looked_at(careful)
+    careful.orthanc.kill9()
+    careful.orthanc.start()
+    until_looked_at(careful)
+    assert sent(careful) == []
+    accept(careful, series_id)
+    [gone] = deliveries_in(careful, "Success", 1)
+    assert gone["ID"] == held["ID"]
+    assert sent(careful) == [rtstruct]
+
+
+def test_a_rejected_outline_is_never_sent_and_says_why(careful: FakeHost) -> None:
+    series_id = careful.upload("rejected before it is sent")
+    job = careful.ended_job_of(series_id)
+    deliveries_in(careful, "Pending", 1)
+    reject(careful, series_id)
+    [refused] = deliveries_in(careful, "Failure", 1)
+    assert refused["Reason"] == f"the outline was rejected: {REASON}"
+    answer = careful.orthanc.call("POST", f"/liver/jobs/{job['ID']}/deliver")
+    assert (error_of(answer)[0], "was rejected" in answer.text) == (409, True)
+    # The same outline again: whoever rejected it rejected that.
+    careful.job(careful.segment(series_id, Force=True), "Success")
+    assert {one["State"] for one in deliveries_in(careful, "Failure", 2)} == {"Failure"}
+    careful.orthanc.kill9()
+    careful.orthanc.start()
+    until_looked_at(careful)
+    assert sent(careful) == []
+    accept(careful, series_id)
+    wait_for("the outline at its destination", lambda: sent(careful))
+
+
+def test_rejected_after_a_failure_it_is_not_sent_again(tmp_path: Path) -> None:
+    host = start(tmp_path, Destinations=DESTINATIONS)
+    series_id = host.upload("rejected after it was refused")
+    host.ended_job_of(series_id)
+    deliveries_in(host, "Retry", 1)
+    reject(host, series_id)
+    [refused] = deliveries_in(host, "Failure", 1)
+    assert REASON in refused["Reason"]
+    host.orthanc.stop()
+
+
+def test_killed_between_the_decision_and_what_follows_from_it(careful: FakeHost) -> None:
+    """The note is written first; what it means is made up for at the next start."""
+    series = [careful.upload(f"killed after it was {verdict}") for verdict in Verdict]
+    jobs = [careful.ended_job_of(one) for one in series]
+    deliveries_in(careful, "Pending", 2)
+    careful.orthanc.kill9()
+    for job, verdict in zip(jobs, Verdict, strict=True):
+        rtstruct = job["Content"]["Result"]["Instance"]
+        of = {"Series": job["Content"]["Series"], "Job": job["ID"], "Rtstruct": rtstruct}
+        note = json.dumps({"Version": 1, "Reviews": [OURS | of | {"Verdict": verdict}]})
+        path = f"/series/{of['Series']}/metadata/4505"
+        careful.orthanc.archive.rest("PUT", path, note.encode())
+    careful.orthanc.start()
+    accepted = wait_for("what was accepted", lambda: sent(careful))
+    assert accepted == [jobs[0]["Content"]["Result"]["Instance"]]
+    found = {one["Series"]: one for one in careful.orthanc.get("/liver/deliveries")}
+    assert found[series[1]]["Reason"] == f"the outline was rejected: {REASON}"
+
+
+def test_what_an_older_setting_let_go_waits_too(tmp_path: Path) -> None:
+    host = start(tmp_path, Destinations=DESTINATIONS)
+    series_id = host.upload("made before the setting")
+    host.ended_job_of(series_id)
+    deliveries_in(host, "Retry", 1)
+    host.orthanc.kill9()
+    ours = host.orthanc.overrides["LiverSegmentation"] | {"SendAfter": "accepted"}
+    host.orthanc.overrides = {**host.orthanc.overrides, "LiverSegmentation": ours}
+    host.orthanc.archive.takes = {"pacs"}
+    tried = len(sent(host))
+    host.orthanc.start()
+    until_looked_at(host)
+    [held] = deliveries_in(host, "Pending", 1)
+    assert held["Reason"] == "until a person accepts the outline"
+    assert len(sent(host)) == tried
+    accept(host, series_id)
+    deliveries_in(host, "Success", 1)
+    host.orthanc.stop()

@@ -159,7 +159,7 @@ def _read(orthanc: Orthanc, series_id: str, source_key: str, roi: Roi, md5: byte
     by_slice: dict[int, list[list[int]]] = {}
     not_shown = 0
     for kind, contour in zip(roi.kinds, contours_of(orthanc, roi), strict=True):
-        number = stack.nearest(contour) if kind in PLANAR else None
+        number = stack.nearest(contour) if contour and kind in PLANAR else None
         if number is None:
             not_shown += 1
         else:

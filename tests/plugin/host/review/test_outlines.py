@@ -138,9 +138,10 @@ def test_what_lies_on_no_slice_or_encloses_nothing_is_counted(host: Host) -> Non
     series_id = host.store(series)
     last, first = series[1], series[2]
     off = [(last, BENT, 2.5), (last, BENT, 1.0), (last, BENT, -2.5), (first, BENT, -2.5)]
+    off.append((first, [], 0.0))
     told = outline_of(host, series_id, store(host, drawn_on(series, off)))
     assert {n: len(found) for n, found in told["Slices"].items()} == {"4": 1, "3": 1}
-    assert told["NotShown"] == 2
+    assert told["NotShown"] == 3
     points = store(host, drawn_on(series, [(last, BENT, 0.0)], kind="POINT"))
     assert outline_of(host, series_id, points) | {"PartsOfPixel": 0} == {
         "PartsOfPixel": 0,

@@ -262,6 +262,25 @@ def _electron_density(s: list[FileDataset]) -> None:
     s[3].RescaleType = "ED"
 
 
+def _philips_own_compression(s: list[FileDataset]) -> None:
+    block = s[3].private_block(0x07A1, "ELSCINT1", create=True)
+    block.add_new(0x0A, "OB", bytes(100))
+    block.add_new(0x11, "CS", "PMSCT_RLE1")
+    del s[3].PixelData
+
+
+def _transfer_syntax_of_a_maker(s: list[FileDataset]) -> None:
+    s[3].file_meta.TransferSyntaxUID = UID("1.2.840.113619.5.2")
+
+
+def _row_of_zeros_too_many(s: list[FileDataset]) -> None:
+    s[3].PixelData += bytes(2 * s[3].Columns)
+
+
+def _a_little_too_many_pixels(s: list[FileDataset]) -> None:
+    s[3].PixelData += b"\1\0"
+
+
 def _colour(s: list[FileDataset]) -> None:
     s[3].SamplesPerPixel, s[3].PhotometricInterpretation = 3, "RGB"
     s[3].PlanarConfiguration = 0
@@ -434,6 +453,13 @@ def _padding_value_within_tissue(s: list[FileDataset]) -> Kept:
 
 def _sound(s: list[FileDataset]) -> Kept:
     return None
+
+
+def _zeros_behind_the_pixels(s: list[FileDataset]) -> Kept:
+    kept = deepcopy(s)
+    for image in s:
+        image.PixelData += bytes(2 * image.Columns - 2)
+    return kept
 
 
 def _duplicate_of_same_pixels(s: list[FileDataset]) -> Kept:
@@ -667,6 +693,10 @@ REFUSED: list[tuple[Change, str, str]] = [
     (_two_stacks, "not parallel", "series of its own"),
     (_no_frame_of_reference, "FrameOfReferenceUID", "export"),
     (_electron_density, "RescaleType ED", "choose"),
+    (_philips_own_compression, "PMSCT_RLE1", "export"),
+    (_transfer_syntax_of_a_maker, "1.2.840.113619.5.2", "uncompressed"),
+    (_row_of_zeros_too_many, "damaged", "send"),
+    (_a_little_too_many_pixels, "damaged", "send"),
     (_colour, "not one grey image", "choose"),
     (_single, "has 1 slice and at least 10", "send the complete series"),
     (_interleaved_acquisitions, "spacing is uneven", "reconstruct"),
@@ -709,6 +739,8 @@ REFUSED: list[tuple[Change, str, str]] = [
 # The warning that the report must hold, "" for none.
 READ: list[tuple[Reading, str]] = [
     (_sound, ""),
+    (_zeros_behind_the_pixels, ""),
+    (_each_slice("RescaleType", ["hu", "Hounsfield", "HOUNSFIELD", "HU"] * 3, "words_for_hu"), ""),
     (_duplicate_of_same_pixels, "identical duplicates (1)"),
     (_localizer, "localizers (1)"),
     (_unnamed_localizer, "images across the slices, as scout views are (1)"),

@@ -34,6 +34,7 @@ from liver_unet.volume import AIR_HU
 from orthanc_liver.dicom.geometry import ImagePlane, image_plane
 from orthanc_liver.dicom.image_type import why_not_hu
 from orthanc_liver.dicom.memory import MemoryLimit
+from orthanc_liver.dicom.part10 import completed
 from orthanc_liver.liver_errors import SeriesRefused
 
 # Above this a padding value looks like tissue, and pixels that hold it may be tissue.
@@ -45,8 +46,11 @@ _ICON = 0x00880200
 _MULTI_FRAME_CT = (EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
 _POSSIBLY_LOSSY = (JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless, JPEG2000)
 _SERIES_KEYWORDS = ("PatientID", "StudyInstanceUID", "SeriesInstanceUID")
-# RescaleType of Hounsfield units; "US" (unspecified) and nothing are what some writers put there.
-_HU_TYPES = ("HU", "HU_MOD", "US", "")
+# RescaleType of Hounsfield units, in capitals or not; "US" (unspecified) and nothing are what some
+# writers put there.
+_HU_TYPES = ("HU", "HU_MOD", "HOUNSFIELD", "US", "")
+# Philips' own element that names its own compression of the pixels.
+_PHILIPS_COMPRESSION = (0x07A1, 0x1011)
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +88,7 @@ def read_ct_image(file: bytes, limit: MemoryLimit | None = None) -> CtImage | Lo
     With a limit, nothing is decoded that would be beyond it.
     """
     with _refusing_damage("One of the series' files"):
-        dataset = pydicom.dcmread(BytesIO(file))
+        dataset = pydicom.dcmread(BytesIO(completed(file)))
         header = _header(dataset)  # before a look at a value replaces its bytes
         uid = str(dataset.get("SOPInstanceUID") or "")
         # Some writers exceed DICOM's 64 characters; anything but digits could be a name.
@@ -136,10 +140,11 @@ def _decoded(
             f"Instance {uid} names no frame of reference (FrameOfReferenceUID), so contours "
             "could not be tied to it; export the series again from its source."
         )
-    unit = str(dataset.get("RescaleType") or "").strip()
+    given = str(dataset.get("RescaleType") or "").strip()
+    unit = given.upper()
     if unit not in _HU_TYPES:
         raise SeriesRefused(
-            f"The pixels of instance {uid} are not in HU (RescaleType {_code(unit)}); "
+            f"The pixels of instance {uid} are not in HU (RescaleType {_code(given)}); "
             "choose a series of Hounsfield units."
         )
     slope, intercept = (
@@ -222,6 +227,8 @@ def _numbers(dataset: pydicom.Dataset, uid: str, keyword: str, count: int) -> ND
 
 def _stored_values(dataset: pydicom.Dataset, uid: str) -> NDArray[np.integer]:
     """Decode the pixels as they are stored, before any rescale."""
+    syntax = dataset.file_meta.TransferSyntaxUID
+    _check_is_decodable(dataset, uid, syntax)
     if not dataset.get("PixelData"):
         raise SeriesRefused(f"Instance {uid} holds no pixel data; send the complete series again.")
     rows, columns = (_whole(dataset, name) for name in ("Rows", "Columns"))
@@ -231,7 +238,6 @@ def _stored_values(dataset: pydicom.Dataset, uid: str) -> NDArray[np.integer]:
             f"HighBit of instance {uid} is not BitsStored - 1, as DICOM demands, so its values "
             "could be shifted; export the series again from its source."
         )
-    syntax = dataset.file_meta.TransferSyntaxUID
     # libjpeg fills in what a damaged frame lacks without a word; CharLS does not.
     plugin = "pyjpegls" if syntax in JPEGLSTransferSyntaxes else ""
     with _refusing_damage(f"The pixel data of instance {uid}"), warnings.catch_warnings():
@@ -239,6 +245,8 @@ def _stored_values(dataset: pydicom.Dataset, uid: str) -> NDArray[np.integer]:
         warnings.simplefilter("error", UserWarning)
         if syntax in (*JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes):
             _check_jpeg_is_complete(dataset.PixelData)
+        if not syntax.is_encapsulated:
+            _leave_padding_out(dataset, rows, columns)
         stored = get_decoder(syntax).as_array(dataset, index=0, raw=True, decoding_plugin=plugin)[0]
     if stored.shape != (rows, columns) or stored.dtype.kind not in "iu":
         raise SeriesRefused(
@@ -246,6 +254,33 @@ def _stored_values(dataset: pydicom.Dataset, uid: str) -> NDArray[np.integer]:
             "choose a series of CT images."
         )
     return stored
+
+
+def _check_is_decodable(dataset: pydicom.Dataset, uid: str, syntax: UID) -> None:
+    coding = dataset.get(_PHILIPS_COMPRESSION)
+    if coding is not None and "PMSCT" in str(coding.value):
+        raise SeriesRefused(
+            f"The pixels of instance {uid} are compressed in a private form of Philips' "
+            "(PMSCT_RLE1), which only its own systems read; export the series without it."
+        )
+    try:
+        is_decodable = get_decoder(syntax).is_available
+    except NotImplementedError:
+        is_decodable = False
+    if not is_decodable:
+        named = syntax if re.fullmatch(r"[0-9.]{1,64}", syntax) else "unreadable"
+        raise SeriesRefused(
+            f"The pixels of instance {uid} are in a transfer syntax that is not supported "
+            f"({named}); export the series uncompressed."
+        )
+
+
+def _leave_padding_out(dataset: pydicom.Dataset, rows: int, columns: int) -> None:
+    """Zeros behind the pixels are padding, as PS3.5 8.1.1 allows; a whole row may be image."""
+    row_bytes = columns * (_whole(dataset, "BitsAllocated") // 8)
+    excess = dataset.PixelData[rows * row_bytes :]
+    if 0 < len(excess) < row_bytes and not any(excess):
+        dataset.PixelData = dataset.PixelData[: rows * row_bytes]
 
 
 def _check_jpeg_is_complete(pixel_data: bytes) -> None:

@@ -11,6 +11,7 @@ from orthanc_liver.host.intake.series_filter import why_not
 from orthanc_liver.host.jobs.job import Job
 from orthanc_liver.host.jobs.job_queue import JobQueue
 from orthanc_liver.host.jobs.records import Ledger, Record
+from orthanc_liver.host.jobs.source import is_source
 from orthanc_liver.host.server.api import Orthanc, Series
 from orthanc_liver.host.settings import Settings
 
@@ -75,10 +76,12 @@ class Intake:
             return self._queue.submit(series, force=force, priority=priority)
 
     def _is_settled(self, record: Record, series: Series, door: Door) -> bool:
+        if not is_source(self._orthanc, record.job, series):
+            return False
         if door is Door.ARRIVED:
             # Also after another model's job: an old series gets a new model only when somebody
             # asks, and a failed job another attempt.
-            return record.job.source_key == series.source_key
+            return True
         if not record.settles(series.source_key, self._model_sha256()):
             return False
         result = record.job.result

@@ -31,6 +31,7 @@ from orthanc_liver.host.jobs.engine_process import EngineProcess
 from orthanc_liver.host.jobs.job import UNFINISHED, Job, State
 from orthanc_liver.host.jobs.job_queue import JobQueue
 from orthanc_liver.host.jobs.results import Results
+from orthanc_liver.host.jobs.source import files_key, md5_of
 from orthanc_liver.host.server.api import (
     BadFile,
     Missing,
@@ -251,7 +252,8 @@ class Worker:
         if wait_s > 0:
             self._queue.give_back(job, wait_s)
             return
-        job.source_key = series.source_key
+        job.source_key, job.source_updated = series.source_key, series.last_update
+        job.files_key = ""
         deadline = Deadline(self._settings.job_timeout_seconds, engine)
         try:
             self._feed(job, series, engine)
@@ -267,10 +269,14 @@ class Worker:
 
     def _feed(self, job: Job, series: Series, engine: EngineProcess) -> None:
         engine.send(Order(job.id, len(series.instances), self._settings.for_engine()))
+        md5 = {}
         for instance in series.instances:
             if job.state is not State.RUNNING:
                 engine.kill()
-            engine.send(Instance(job.id, self._orthanc.dicom_file(instance)))
+            file = self._orthanc.dicom_file(instance)
+            engine.send(Instance(job.id, file))
+            md5[instance] = md5_of(file)
+        job.files_key = files_key(md5)
 
     def _answer(self, job: Job, engine: EngineProcess) -> Answer:
         objects: list[tuple[str, bytes]] = []

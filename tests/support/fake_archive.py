@@ -214,6 +214,12 @@ class Archive:
         self._note_change(kind, level, resource)
         return b""
 
+    def _names_of_notes(self, call: Call) -> Any:
+        level, resource = call.names
+        self._there(level, resource)
+        kept = [name for name in self.notes.get(resource, {}) if name.startswith("metadata/")]
+        return ["RemoteAET", "LastUpdate", *(name.removeprefix("metadata/") for name in kept)]
+
     def _attach(self, call: Call) -> Any:
         if call.method == "DELETE" or self._below(call.names[0], call.names[1]):
             self._note(call)
@@ -319,6 +325,7 @@ _ROUTES: list[tuple[str, str, Callable[[Archive, Call], Any]]] = [
     ("GET", f"/instances/{_ID}/simplified-tags", Archive._simplified),
     ("GET", f"/instances/{_ID}/content/(.+)", Archive._content),
     ("GET|PUT|DELETE", f"/(series|instances)/{_ID}/(metadata/[^/]+)", Archive._note),
+    ("GET", f"/(series|instances)/{_ID}/metadata", Archive._names_of_notes),
     ("PUT|DELETE", f"/(series|instances)/{_ID}/(attachments/[^/]+)", Archive._attach),
     ("GET", f"/(series|instances)/{_ID}/(attachments/[^/]+/data)", Archive._note),
     ("GET", f"/(series|instances)/{_ID}/(attachments/[^/]+)/size", Archive._note_size),

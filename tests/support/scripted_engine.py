@@ -253,11 +253,28 @@ def result(kind: Kind, instances: list[bytes], model_sha256: str, *, is_wrong: b
     written.PatientID = source[0].PatientID
     written.PatientName = source[0].PatientName
     written.Modality = kind
+    written.Manufacturer = "orthanc-liver"
     if kind == "RTSTRUCT":
+        _refer(written, source)
         _outline(written, source)
     buffer = BytesIO()
     written.save_as(buffer, enforce_file_format=True)
     return buffer.getvalue()
+
+
+def _refer(written: Dataset, source: Sequence[Dataset]) -> None:
+    """Name every slice."""
+    frame, study, series = Dataset(), Dataset(), Dataset()
+    study.ReferencedSOPClassUID = "1.2.840.10008.3.1.2.3.1"
+    study.ReferencedSOPInstanceUID = source[0].StudyInstanceUID
+    series.SeriesInstanceUID = source[0].SeriesInstanceUID
+    series.ContourImageSequence = [Dataset() for _ in source]
+    for item, one in zip(series.ContourImageSequence, source, strict=True):
+        item.ReferencedSOPClassUID = one.SOPClassUID
+        item.ReferencedSOPInstanceUID = one.SOPInstanceUID
+    frame.FrameOfReferenceUID = source[0].get("FrameOfReferenceUID", "")
+    study.RTReferencedSeriesSequence, frame.RTReferencedStudySequence = [series], [study]
+    written.ReferencedFrameOfReferenceSequence = [frame]
 
 
 def _outline(written: Dataset, source: Sequence[Dataset]) -> None:

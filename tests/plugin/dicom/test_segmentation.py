@@ -48,7 +48,9 @@ def both(series: CtSeries, tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_contour(path, "liver", series.volume.grid), mask)
     report = build_report(series, seg, 1234.5, None, PROVENANCE, RoiStyle(), CREATED)
     valid(report, tmp_path / "sr.dcm")
+    number = series.header.get("SeriesNumber") or 0
     for one in (seg, report):
+        assert one.SeriesNumber // 100_000 == number
         assert one.StudyInstanceUID == series.header.StudyInstanceUID
         assert one.PatientID == series.header.PatientID
 

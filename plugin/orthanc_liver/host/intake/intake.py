@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from orthanc_liver.host.errors import NoModelYet, NotAdmitted
+from orthanc_liver.host.intake.copies import is_outlined_copy, look_at_result
 from orthanc_liver.host.intake.series_filter import why_not
 from orthanc_liver.host.jobs.job import Job
 from orthanc_liver.host.jobs.job_queue import JobQueue
@@ -60,11 +61,15 @@ class Intake:
         only, NoModelYet.
         """
         series = self._orthanc.series(series_id)
+        if door is Door.ARRIVED:
+            look_at_result(self._orthanc, series)
         refusal = why_not(series, self._orthanc.study_tags(series), self._settings)
         if refusal:
             raise NotAdmitted(refusal)
         if door is Door.BACKFILL and not self._model_sha256():
             raise NoModelYet("no model is loaded yet")
+        if door is not Door.ASKED and is_outlined_copy(self._orthanc, series):
+            raise NotAdmitted("it is a copy that Orthanc made, and holds our outline of its slices")
         # Else a job could end after its record was read and before the queue is asked.
         with self._queue.standing_still():
             record = None if force else self._ledger.read_record(series_id)

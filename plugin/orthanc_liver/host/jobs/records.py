@@ -3,7 +3,8 @@
 On a series:         metadata 4501     the job that ended last, the RTSTRUCT stored last
                      metadata 4503     deliveries that ended
                      attachment 4502   the preview picture
-On a result:         metadata 4504     the UID of the result that took its place; never read
+On a result:         metadata 4504     the UID of the result that took its place, or that its
+                                       slices are not in its study; never read
 For the whole server, global properties:
                      4501              the place in Orthanc's change log, the jobs that are not
                                        finished, and on which series to find those that are
@@ -248,6 +249,12 @@ def keep_place(orthanc: Orthanc, place: Place) -> None:
 def mark_superseded(orthanc: Orthanc, instance: str, by: str) -> None:
     """Note on a result the UID of the one that took its place; Missing where it is gone."""
     note = json.dumps({"SupersededBy": by}).encode()
+    orthanc.put(f"/instances/{instance}/metadata/{_SUPERSEDED_METADATA}", note)
+
+
+def mark_elsewhere(orthanc: Orthanc, instance: str) -> None:
+    """Note on a result that it belongs to slices which its study does not hold."""
+    note = json.dumps({"Elsewhere": "its slices are not in this study"}).encode()
     orthanc.put(f"/instances/{instance}/metadata/{_SUPERSEDED_METADATA}", note)
 
 

@@ -31,7 +31,7 @@ from orthanc_liver.host.jobs.engine_process import EngineProcess
 from orthanc_liver.host.jobs.job import UNFINISHED, Job, State
 from orthanc_liver.host.jobs.job_queue import JobQueue
 from orthanc_liver.host.jobs.results import Results
-from orthanc_liver.host.jobs.source import files_key, md5_of
+from orthanc_liver.host.jobs.source import files_key, md5_of, warnings_of_other_parts
 from orthanc_liver.host.server.api import (
     BadFile,
     Missing,
@@ -296,6 +296,9 @@ class Worker:
         done = answer.done
         job.model = self._model()
         job.report = done.report
+        if job.report is not None and done.outcome is not Outcome.REFUSED:
+            told = warnings_of_other_parts(self._orthanc, series)
+            job.report = {**job.report, "warnings": [*job.report.get("warnings", ()), *told]}
         match done.outcome:
             case Outcome.SEGMENTED:
                 self._store(job, series, answer)

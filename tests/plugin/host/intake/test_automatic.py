@@ -68,6 +68,19 @@ def test_the_same_series_sent_again_stores_nothing_twice(host: Host) -> None:
     assert len(host.engine.jobs()) == jobs + 1
 
 
+def test_a_series_that_a_corrected_patient_id_splits_is_warned_about(host: Host) -> None:
+    ct = small_ct("split by PatientID", slices=13)
+    for image in ct[6:]:
+        image.PatientID = "corrected"
+    first = host.store(ct[:6])
+    second = host.store(ct[6:])
+    warnings = host.ended_job_of(second)["Content"]["Report"]["warnings"]
+    assert warnings[0] == "a scripted warning"
+    [told] = warnings[1:]
+    assert f"also filed under another patient or study (series {first})" in told
+    host.ended_job_of(first)
+
+
 def test_no_liver_is_a_success_without_rtstruct(host: Host) -> None:
     host.engine.behave("no liver found")
     series_id = host.upload("no liver")

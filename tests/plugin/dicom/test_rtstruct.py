@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 import pydicom
@@ -273,6 +275,14 @@ class TestIdentity:
         assert numbers[0] != numbers[1]
         assert [one // 100_000 for one in numbers] == [in_front, in_front]
         assert all(0 < one < 2**31 for one in numbers)
+
+    def test_a_dicomdir_can_name_it(self, rtstruct: pydicom.Dataset, tmp_path: Path) -> None:
+        (tmp_path / "RT").write_bytes(to_bytes(rtstruct))
+        command = ["dcmmkdir", "-Pgp", "+D", str(tmp_path / "DICOMDIR"), "+id", str(tmp_path)]
+        subprocess.run([*command, "RT"], check=True)
+        index = pydicom.dcmread(tmp_path / "DICOMDIR")
+        kinds = [record.DirectoryRecordType for record in index.DirectoryRecordSequence]
+        assert kinds == ["PATIENT", "STUDY", "SERIES", "RT STRUCTURE SET"]
 
     def test_everything_else_matters(
         self, series: CtSeries, contours: list[Contour], rtstruct: pydicom.Dataset

@@ -32,7 +32,7 @@ from pydicom.uid import (
 
 from liver_unet.volume import AIR_HU
 from orthanc_liver.dicom.geometry import ImagePlane, image_plane
-from orthanc_liver.dicom.image_type import why_not_hu
+from orthanc_liver.dicom.image_type import is_not_hu, is_projection
 from orthanc_liver.dicom.memory import MemoryLimit
 from orthanc_liver.dicom.part10 import completed
 from orthanc_liver.liver_errors import SeriesRefused
@@ -60,7 +60,7 @@ class CtImage:
     hu: (row, column), int16 where the rescale gives integers in range, else float32.
     padding_hu: the highest HU that padding pixels, now air, would have had; None without padding.
     unbelieved_padding: pixels that hold a padding value of tissue's HU, and were left as they are.
-    unit: RescaleType, "" where not given.
+    unit: RescaleType in capitals, "" where not given.
     header: the instance without its pixels and private attributes, values not yet converted.
     """
 
@@ -71,6 +71,7 @@ class CtImage:
     padding_hu: float | None
     unbelieved_padding: int
     is_lossy: bool
+    is_projection: bool
     unit: str
     header: pydicom.Dataset
 
@@ -82,10 +83,12 @@ class Localizer:
     series: tuple[str, ...]
 
 
-def read_ct_image(file: bytes, limit: MemoryLimit | None = None) -> CtImage | Localizer:
+def read_ct_image(
+    file: bytes, limit: MemoryLimit | None = None, *, projections: bool = False
+) -> CtImage | Localizer:
     """Read and decode one DICOM file; raises SeriesRefused where it is no sound CT image.
 
-    With a limit, nothing is decoded that would be beyond it.
+    With a limit, nothing is decoded that would be beyond it. projections: read those too.
     """
     with _refusing_damage("One of the series' files"):
         dataset = pydicom.dcmread(BytesIO(completed(file)))
@@ -101,13 +104,23 @@ def read_ct_image(file: bytes, limit: MemoryLimit | None = None) -> CtImage | Lo
         series = tuple(str(dataset.get(keyword)) for keyword in _SERIES_KEYWORDS)
         if "LOCALIZER" in _texts(dataset, "ImageType"):
             return Localizer(series)
-        if instead := why_not_hu(_texts(dataset, "ImageType")):
-            raise SeriesRefused(
-                f"Instance {uid} is {instead}; choose the series that it was made from."
-            )
+        _check_image_type(_texts(dataset, "ImageType"), uid, projections=projections)
         if limit:
             limit.check_images(_whole(dataset, "Rows"), _whole(dataset, "Columns"))
         return _decoded(dataset, uid, series, header)
+
+
+def _check_image_type(image_type: tuple[str, ...], uid: str, *, projections: bool) -> None:
+    if is_not_hu(image_type):
+        raise SeriesRefused(
+            f"Instance {uid} is a subtraction or a map of one material (ImageType), not of HU; "
+            "choose the series that it was made from."
+        )
+    if is_projection(image_type) and not projections:
+        raise SeriesRefused(
+            f"Instance {uid} is a projection (ImageType), in which organs have other sizes; "
+            "choose the series that it was made from, or ask for this one by hand."
+        )
 
 
 def _check_is_ct(dataset: pydicom.Dataset, uid: str) -> None:
@@ -174,6 +187,7 @@ def _decoded(
         padding_hu=float(stored[padding].max() * slope + intercept) if padding.any() else None,
         unbelieved_padding=int(named_padding.sum() - padding.sum()),
         is_lossy=_is_lossy(dataset),
+        is_projection=is_projection(_texts(dataset, "ImageType")),
         unit=unit,
         header=header,
     )

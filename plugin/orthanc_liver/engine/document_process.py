@@ -63,7 +63,12 @@ def main() -> None:
 def _source(order: DocumentOrder, instances: Iterator[bytes]) -> Source:
     settings = order.settings
     limit = MemoryLimit(settings.maximum_memory_mib, order.instances)
-    series = read_ct_series(instances, min_slices=settings.minimum_slices, limit=limit)
+    series = read_ct_series(
+        instances,
+        min_slices=settings.minimum_slices,
+        limit=limit,
+        projections=True,  # what was outlined once may be written down
+    )
     # Our contours, rasterised, are the mask that they were traced from.
     polygons = roi_polygons(pydicom.dcmread(BytesIO(order.rtstruct)), _RESULT, "")
     mask = mask_of(polygons, series.volume.grid, _RESULT)

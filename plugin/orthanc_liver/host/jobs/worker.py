@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -268,7 +268,8 @@ class Worker:
         self._finish(job, series, answer)
 
     def _feed(self, job: Job, series: Series, engine: EngineProcess) -> None:
-        engine.send(Order(job.id, len(series.instances), self._settings.for_engine()))
+        settings = replace(self._settings.for_engine(), projections=job.force)
+        engine.send(Order(job.id, len(series.instances), settings))
         md5 = {}
         for instance in series.instances:
             if job.state is not State.RUNNING:

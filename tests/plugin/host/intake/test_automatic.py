@@ -42,7 +42,10 @@ def test_the_engine_gets_every_instance_and_the_settings(host: Host) -> None:
         "roi_colour": [221, 130, 101],
         "series_description": "Liver (automatic, for review)",
         "kinds": ["RTSTRUCT"],
+        "projections": False,
     }
+    host.job(host.segment(series_id, Force=True), "Success")
+    assert host.engine.jobs()[-1]["settings"]["projections"]
 
 
 def test_what_the_filter_does_not_admit_stays_alone(host: Host) -> None:

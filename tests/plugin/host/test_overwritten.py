@@ -13,6 +13,7 @@ from tests.plugin.host.conftest import HOSTS, FakeHost, Host, error_of
 from tests.plugin.host.series import small_ct
 from tests.plugin.host.watch import is_superseded
 from tests.support.patience import wait_for
+from tests.support.scripted_engine import Ending
 
 ACTIVITY = {"Method": "resin", "TumourMl": 150, "HeightM": 1.75, "WeightKg": 70, "LungShunt": 0.05}
 
@@ -87,6 +88,35 @@ def test_other_pixels_are_segmented_anew(host: Host) -> None:
     host.ended_job_of(series_id)
     host.store(with_other_pixels(small_ct("other pixels")))
     assert host.ended_job_of(series_id, 2)["Content"]["Outcome"] == "segmented"
+
+
+@pytest.mark.parametrize("ending", ["no liver found", "refused"])
+def test_where_nothing_takes_its_place_the_old_outline_says_so_too(
+    host: Host, ending: Ending
+) -> None:
+    seed = f"moved, then {ending}"
+    series_id = host.upload(seed)
+    first = host.ended_job_of(series_id)["Content"]["Result"]
+    note = f"/instances/{first['Instance']}/metadata/4504"
+    host.engine.behave(ending)
+    host.store(moved(small_ct(seed)))
+    assert host.ended_job_of(series_id, 2)["Content"]["Outcome"] == ending
+    assert host.orthanc.get(note) == {"Outdated": "its series has changed since"}
+    # The same once more changes nothing, and with what was there first it stands again.
+    host.job(host.segment(series_id, Force=True), "Success", "Failure")
+    assert is_superseded(host, first["Instance"])
+    host.engine.behave()
+    host.store(small_ct(seed))
+    assert host.ended_job_of(series_id, 4)["Content"]["Result"]["Instance"] == first["Instance"]
+    assert not is_superseded(host, first["Instance"])
+
+
+def test_a_result_of_unchanged_slices_stands_although_another_job_finds_none(host: Host) -> None:
+    series_id = host.upload("no liver the second time")
+    first = host.ended_job_of(series_id)["Content"]["Result"]
+    host.engine.behave("no liver found", times=1)
+    host.job(host.segment(series_id, Force=True), "Success")
+    assert not is_superseded(host, first["Instance"])
 
 
 def test_what_is_overwritten_while_its_job_runs_gets_another(host: Host) -> None:

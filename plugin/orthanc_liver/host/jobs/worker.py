@@ -303,10 +303,8 @@ class Worker:
         match done.outcome:
             case Outcome.SEGMENTED:
                 self._store(job, series, answer)
-            case Outcome.NO_LIVER:
-                self._queue.succeed(job, Outcome.NO_LIVER)
-            case Outcome.REFUSED:
-                self._queue.fail(job, Outcome.REFUSED, done.reason)
+            case Outcome.NO_LIVER | Outcome.REFUSED:
+                self._results.end_without(job, done.outcome, done.reason)
             case _:
                 raise JobFailed(done.reason or "the inference process gave no reason")
 

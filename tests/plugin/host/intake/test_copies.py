@@ -80,7 +80,7 @@ def copy(host: FakeHost, study: str, follow: bool, note: str) -> str:
         studies.add(answers[0]["ParentStudy"])
         host.orthanc.settle(answers[0]["ParentSeries"])
     [made] = studies
-    return made
+    return str(made)
 
 
 def _stored_copy(host: FakeHost, instance: str, uids: dict[str, str], follow: bool) -> Any:

@@ -724,6 +724,7 @@ REFUSED: list[tuple[Change, str, str]] = [
     (_alternating("ConvolutionKernel", ["", "B60f"], "kernel_or_none"), "two passes", "each pass"),
     (_alternating("KVP", [80, 140], "two_tube_voltages"), "two passes", "each pass"),
     (_alternating("TemporalPositionIdentifier", [1, 2], "two_phases_in_turn"), "two", "each pass"),
+    (_alternating("TemporalPositionIndex", [1, 2], "two_indices_in_turn"), "two", "each pass"),
     (_two_passes_dated_slice_by_slice, "AcquisitionTime", "each pass"),
     (_two_passes_over_midnight, "AcquisitionTime", "each pass"),
     (_of_type("DERIVED", "SECONDARY", "MIP"), "a projection", "made from"),

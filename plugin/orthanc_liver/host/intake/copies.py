@@ -12,11 +12,11 @@ from typing import Any
 
 from orthanc_liver.engine.protocol import Kind
 from orthanc_liver.host.jobs.records import mark_elsewhere, unmark_superseded
-from orthanc_liver.host.server.api import Orthanc, Series
+from orthanc_liver.host.server.api import Missing, Orthanc, Series
 
 _MADE_BY_ORTHANC = {"AnonymizedFrom", "ModifiedFrom"}
 _OUR_RECORD = "4501"
-_US = "orthanc-liver"  # Manufacturer; whoever edits contours puts itself there
+_US = b"orthanc-liver"  # Manufacturer; whoever edits contours puts itself there
 _OUR_UIDS = "2.25."  # never a copy's
 
 
@@ -35,10 +35,9 @@ def look_at_result(orthanc: Orthanc, series: Series) -> None:
     """Mark what a series holds where it is a copy of a result of ours without its slices."""
     if series.tags.get("Modality") not in tuple(Kind):
         return
-    instance = f"/instances/{series.instances[0]}"
-    if orthanc.get(instance)["MainDicomTags"]["SOPInstanceUID"].startswith(_OUR_UIDS):
-        return
-    if _is_ours(orthanc.get(f"{instance}/simplified-tags")):
+    first = series.instances[0]
+    tags = orthanc.get(f"/instances/{first}")["MainDicomTags"]
+    if not tags["SOPInstanceUID"].startswith(_OUR_UIDS) and _is_ours(orthanc, first):
         _outlined(orthanc, series.study)
 
 
@@ -54,9 +53,9 @@ def _outlined(orthanc: Orthanc, study: str) -> set[str]:
 
     outlined = set()
     for kind, instance in _results(beside):
-        tags = orthanc.get(f"/instances/{instance}/simplified-tags")
-        if not _is_ours(tags):
+        if not _is_ours(orthanc, instance):
             continue
+        tags = orthanc.get(f"/instances/{instance}/simplified-tags")
         named = {ids[uid]: images for uid, images in _images_named(tags).items() if uid in ids}
         here = {one for one, images in named.items() if images <= slices(one)}
         if kind == Kind.RTSTRUCT:
@@ -74,8 +73,11 @@ def _results(beside: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
                 yield kind, instance
 
 
-def _is_ours(tags: dict[str, Any]) -> bool:
-    return str(tags.get("Manufacturer")).strip() == _US
+def _is_ours(orthanc: Orthanc, instance: str) -> bool:
+    try:
+        return orthanc.get_bytes(f"/instances/{instance}/content/0008-0070").strip(b" \0") == _US
+    except Missing:
+        return False
 
 
 def _images_named(tags: dict[str, Any]) -> dict[str, set[str]]:

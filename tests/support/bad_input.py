@@ -777,6 +777,7 @@ READ: list[tuple[Reading, str]] = [
     (_each_slice("AcquisitionTime", [f"1015{n}.4" for n in range(10, 22)], "steps_in_time"), ""),
     (_each_slice("AcquisitionTime", [f"10150{n % 2}.1" for n in range(12)], "rotation_dates"), ""),
     (_each_slice("AcquisitionNumber", [1] * 7 + [2] * 5, "joined"), "AcquisitionNumber changes"),
+    (_each_slice("AcquisitionNumber", [1] * 4 + [2] * 4 + [1] * 4, "slab_again"), "joined there"),
     (_each_slice("AcquisitionTime", ["101500"] * 7 + ["101540"] * 5, "joined_later"), "joined"),
     (_each_slice("ConvolutionKernel", ["B30f"] * 7 + ["B60f"] * 5, "joined_kernel"), "joined"),
     (_read_type("DERIVED", "SECONDARY", "REFORMATTED", "AVERAGE"), ""),

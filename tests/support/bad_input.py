@@ -16,8 +16,10 @@ from pathlib import Path
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import FileDataset
 from pydicom.encaps import encapsulate, generate_frames
+from pydicom.tag import Tag
 from pydicom.uid import (
     UID,
     DeflatedExplicitVRLittleEndian,
@@ -462,6 +464,11 @@ def _zeros_behind_the_pixels(s: list[FileDataset]) -> Kept:
     return kept
 
 
+def _tube_voltage_that_is_no_number(s: list[FileDataset]) -> Kept:
+    s[3][0x00180060] = RawDataElement(Tag(0x00180060), "DS", 4, b"high", 0, False, True)
+    return None
+
+
 def _duplicate_of_same_pixels(s: list[FileDataset]) -> Kept:
     s.append(renamed(deepcopy(s[5]), "9.9"))
     return s[:12]
@@ -741,7 +748,7 @@ REFUSED: list[tuple[Change, str, str]] = [
 READ: list[tuple[Reading, str]] = [
     (_sound, ""),
     (_zeros_behind_the_pixels, ""),
-    (_each_slice("RescaleType", ["hu", "Hounsfield", "HOUNSFIELD", "HU"] * 3, "words_for_hu"), ""),
+    (_each_slice("RescaleType", ["hu", "Hounsfield", "HU_MOD", "HU"] * 3, "words_for_hu"), ""),
     (_duplicate_of_same_pixels, "identical duplicates (1)"),
     (_localizer, "localizers (1)"),
     (_unnamed_localizer, "images across the slices, as scout views are (1)"),
@@ -780,6 +787,11 @@ READ: list[tuple[Reading, str]] = [
     (_each_slice("AcquisitionNumber", [1] * 4 + [2] * 4 + [1] * 4, "slab_again"), "joined there"),
     (_each_slice("AcquisitionTime", ["101500"] * 7 + ["101540"] * 5, "joined_later"), "joined"),
     (_each_slice("ConvolutionKernel", ["B30f"] * 7 + ["B60f"] * 5, "joined_kernel"), "joined"),
+    (
+        _each_slice("ConvolutionKernel", ["B1"] * 4 + ["B2"] * 4 + ["B3"] * 4, "three_kernels"),
+        "Con",
+    ),
+    (_tube_voltage_that_is_no_number, "KVP changes"),
     (_read_type("DERIVED", "SECONDARY", "REFORMATTED", "AVERAGE"), ""),
     (_read_type("DERIVED", "SECONDARY", "MPR"), ""),
     (_read_type("DERIVED", "PRIMARY", "AXIAL", "VMI"), ""),

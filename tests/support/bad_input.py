@@ -16,10 +16,8 @@ from pathlib import Path
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
-from pydicom.dataelem import RawDataElement
 from pydicom.dataset import FileDataset
 from pydicom.encaps import encapsulate, generate_frames
-from pydicom.tag import Tag
 from pydicom.uid import (
     UID,
     DeflatedExplicitVRLittleEndian,
@@ -464,11 +462,6 @@ def _zeros_behind_the_pixels(s: list[FileDataset]) -> Kept:
     return kept
 
 
-def _tube_voltage_that_is_no_number(s: list[FileDataset]) -> Kept:
-    s[3][0x00180060] = RawDataElement(Tag(0x00180060), "DS", 4, b"high", 0, False, True)
-    return None
-
-
 def _duplicate_of_same_pixels(s: list[FileDataset]) -> Kept:
     s.append(renamed(deepcopy(s[5]), "9.9"))
     return s[:12]
@@ -788,10 +781,9 @@ READ: list[tuple[Reading, str]] = [
     (_each_slice("AcquisitionTime", ["101500"] * 7 + ["101540"] * 5, "joined_later"), "joined"),
     (_each_slice("ConvolutionKernel", ["B30f"] * 7 + ["B60f"] * 5, "joined_kernel"), "joined"),
     (
-        _each_slice("ConvolutionKernel", ["B1"] * 4 + ["B2"] * 4 + ["B3"] * 4, "three_kernels"),
-        "Con",
+        _each_slice("ConvolutionKernel", [f"B{n // 4}" for n in range(12)], "three_kernels"),
+        "joined",
     ),
-    (_tube_voltage_that_is_no_number, "KVP changes"),
     (_read_type("DERIVED", "SECONDARY", "REFORMATTED", "AVERAGE"), ""),
     (_read_type("DERIVED", "SECONDARY", "MPR"), ""),
     (_read_type("DERIVED", "PRIMARY", "AXIAL", "VMI"), ""),

@@ -462,6 +462,12 @@ def _zeros_behind_the_pixels(s: list[FileDataset]) -> Kept:
     return kept
 
 
+def _no_rescale_type(s: list[FileDataset]) -> Kept:
+    for image in s:
+        del image.RescaleType
+    return None
+
+
 def _duplicate_of_same_pixels(s: list[FileDataset]) -> Kept:
     s.append(renamed(deepcopy(s[5]), "9.9"))
     return s[:12]
@@ -741,6 +747,7 @@ REFUSED: list[tuple[Change, str, str]] = [
 READ: list[tuple[Reading, str]] = [
     (_sound, ""),
     (_zeros_behind_the_pixels, ""),
+    (_no_rescale_type, ""),
     (_each_slice("RescaleType", ["hu", "Hounsfield", "HU_MOD", "HU"] * 3, "words_for_hu"), ""),
     (_duplicate_of_same_pixels, "identical duplicates (1)"),
     (_localizer, "localizers (1)"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -65,7 +66,8 @@ def note_on(host: Host, instance: str) -> Any:
 
 
 def copy(host: FakeHost, study: str, follow: bool, note: str) -> str:
-    """Copy a study under UIDs of Orthanc's, the RTSTRUCT first; returns the new one's id.
+    """Copy a study under UIDs of Orthanc's; returns the new one's id. The RTSTRUCT comes first, and
+    is marked as long as its slices are not there.
 
     follow: its references too. note: the metadata that Orthanc leaves, "" for none.
     """
@@ -79,6 +81,8 @@ def copy(host: FakeHost, study: str, follow: bool, note: str) -> str:
             host.orthanc.call("PUT", path, one["ID"].encode())
         studies.add(answers[0]["ParentStudy"])
         host.orthanc.settle(answers[0]["ParentSeries"])
+        if one["MainDicomTags"]["Modality"] != "CT":
+            wait_for("the mark", partial(is_superseded, host, answers[0]["ID"]))
     [made] = studies
     return str(made)
 

@@ -98,9 +98,12 @@ def _stored_copy(host: FakeHost, instance: str, uids: dict[str, str], follow: bo
     return host.orthanc.call("POST", "/instances", to_bytes(dataset)).json()
 
 
-def test_a_copy_with_our_outline_of_its_slices_is_not_segmented_again(fake: FakeHost) -> None:
+@pytest.mark.parametrize("note", ["AnonymizedFrom", "ModifiedFrom"])
+def test_a_copy_with_our_outline_of_its_slices_is_not_segmented_again(
+    fake: FakeHost, note: str
+) -> None:
     _, study = segmented(fake, "copied")
-    made = copy(fake, study, follow=True, note="AnonymizedFrom")
+    made = copy(fake, study, follow=True, note=note)
     looked_at(fake, "copied")
     [ct], [outline] = ct_and_outlines(fake, made)
     assert fake.jobs_of(ct) == []
@@ -110,6 +113,13 @@ def test_a_copy_with_our_outline_of_its_slices_is_not_segmented_again(fake: Fake
     wait_for("the end", lambda: fake.orthanc.get(status)["Backfill"]["State"] == "Done")
     assert fake.jobs_of(ct) == []
     assert fake.job(fake.segment(ct), "Success")["Content"]["Outcome"] == "segmented"
+    # From then on it is a series like any other.
+    [first, *_] = fake.orthanc.get(f"/series/{ct}")["Instances"]
+    file = fake.orthanc.call("GET", f"/instances/{first}/file").content
+    late = pydicom.dcmread(BytesIO(file))
+    late.SOPInstanceUID = late.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+    fake.store([late])
+    assert fake.ended_job_of(ct, 2)["Content"]["Outcome"] == "segmented"
 
 
 def test_a_copy_of_other_slices_is_segmented_and_the_outline_marked(fake: FakeHost) -> None:
@@ -121,6 +131,13 @@ def test_a_copy_of_other_slices_is_segmented_and_the_outline_marked(fake: FakeHo
     assert not is_superseded(fake, result["Instance"])
     [original] = fake.rtstructs_beside(series_id)
     assert not is_superseded(fake, original)
+
+
+def test_what_came_from_elsewhere_with_an_outline_is_no_copy(fake: FakeHost) -> None:
+    """Another Orthanc's model may be older: only what Orthanc itself calls a copy is one."""
+    _, study = segmented(fake, "from elsewhere")
+    [ct], _ = ct_and_outlines(fake, copy(fake, study, follow=True, note=""))
+    assert fake.ended_job_of(ct)["Content"]["Outcome"] == "segmented"
 
 
 def test_an_outline_that_came_alone_is_marked(fake: FakeHost) -> None:

@@ -49,12 +49,13 @@ def looked_at(host: Host, name: str) -> None:
     host.ended_job_of(host.upload(f"after {name}"))
 
 
-def ct_and_outlines(host: Host, study: str) -> tuple[list[str], list[str]]:
-    """The CT series of a study, and the instances of its RTSTRUCTs."""
+def ct_and_copies(host: Host, study: str) -> tuple[list[str], list[str]]:
+    """The CT series of a study, and its RTSTRUCTs that are copies: a job may store another."""
     beside = host.orthanc.get(f"/studies/{study}/series")
     kinds = {one["ID"]: one["MainDicomTags"]["Modality"] for one in beside}
     outlines = [i for one in beside if kinds[one["ID"]] == "RTSTRUCT" for i in one["Instances"]]
-    return [one for one, kind in kinds.items() if kind == "CT"], outlines
+    copies = [one for one in outlines if not uid_of(host, one).startswith("2.25.")]
+    return [one for one, kind in kinds.items() if kind == "CT"], copies
 
 
 def uid_of(host: Host, instance: str) -> str:
@@ -65,16 +66,19 @@ def note_on(host: Host, instance: str) -> Any:
     return host.orthanc.get(f"/instances/{instance}/metadata/4504")
 
 
-def copy(host: FakeHost, study: str, follow: bool, note: str) -> str:
+def copy(host: FakeHost, study: str, follow: bool, note: str, keeps: str = "") -> str:
     """Copy a study under UIDs of Orthanc's; returns the new one's id. The RTSTRUCT comes first, and
     is marked as long as its slices are not there.
 
-    follow: its references too. note: the metadata that Orthanc leaves, "" for none.
+    follow: its references too. note: the metadata that Orthanc leaves, "" for none. keeps: a UID
+    that stays.
     """
     uids: defaultdict[str, str] = defaultdict(generate_uid)
     studies = set()
     beside = host.orthanc.get(f"/studies/{study}/series")
     for one in sorted(beside, key=lambda series: series["MainDicomTags"]["Modality"] == "CT"):
+        if keeps == "SeriesInstanceUID":
+            uids[one["MainDicomTags"][keeps]] = one["MainDicomTags"][keeps]
         answers = [_stored_copy(host, instance, uids, follow) for instance in one["Instances"]]
         if note:
             path = f"/series/{answers[0]['ParentSeries']}/metadata/{note}"
@@ -105,7 +109,7 @@ def test_a_copy_with_our_outline_of_its_slices_is_not_segmented_again(
     _, study = segmented(fake, "copied")
     made = copy(fake, study, follow=True, note=note)
     looked_at(fake, "copied")
-    [ct], [outline] = ct_and_outlines(fake, made)
+    [ct], [outline] = ct_and_copies(fake, made)
     assert fake.jobs_of(ct) == []
     assert not is_superseded(fake, outline)
     fake.orthanc.post("/liver/backfill", {"Studies": [made]})
@@ -122,10 +126,13 @@ def test_a_copy_with_our_outline_of_its_slices_is_not_segmented_again(
     assert fake.ended_job_of(ct, 2)["Content"]["Outcome"] == "segmented"
 
 
-def test_a_copy_of_other_slices_is_segmented_and_the_outline_marked(fake: FakeHost) -> None:
+@pytest.mark.parametrize("keeps", ["", "SeriesInstanceUID"])
+def test_a_copy_of_other_slices_is_segmented_and_the_outline_marked(
+    fake: FakeHost, keeps: str
+) -> None:
     series_id, study = segmented(fake, "modified")
-    made = copy(fake, study, follow=False, note="ModifiedFrom")
-    [ct], [outline] = ct_and_outlines(fake, made)
+    made = copy(fake, study, follow=False, note="ModifiedFrom", keeps=keeps)
+    [ct], [outline] = ct_and_copies(fake, made)
     result = fake.ended_job_of(ct)["Content"]["Result"]
     assert note_on(fake, outline) == ELSEWHERE
     assert not is_superseded(fake, result["Instance"])
@@ -136,7 +143,7 @@ def test_a_copy_of_other_slices_is_segmented_and_the_outline_marked(fake: FakeHo
 def test_what_came_from_elsewhere_with_an_outline_is_no_copy(fake: FakeHost) -> None:
     """Another Orthanc's model may be older: only what Orthanc itself calls a copy is one."""
     _, study = segmented(fake, "from elsewhere")
-    [ct], _ = ct_and_outlines(fake, copy(fake, study, follow=True, note=""))
+    [ct], _ = ct_and_copies(fake, copy(fake, study, follow=True, note=""))
     assert fake.ended_job_of(ct)["Content"]["Outcome"] == "segmented"
 
 
@@ -145,31 +152,31 @@ def test_an_outline_that_came_alone_is_marked(fake: FakeHost) -> None:
     _, study = segmented(fake, "merged")
     made = copy(fake, study, follow=False, note="")
     looked_at(fake, "merged")
-    _, outlines = ct_and_outlines(fake, made)
-    assert [note_on(fake, one) for one in outlines if "2.25." not in uid_of(fake, one)] == [
-        ELSEWHERE
-    ]
+    _, [outline] = ct_and_copies(fake, made)
+    assert note_on(fake, outline) == ELSEWHERE
 
 
 def test_what_others_made_is_left_alone(fake: FakeHost) -> None:
-    series_id, _ = segmented(fake, "others'")
-    [ours] = fake.rtstructs_beside(series_id)
+    _, study = segmented(fake, "others'")
+    made = copy(fake, study, follow=False, note="ModifiedFrom")
+    _, [ours] = ct_and_copies(fake, made)
     file = pydicom.dcmread(BytesIO(fake.orthanc.call("GET", f"/instances/{ours}/file").content))
     file.Manufacturer = "another"
     for keyword in ("SeriesInstanceUID", "SOPInstanceUID"):
         setattr(file, keyword, generate_uid())
     file.file_meta.MediaStorageSOPInstanceUID = file.SOPInstanceUID
-    del file.ReferencedFrameOfReferenceSequence
     stored = fake.orthanc.call("POST", "/instances", to_bytes(file)).json()
-    fake.orthanc.settle(stored["ParentSeries"])
+    for instance in (stored["ID"], ours):
+        fake.orthanc.settle(fake.orthanc.get(f"/instances/{instance}")["ParentSeries"])
     looked_at(fake, "others'")
     assert not is_superseded(fake, stored["ID"])
+    assert is_superseded(fake, ours)
 
 
 def test_orthanc_anonymizes(real: Host) -> None:
     _, study = segmented(real, "anonymized")
     made = real.orthanc.post(f"/studies/{study}/anonymize", {})["ID"]
-    [ct], [outline] = ct_and_outlines(real, made)
+    [ct], [outline] = ct_and_copies(real, made)
     real.stable(ct)
     looked_at(real, "anonymized")
     assert real.jobs_of(ct) == []
@@ -180,7 +187,7 @@ def test_orthanc_modifies(real: Host) -> None:
     _, study = segmented(real, "really modified")
     change = {"Replace": {"StudyDescription": "other"}}
     made = real.orthanc.post(f"/studies/{study}/modify", change)["ID"]
-    [ct], [outline] = ct_and_outlines(real, made)
+    [ct], [outline] = ct_and_copies(real, made)
     assert real.ended_job_of(ct)["Content"]["Outcome"] == "segmented"
     assert note_on(real, outline) == ELSEWHERE
 
@@ -190,8 +197,7 @@ def test_orthanc_merges(real: Host) -> None:
     target_series, target = segmented(real, "merged into")
     [there] = real.rtstructs_beside(target_series)
     real.orthanc.post(f"/studies/{target}/merge", {"Resources": [study], "KeepSource": False})
-    series, outlines = ct_and_outlines(real, target)
-    [moved] = [one for one in outlines if one != there]
+    series, [moved] = ct_and_copies(real, target)
     [ct] = [one for one in series if one != target_series]
     assert real.ended_job_of(ct)["Content"]["Outcome"] == "segmented"
     wait_for("the mark", lambda: is_superseded(real, moved))

@@ -233,6 +233,7 @@ class TestIdentity:
             ("IssuerOfPatientID", "another hospital"),
             ("PatientName", "Corrected^Name"),
             ("PatientBirthDate", "19510203"),
+            ("PatientSex", "F"),
             ("StudyInstanceUID", "1.2.3.4"),
             ("AccessionNumber", "A-2"),
         ],

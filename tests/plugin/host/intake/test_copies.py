@@ -166,11 +166,17 @@ def test_what_others_made_is_left_alone(fake: FakeHost) -> None:
         setattr(file, keyword, generate_uid())
     file.file_meta.MediaStorageSOPInstanceUID = file.SOPInstanceUID
     stored = fake.orthanc.call("POST", "/instances", to_bytes(file)).json()
+    # An original of ours, whose own mark says more.
+    file.Manufacturer, file.SOPInstanceUID = "orthanc-liver", "2.25.7"
+    file.file_meta.MediaStorageSOPInstanceUID = file.SOPInstanceUID
+    original = fake.orthanc.call("POST", "/instances", to_bytes(file)).json()["ID"]
+    fake.orthanc.call("PUT", f"/instances/{original}/metadata/4504", b'"a note"')
     for instance in (stored["ID"], ours):
         fake.orthanc.settle(fake.orthanc.get(f"/instances/{instance}")["ParentSeries"])
     looked_at(fake, "others'")
     assert not is_superseded(fake, stored["ID"])
-    assert is_superseded(fake, ours)
+    assert note_on(fake, ours) == ELSEWHERE
+    assert note_on(fake, original) == "a note"
 
 
 def test_orthanc_anonymizes(real: Host) -> None:

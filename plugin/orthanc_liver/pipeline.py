@@ -56,7 +56,12 @@ def segment_series(
     """
     stages = Stages(progress)
     with stages("read"):
-        series = read_ct_series(instances, min_slices=settings.minimum_slices, limit=limit)
+        series = read_ct_series(
+            instances,
+            min_slices=settings.minimum_slices,
+            limit=limit,
+            projections=settings.projections,
+        )
         doubts = doubts_about(series)
     if limit:
         limit.check_field(series.volume.grid, segmenter.spec.spacing_mm)

@@ -116,6 +116,17 @@ class TestSlicesWithoutAnImage:
         (warning,) = check_hu(with_slices(slice(0, 3), -1000))
         assert warning == "At the ends of the scan 3 slices hold one value and no image."
 
+    def test_a_few_rows_are_an_image(self) -> None:
+        values = PATIENT.hu.copy()
+        values[11] = -1000
+        values[11, 33:36, 30:60] = 40
+        assert check_hu(Volume(values, PATIENT.grid)) == []
+
+    def test_the_room_beside_the_body_is_no_end_of_the_scan(self) -> None:
+        sagittal = oriented(small_abdomen(), "sagittal").volume
+        sagittal.hu[:3] = -1024
+        assert check_hu(sagittal) == []
+
     @given(st.integers(1, 22), st.integers(-1500, 1500))
     @settings(max_examples=30, deadline=None)
     def test_no_value_hides_a_blank_slice(self, index: int, hu: int) -> None:

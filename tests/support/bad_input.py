@@ -262,6 +262,25 @@ def _electron_density(s: list[FileDataset]) -> None:
     s[3].RescaleType = "ED"
 
 
+def _philips_own_compression(s: list[FileDataset]) -> None:
+    block = s[3].private_block(0x07A1, "ELSCINT1", create=True)
+    block.add_new(0x0A, "OB", bytes(100))
+    block.add_new(0x11, "CS", "PMSCT_RLE1")
+    del s[3].PixelData
+
+
+def _transfer_syntax_of_a_maker(s: list[FileDataset]) -> None:
+    s[3].file_meta.TransferSyntaxUID = UID("1.2.840.113619.5.2")
+
+
+def _row_of_zeros_too_many(s: list[FileDataset]) -> None:
+    s[3].PixelData += bytes(2 * s[3].Columns)
+
+
+def _a_little_too_many_pixels(s: list[FileDataset]) -> None:
+    s[3].PixelData += b"\1\0"
+
+
 def _colour(s: list[FileDataset]) -> None:
     s[3].SamplesPerPixel, s[3].PhotometricInterpretation = 3, "RGB"
     s[3].PlanarConfiguration = 0
@@ -433,6 +452,19 @@ def _padding_value_within_tissue(s: list[FileDataset]) -> Kept:
 
 
 def _sound(s: list[FileDataset]) -> Kept:
+    return None
+
+
+def _zeros_behind_the_pixels(s: list[FileDataset]) -> Kept:
+    kept = deepcopy(s)
+    for image in s:
+        image.PixelData += bytes(2 * image.Columns - 2)
+    return kept
+
+
+def _no_rescale_type(s: list[FileDataset]) -> Kept:
+    for image in s:
+        del image.RescaleType
     return None
 
 
@@ -667,6 +699,10 @@ REFUSED: list[tuple[Change, str, str]] = [
     (_two_stacks, "not parallel", "series of its own"),
     (_no_frame_of_reference, "FrameOfReferenceUID", "export"),
     (_electron_density, "RescaleType ED", "choose"),
+    (_philips_own_compression, "PMSCT_RLE1", "export"),
+    (_transfer_syntax_of_a_maker, "1.2.840.113619.5.2", "uncompressed"),
+    (_row_of_zeros_too_many, "damaged", "send"),
+    (_a_little_too_many_pixels, "damaged", "send"),
     (_colour, "not one grey image", "choose"),
     (_single, "has 1 slice and at least 10", "send the complete series"),
     (_interleaved_acquisitions, "spacing is uneven", "reconstruct"),
@@ -694,6 +730,7 @@ REFUSED: list[tuple[Change, str, str]] = [
     (_alternating("ConvolutionKernel", ["", "B60f"], "kernel_or_none"), "two passes", "each pass"),
     (_alternating("KVP", [80, 140], "two_tube_voltages"), "two passes", "each pass"),
     (_alternating("TemporalPositionIdentifier", [1, 2], "two_phases_in_turn"), "two", "each pass"),
+    (_alternating("TemporalPositionIndex", [1, 2], "two_indices_in_turn"), "two", "each pass"),
     (_two_passes_dated_slice_by_slice, "AcquisitionTime", "each pass"),
     (_two_passes_over_midnight, "AcquisitionTime", "each pass"),
     (_of_type("DERIVED", "SECONDARY", "MIP"), "a projection", "made from"),
@@ -709,6 +746,9 @@ REFUSED: list[tuple[Change, str, str]] = [
 # The warning that the report must hold, "" for none.
 READ: list[tuple[Reading, str]] = [
     (_sound, ""),
+    (_zeros_behind_the_pixels, ""),
+    (_no_rescale_type, ""),
+    (_each_slice("RescaleType", ["hu", "Hounsfield", "HU_MOD", "HU"] * 3, "words_for_hu"), ""),
     (_duplicate_of_same_pixels, "identical duplicates (1)"),
     (_localizer, "localizers (1)"),
     (_unnamed_localizer, "images across the slices, as scout views are (1)"),
@@ -744,8 +784,13 @@ READ: list[tuple[Reading, str]] = [
     (_each_slice("AcquisitionTime", [f"1015{n}.4" for n in range(10, 22)], "steps_in_time"), ""),
     (_each_slice("AcquisitionTime", [f"10150{n % 2}.1" for n in range(12)], "rotation_dates"), ""),
     (_each_slice("AcquisitionNumber", [1] * 7 + [2] * 5, "joined"), "AcquisitionNumber changes"),
+    (_each_slice("AcquisitionNumber", [1] * 4 + [2] * 4 + [1] * 4, "slab_again"), "joined there"),
     (_each_slice("AcquisitionTime", ["101500"] * 7 + ["101540"] * 5, "joined_later"), "joined"),
     (_each_slice("ConvolutionKernel", ["B30f"] * 7 + ["B60f"] * 5, "joined_kernel"), "joined"),
+    (
+        _each_slice("ConvolutionKernel", [f"B{n // 4}" for n in range(12)], "three_kernels"),
+        "joined",
+    ),
     (_read_type("DERIVED", "SECONDARY", "REFORMATTED", "AVERAGE"), ""),
     (_read_type("DERIVED", "SECONDARY", "MPR"), ""),
     (_read_type("DERIVED", "PRIMARY", "AXIAL", "VMI"), ""),

@@ -7,9 +7,10 @@ import json
 import re
 import threading
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -77,6 +78,7 @@ class Archive:
         self.last_seq = 0
         self.stable: set[str] = set()
         self.updated: dict[str, datetime] = {}
+        self.arrived: Counter[str] = Counter()  # instances ever, by series
         self.modalities: dict[str, dict[str, Any]] = {}
         self.servers: list[str] = []
         self.takes: set[str] = set()
@@ -102,7 +104,7 @@ class Archive:
         """Nothing arrived for StableAge."""
         with self._lock:
             self.stable.add(series)
-            self.updated[series] = _LONG_AGO
+            self.updated[series] = _LONG_AGO + timedelta(seconds=self.arrived[series])
             parents = self.instances[self._there("series", series)[0]].parents
             for level in ("series", "studies", "patients"):
                 self._note_change(f"Stable{_LEVELS[level]}", level, parents[level])
@@ -123,6 +125,7 @@ class Archive:
             self.instances[own] = Instance(call.body, dataset, parents)
             self.stable.discard(parents["series"])
             self.updated[parents["series"]] = datetime.now(UTC)
+            self.arrived[parents["series"]] += 1
             for level in reversed(new):
                 self._note_change(f"New{_LEVELS[level]}", level, parents[level])
         named = {f"Parent{_LEVELS[level]}": parents[level] for level in list(_LEVELS)[:3]}
@@ -210,6 +213,12 @@ class Archive:
         kind = "UpdatedMetadata" if name.startswith("metadata") else "UpdatedAttachment"
         self._note_change(kind, level, resource)
         return b""
+
+    def _names_of_notes(self, call: Call) -> Any:
+        level, resource = call.names
+        self._there(level, resource)
+        kept = [name for name in self.notes.get(resource, {}) if name.startswith("metadata/")]
+        return ["RemoteAET", "LastUpdate", *(name.removeprefix("metadata/") for name in kept)]
 
     def _attach(self, call: Call) -> Any:
         if call.method == "DELETE" or self._below(call.names[0], call.names[1]):
@@ -316,6 +325,7 @@ _ROUTES: list[tuple[str, str, Callable[[Archive, Call], Any]]] = [
     ("GET", f"/instances/{_ID}/simplified-tags", Archive._simplified),
     ("GET", f"/instances/{_ID}/content/(.+)", Archive._content),
     ("GET|PUT|DELETE", f"/(series|instances)/{_ID}/(metadata/[^/]+)", Archive._note),
+    ("GET", f"/(series|instances)/{_ID}/metadata", Archive._names_of_notes),
     ("PUT|DELETE", f"/(series|instances)/{_ID}/(attachments/[^/]+)", Archive._attach),
     ("GET", f"/(series|instances)/{_ID}/(attachments/[^/]+/data)", Archive._note),
     ("GET", f"/(series|instances)/{_ID}/(attachments/[^/]+)/size", Archive._note_size),

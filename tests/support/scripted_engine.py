@@ -233,14 +233,15 @@ def _leave_an_orphan(folder: Path, *, in_session_of_its_own: bool) -> None:
 
 
 def result(kind: Kind, instances: list[bytes], model_sha256: str, *, is_wrong: bool) -> bytes:
-    """An object without content but an outline of 1500 mL; its UID depends on the instances and the
-    model alone.
+    """An object without content but an outline of 1500 mL; its UID depends on the patient, the
+    instances and their places, and the model alone.
 
     is_wrong: it belongs to another study.
     """
     source = [pydicom.dcmread(BytesIO(one), stop_before_pixels=True) for one in instances]
-    uids = sorted(str(one.SOPInstanceUID) for one in source)
-    digest = hashlib.sha256("\n".join([kind, *uids, model_sha256]).encode()).digest()
+    slices = sorted(f"{one.SOPInstanceUID} {one.get('ImagePositionPatient')}" for one in source)
+    parts = [kind, str(source[0].PatientID), *slices, model_sha256]
+    digest = hashlib.sha256("\n".join(parts).encode()).digest()
     uid = f"2.25.{int.from_bytes(digest[:15], 'big')}"
     written = Dataset()
     written.file_meta = FileMetaDataset()
@@ -252,11 +253,28 @@ def result(kind: Kind, instances: list[bytes], model_sha256: str, *, is_wrong: b
     written.PatientID = source[0].PatientID
     written.PatientName = source[0].PatientName
     written.Modality = kind
+    written.Manufacturer = "orthanc-liver"
     if kind == "RTSTRUCT":
+        _refer(written, source)
         _outline(written, source)
     buffer = BytesIO()
     written.save_as(buffer, enforce_file_format=True)
     return buffer.getvalue()
+
+
+def _refer(written: Dataset, source: Sequence[Dataset]) -> None:
+    """Name every slice."""
+    frame, study, series = Dataset(), Dataset(), Dataset()
+    study.ReferencedSOPClassUID = "1.2.840.10008.3.1.2.3.1"
+    study.ReferencedSOPInstanceUID = source[0].StudyInstanceUID
+    series.SeriesInstanceUID = source[0].SeriesInstanceUID
+    series.ContourImageSequence = [Dataset() for _ in source]
+    for item, one in zip(series.ContourImageSequence, source, strict=True):
+        item.ReferencedSOPClassUID = one.SOPClassUID
+        item.ReferencedSOPInstanceUID = one.SOPInstanceUID
+    frame.FrameOfReferenceUID = source[0].get("FrameOfReferenceUID", "")
+    study.RTReferencedSeriesSequence, frame.RTReferencedStudySequence = [series], [study]
+    written.ReferencedFrameOfReferenceSequence = [frame]
 
 
 def _outline(written: Dataset, source: Sequence[Dataset]) -> None:

@@ -82,7 +82,7 @@ def _segment_dicom(
     segmentation = segment_series(
         files.read(),
         segmenter,
-        JobSettings(minimum_slices=min_slices),
+        JobSettings(minimum_slices=min_slices, projections=True),
         created=datetime.now().astimezone(),
         progress=progress.show,
     )

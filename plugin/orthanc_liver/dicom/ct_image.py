@@ -32,8 +32,9 @@ from pydicom.uid import (
 
 from liver_unet.volume import AIR_HU
 from orthanc_liver.dicom.geometry import ImagePlane, image_plane
-from orthanc_liver.dicom.image_type import why_not_hu
+from orthanc_liver.dicom.image_type import is_not_hu, is_projection
 from orthanc_liver.dicom.memory import MemoryLimit
+from orthanc_liver.dicom.part10 import completed
 from orthanc_liver.liver_errors import SeriesRefused
 
 # Above this a padding value looks like tissue, and pixels that hold it may be tissue.
@@ -45,8 +46,11 @@ _ICON = 0x00880200
 _MULTI_FRAME_CT = (EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
 _POSSIBLY_LOSSY = (JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless, JPEG2000)
 _SERIES_KEYWORDS = ("PatientID", "StudyInstanceUID", "SeriesInstanceUID")
-# RescaleType of Hounsfield units; "US" (unspecified) and nothing are what some writers put there.
-_HU_TYPES = ("HU", "HU_MOD", "US", "")
+# RescaleType of Hounsfield units, in capitals or not; "US" (unspecified) and nothing are what some
+# writers put there.
+_HU_TYPES = ("HU", "HU_MOD", "HOUNSFIELD", "US", "")
+# Philips' own element that names its own compression of the pixels.
+_PHILIPS_COMPRESSION = (0x07A1, 0x1011)
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +60,7 @@ class CtImage:
     hu: (row, column), int16 where the rescale gives integers in range, else float32.
     padding_hu: the highest HU that padding pixels, now air, would have had; None without padding.
     unbelieved_padding: pixels that hold a padding value of tissue's HU, and were left as they are.
-    unit: RescaleType, "" where not given.
+    unit: RescaleType in capitals, "" where not given.
     header: the instance without its pixels and private attributes, values not yet converted.
     """
 
@@ -67,6 +71,7 @@ class CtImage:
     padding_hu: float | None
     unbelieved_padding: int
     is_lossy: bool
+    is_projection: bool
     unit: str
     header: pydicom.Dataset
 
@@ -78,13 +83,15 @@ class Localizer:
     series: tuple[str, ...]
 
 
-def read_ct_image(file: bytes, limit: MemoryLimit | None = None) -> CtImage | Localizer:
+def read_ct_image(
+    file: bytes, limit: MemoryLimit | None = None, *, projections: bool = False
+) -> CtImage | Localizer:
     """Read and decode one DICOM file; raises SeriesRefused where it is no sound CT image.
 
-    With a limit, nothing is decoded that would be beyond it.
+    With a limit, nothing is decoded that would be beyond it. projections: read those too.
     """
     with _refusing_damage("One of the series' files"):
-        dataset = pydicom.dcmread(BytesIO(file))
+        dataset = pydicom.dcmread(BytesIO(completed(file)))
         header = _header(dataset)  # before a look at a value replaces its bytes
         uid = str(dataset.get("SOPInstanceUID") or "")
         # Some writers exceed DICOM's 64 characters; anything but digits could be a name.
@@ -97,13 +104,23 @@ def read_ct_image(file: bytes, limit: MemoryLimit | None = None) -> CtImage | Lo
         series = tuple(str(dataset.get(keyword)) for keyword in _SERIES_KEYWORDS)
         if "LOCALIZER" in _texts(dataset, "ImageType"):
             return Localizer(series)
-        if instead := why_not_hu(_texts(dataset, "ImageType")):
-            raise SeriesRefused(
-                f"Instance {uid} is {instead}; choose the series that it was made from."
-            )
+        _check_image_type(_texts(dataset, "ImageType"), uid, projections=projections)
         if limit:
             limit.check_images(_whole(dataset, "Rows"), _whole(dataset, "Columns"))
         return _decoded(dataset, uid, series, header)
+
+
+def _check_image_type(image_type: tuple[str, ...], uid: str, *, projections: bool) -> None:
+    if is_not_hu(image_type):
+        raise SeriesRefused(
+            f"Instance {uid} is a subtraction or a map of one material (ImageType), not of HU; "
+            "choose the series that it was made from."
+        )
+    if is_projection(image_type) and not projections:
+        raise SeriesRefused(
+            f"Instance {uid} is a projection (ImageType), in which organs have other sizes; "
+            "choose the series that it was made from, or ask for this one by hand."
+        )
 
 
 def _check_is_ct(dataset: pydicom.Dataset, uid: str) -> None:
@@ -136,10 +153,11 @@ def _decoded(
             f"Instance {uid} names no frame of reference (FrameOfReferenceUID), so contours "
             "could not be tied to it; export the series again from its source."
         )
-    unit = str(dataset.get("RescaleType") or "").strip()
+    given = str(dataset.get("RescaleType") or "").strip()
+    unit = given.upper()
     if unit not in _HU_TYPES:
         raise SeriesRefused(
-            f"The pixels of instance {uid} are not in HU (RescaleType {_code(unit)}); "
+            f"The pixels of instance {uid} are not in HU (RescaleType {_code(given)}); "
             "choose a series of Hounsfield units."
         )
     slope, intercept = (
@@ -169,6 +187,7 @@ def _decoded(
         padding_hu=float(stored[padding].max() * slope + intercept) if padding.any() else None,
         unbelieved_padding=int(named_padding.sum() - padding.sum()),
         is_lossy=_is_lossy(dataset),
+        is_projection=is_projection(_texts(dataset, "ImageType")),
         unit=unit,
         header=header,
     )
@@ -222,6 +241,8 @@ def _numbers(dataset: pydicom.Dataset, uid: str, keyword: str, count: int) -> ND
 
 def _stored_values(dataset: pydicom.Dataset, uid: str) -> NDArray[np.integer]:
     """Decode the pixels as they are stored, before any rescale."""
+    syntax = dataset.file_meta.TransferSyntaxUID
+    _check_is_decodable(dataset, uid, syntax)
     if not dataset.get("PixelData"):
         raise SeriesRefused(f"Instance {uid} holds no pixel data; send the complete series again.")
     rows, columns = (_whole(dataset, name) for name in ("Rows", "Columns"))
@@ -231,7 +252,6 @@ def _stored_values(dataset: pydicom.Dataset, uid: str) -> NDArray[np.integer]:
             f"HighBit of instance {uid} is not BitsStored - 1, as DICOM demands, so its values "
             "could be shifted; export the series again from its source."
         )
-    syntax = dataset.file_meta.TransferSyntaxUID
     # libjpeg fills in what a damaged frame lacks without a word; CharLS does not.
     plugin = "pyjpegls" if syntax in JPEGLSTransferSyntaxes else ""
     with _refusing_damage(f"The pixel data of instance {uid}"), warnings.catch_warnings():
@@ -239,6 +259,8 @@ def _stored_values(dataset: pydicom.Dataset, uid: str) -> NDArray[np.integer]:
         warnings.simplefilter("error", UserWarning)
         if syntax in (*JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes):
             _check_jpeg_is_complete(dataset.PixelData)
+        if not syntax.is_encapsulated:
+            _leave_padding_out(dataset, rows, columns)
         stored = get_decoder(syntax).as_array(dataset, index=0, raw=True, decoding_plugin=plugin)[0]
     if stored.shape != (rows, columns) or stored.dtype.kind not in "iu":
         raise SeriesRefused(
@@ -246,6 +268,33 @@ def _stored_values(dataset: pydicom.Dataset, uid: str) -> NDArray[np.integer]:
             "choose a series of CT images."
         )
     return stored
+
+
+def _check_is_decodable(dataset: pydicom.Dataset, uid: str, syntax: UID) -> None:
+    coding = dataset.get(_PHILIPS_COMPRESSION)
+    if coding is not None and "PMSCT" in str(coding.value):
+        raise SeriesRefused(
+            f"The pixels of instance {uid} are compressed in a private form of Philips' "
+            "(PMSCT_RLE1), which only its own systems read; export the series without it."
+        )
+    try:
+        is_decodable = get_decoder(syntax).is_available
+    except NotImplementedError:
+        is_decodable = False
+    if not is_decodable:
+        named = syntax if re.fullmatch(r"[0-9.]{1,64}", syntax) else "unreadable"
+        raise SeriesRefused(
+            f"The pixels of instance {uid} are in a transfer syntax that is not supported "
+            f"({named}); export the series uncompressed."
+        )
+
+
+def _leave_padding_out(dataset: pydicom.Dataset, rows: int, columns: int) -> None:
+    """Zeros behind the pixels are padding, as PS3.5 8.1.1 allows; a whole row may be image."""
+    row_bytes = columns * (_whole(dataset, "BitsAllocated") // 8)
+    excess = dataset.PixelData[rows * row_bytes :]
+    if 0 < len(excess) < row_bytes and not any(excess):
+        dataset.PixelData = dataset.PixelData[: rows * row_bytes]
 
 
 def _check_jpeg_is_complete(pixel_data: bytes) -> None:

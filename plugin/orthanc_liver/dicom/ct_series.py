@@ -41,17 +41,22 @@ class CtSeries:
 
 
 def read_ct_series(
-    instances: Iterable[bytes], *, min_slices: int = 10, limit: MemoryLimit | None = None
+    instances: Iterable[bytes],
+    *,
+    min_slices: int = 10,
+    limit: MemoryLimit | None = None,
+    projections: bool = False,
 ) -> CtSeries:
     """Build the volume from DICOM files in any order; each is decoded and let go.
 
+    projections: read those too, with a warning.
     Raises SeriesRefused where the images do not make one trustworthy volume of CT, or would not
     fit the limit.
     """
     # pydicom's warnings quote values, and values may be the patient's.
     with disable_value_validation(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        images, notes = _read_images(instances, limit)
+        images, notes = _read_images(instances, limit, projections=projections)
         images = _set_crossing_aside(images, notes)
         _check_alike(images)
         images = _set_duplicates_aside(_in_slice_order(images), notes)
@@ -80,13 +85,13 @@ def doubts_about(series: CtSeries) -> tuple[str, ...]:
 
 
 def _read_images(
-    instances: Iterable[bytes], limit: MemoryLimit | None
+    instances: Iterable[bytes], limit: MemoryLimit | None, *, projections: bool
 ) -> tuple[list[CtImage], list[str]]:
     images: list[CtImage] = []
     localizers = 0
     series = set()
     for file in instances:
-        image = read_ct_image(file, limit)
+        image = read_ct_image(file, limit, projections=projections)
         series.add(image.series)
         if len(series) > 1:
             raise SeriesRefused(
@@ -188,6 +193,12 @@ def _notes_on_pixels(images: Sequence[CtImage]) -> list[str]:
     lossy = sum(image.is_lossy for image in images)
     if lossy:
         notes.append(f"{lossy} of {len(images)} slices were compressed with loss; HU may be off.")
+    projected = sum(image.is_projection for image in images)
+    if projected:
+        notes.append(
+            f"{projected} of {len(images)} slices are projections (ImageType), in which organs "
+            "have other sizes: the volume is not the organ's."
+        )
     if any(image.unit == "US" for image in images):
         notes.append("RescaleType is US (unspecified); the rescaled values were taken as HU.")
     padding_hu = [image.padding_hu for image in images if image.padding_hu is not None]

@@ -18,11 +18,16 @@ _NOT_HU = (
 )
 
 
-def why_not_hu(image_type: Sequence[str]) -> str | None:
-    """Return what the image is instead, to be read after "Instance x is"; None for HU."""
+def is_projection(image_type: Sequence[str]) -> bool:
+    """Whether it shows the brightest or darkest of a slab, in which organs have other sizes."""
+    return _holds(_PROJECTION, image_type)
+
+
+def is_not_hu(image_type: Sequence[str]) -> bool:
+    """Whether it is a subtraction or a map of one material."""
+    return _holds(_NOT_HU, image_type)
+
+
+def _holds(pattern: str, image_type: Sequence[str]) -> bool:
     words = " ".join(re.sub(r"[^A-Z0-9]+", " ", value.upper()).strip() for value in image_type)
-    if re.search(rf"\b({_PROJECTION})\b", words):
-        return "a projection (ImageType), in which organs have other sizes"
-    if re.search(rf"\b({_NOT_HU})\b", words):
-        return "a subtraction or a map of one material (ImageType), not of HU"
-    return None
+    return re.search(rf"\b({pattern})\b", words) is not None

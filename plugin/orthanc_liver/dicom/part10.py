@@ -38,10 +38,15 @@ def starts_as_dicom(start: bytes) -> bool:
 
 
 def completed(file: bytes) -> bytes:
-    """Return the file with preamble and meta header; as it is where it has both."""
-    body = file[132:] if is_marked(file[:START_BYTES]) else file
+    """Return the file with preamble and meta header; as it is where it has both, or is no DICOM."""
+    marked = is_marked(file[:START_BYTES])
+    if marked and file.startswith(_META, 132):
+        return file
+    body = file[132:] if marked else file
     if body.startswith(_META):
         return _PREAMBLE + body
+    if not body.startswith((_IDENTIFYING, _IDENTIFYING_BIG_ENDIAN)):
+        return file
     if body[4:6] not in _VRS:
         syntax = ImplicitVRLittleEndian
     elif body.startswith(_IDENTIFYING_BIG_ENDIAN):

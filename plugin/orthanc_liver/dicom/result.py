@@ -51,6 +51,18 @@ _STUDY_KEYWORDS = (
     "FrameOfReferenceUID",
     "PositionReferenceIndicator",
 )
+# Whose and of which study: one CT may be in an archive under a wrong name and a corrected one.
+_WHOSE = (
+    "PatientID",
+    "IssuerOfPatientID",
+    "PatientName",
+    "PatientBirthDate",
+    "PatientSex",
+    "StudyInstanceUID",
+    "AccessionNumber",
+)
+# Of the IS that DICOM allows, up to 2147483647, the last five digits are ours.
+_RESULTS_PER_SERIES, _MOST_SERIES = 100_000, 20_000
 _NOT_OF_THE_STUDY = ("ClinicalTrialSeriesID", "ClinicalTrialSeriesDescription")
 # Type 2: present, and empty where nobody knows.
 _MAY_BE_EMPTY = (
@@ -105,6 +117,19 @@ def uid_from(fingerprint: str, role: str) -> UID:
     digest = hashlib.sha256(f"{role} {fingerprint}".encode()).digest()
     # Version 5 marks a UUID as made from a name, as this one is.
     return UID(f"2.25.{uuid.UUID(bytes=digest[:16], version=5).int}")
+
+
+def whose(header: Dataset) -> list[str]:
+    """What of the patient and the study belongs to what UIDs are made of."""
+    return [str(header.get(keyword, "")) for keyword in _WHOSE]
+
+
+def series_number(header: Dataset, uid: UID) -> int:
+    """The CT's own number and five digits of the result's series UID: no two results of a study
+    are likely to share it. Positive, and in DICOM's range."""
+    number = header.get("SeriesNumber")
+    of_ct = abs(number) % _MOST_SERIES if isinstance(number, int) else 0
+    return of_ct * _RESULTS_PER_SERIES + int(uid[-5:]) % (_RESULTS_PER_SERIES - 1) + 1
 
 
 def copy_patient_and_study(dataset: Dataset, header: Dataset) -> None:

@@ -32,7 +32,9 @@ from orthanc_liver.dicom.result import (
     RoiStyle,
     copy_patient_and_study,
     date_and_time,
+    series_number,
     uid_from,
+    whose,
 )
 
 _ROI_NUMBER = 1
@@ -51,8 +53,8 @@ def build_rtstruct(
 ) -> Dataset:
     """Build the RTSTRUCT: one ROI, every contour tied to the instance it lies on.
 
-    UIDs come from sources, provenance, style and contours, never from created: the same input
-    gives the same object. ContourData is the text to be written, not numbers.
+    UIDs come from patient, sources, provenance, style and contours, never from created: the same
+    input gives the same object. ContourData is the text to be written, not numbers.
     Raises SeriesRefused where the CT lacks UIDs to refer to.
     """
     contour_data = [_contour_data(contour) for contour in contours]
@@ -61,7 +63,7 @@ def build_rtstruct(
     copy_patient_and_study(dataset, series.header)
     if not all(t.isascii() for t in (style.name, style.series_description, provenance.model_name)):
         dataset.SpecificCharacterSet = "ISO_IR 192"  # the CT's own may not have these letters
-    _add_series(dataset, style, created, uid_from(fingerprint, "series"))
+    _add_series(dataset, series, style, created, uid_from(fingerprint, "series"))
     _add_equipment(dataset, provenance, created)
     _add_structure_set(dataset, provenance, style, created, uid_from(fingerprint, "instance"))
     dataset.ReferencedFrameOfReferenceSequence = [_referenced_frame(series)]
@@ -88,14 +90,17 @@ def _fingerprint(
 ) -> str:
     """Return a hash of all that makes one result differ from another; dates do not."""
     slices = [contour.slice_index for contour in contours]
-    parts = [series.sop_instance_uids, asdict(provenance), asdict(style), slices, contour_data]
+    sources = [*whose(series.header), series.sop_instance_uids]
+    parts = [*sources, asdict(provenance), asdict(style), slices, contour_data]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def _add_series(dataset: Dataset, style: RoiStyle, created: datetime, uid: UID) -> None:
+def _add_series(
+    dataset: Dataset, series: CtSeries, style: RoiStyle, created: datetime, uid: UID
+) -> None:
     dataset.Modality = "RTSTRUCT"
     dataset.SeriesInstanceUID = uid
-    dataset.SeriesNumber = None
+    dataset.SeriesNumber = series_number(series.header, uid)
     dataset.SeriesDescription = style.series_description
     dataset.SeriesDate, dataset.SeriesTime = date_and_time(created)
     dataset.OperatorsName = ""

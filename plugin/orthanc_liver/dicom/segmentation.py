@@ -21,7 +21,9 @@ from orthanc_liver.dicom.result import (
     Provenance,
     RoiStyle,
     date_and_time,
+    series_number,
     uid_from,
+    whose,
 )
 from orthanc_liver.dicom.source_images import restore_identity, source_images
 
@@ -37,9 +39,10 @@ def build_segmentation(
 ) -> Dataset:
     """Build a binary SEG of one segment; mask: (slice, row, column) on the series' grid.
 
-    UIDs come from sources, provenance, style and mask, never from created.
+    UIDs come from patient, sources, provenance, style and mask, never from created.
     """
     fingerprint = _fingerprint(series, mask, provenance, style)
+    series_uid = uid_from(fingerprint, "series")
     algorithm = highdicom.AlgorithmIdentificationSequence(
         name=provenance.model_name[:64],
         family=codes.DCM.ArtificialIntelligence,
@@ -61,8 +64,8 @@ def build_segmentation(
         pixel_array=mask.astype(np.uint8),
         segmentation_type=highdicom.seg.SegmentationTypeValues.BINARY,
         segment_descriptions=[segment],
-        series_instance_uid=uid_from(fingerprint, "series"),
-        series_number=1,
+        series_instance_uid=series_uid,
+        series_number=series_number(series.header, series_uid),
         sop_instance_uid=uid_from(fingerprint, "instance"),
         instance_number=1,
         manufacturer=SOFTWARE,
@@ -89,7 +92,8 @@ def set_dates(dataset: Dataset, created: datetime) -> None:
 def _fingerprint(
     series: CtSeries, mask: NDArray[np.bool_], provenance: Provenance, style: RoiStyle
 ) -> str:
-    parts = ["SEG", series.sop_instance_uids, asdict(provenance), asdict(style), mask.shape]
+    sources = [*whose(series.header), series.sop_instance_uids]
+    parts = ["SEG", *sources, asdict(provenance), asdict(style), mask.shape]
     digest = hashlib.sha256(json.dumps(parts).encode())
     digest.update(np.packbits(mask).tobytes())
     return digest.hexdigest()

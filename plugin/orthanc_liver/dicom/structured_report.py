@@ -21,7 +21,9 @@ from orthanc_liver.dicom.result import (
     SOFTWARE,
     Provenance,
     RoiStyle,
+    series_number,
     uid_from,
+    whose,
 )
 from orthanc_liver.dicom.segmentation import SEGMENT_NUMBER, set_dates
 from orthanc_liver.dicom.source_images import restore_identity, source_images
@@ -49,12 +51,14 @@ def build_report(
 ) -> Dataset:
     """Build the report: the segment's volume, and at will an activity as its as_json tells it.
 
-    UIDs come from sources, provenance, style, SEG and numbers, never from created.
+    UIDs come from patient, sources, provenance, style, SEG and numbers, never from created.
     """
-    parts: list[Any] = ["SR", series.sop_instance_uids, asdict(provenance), asdict(style)]
+    parts: list[Any] = ["SR", *whose(series.header), series.sop_instance_uids]
+    parts += [asdict(provenance), asdict(style)]
     parts += [str(segmentation.SOPInstanceUID), liver_ml, activity]
     fingerprint = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-    groups = [_liver(series, segmentation, liver_ml, provenance, style, fingerprint)]
+    series_uid = uid_from(fingerprint, "series")
+    groups = [_liver(series, segmentation, liver_ml, provenance, style)]
     if activity is not None:
         groups.append(_activity(activity, fingerprint))
     device = sr.DeviceObserverIdentifyingAttributes(
@@ -75,8 +79,8 @@ def build_report(
     dataset: Dataset = sr.ComprehensiveSR(
         evidence=[segmentation, *images],
         content=report,
-        series_instance_uid=uid_from(fingerprint, "series"),
-        series_number=1,
+        series_instance_uid=series_uid,
+        series_number=series_number(series.header, series_uid),
         sop_instance_uid=uid_from(fingerprint, "instance"),
         instance_number=1,
         manufacturer=SOFTWARE,
@@ -95,10 +99,10 @@ def _liver(
     liver_ml: float,
     provenance: Provenance,
     style: RoiStyle,
-    fingerprint: str,
 ) -> Any:
+    tracking_uid = segmentation.SegmentSequence[0].TrackingUID
     group = sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
-        tracking_identifier=sr.TrackingIdentifier(uid_from(fingerprint, "liver"), style.name),
+        tracking_identifier=sr.TrackingIdentifier(tracking_uid, style.name),
         referenced_segment=sr.ReferencedSegment(
             sop_class_uid=segmentation.SOPClassUID,
             sop_instance_uid=segmentation.SOPInstanceUID,

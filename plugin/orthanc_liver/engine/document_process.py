@@ -64,7 +64,12 @@ def main() -> None:
 def _source(order: DocumentOrder, instances: Iterator[bytes]) -> Source:
     settings = order.settings
     limit = MemoryLimit(settings.maximum_memory_mib, order.instances)
-    series = read_ct_series(instances, min_slices=settings.minimum_slices, limit=limit)
+    series = read_ct_series(
+        instances,
+        min_slices=settings.minimum_slices,
+        limit=limit,
+        projections=True,  # what was outlined once may be written down
+    )
     # Our contours, rasterised, are the mask that they were traced from.
     roi = roi_of(pydicom.dcmread(BytesIO(order.rtstruct)), _RESULT, ANY)
     mask = mask_of(outline_of(roi, series, _RESULT), series.volume.grid, _RESULT)

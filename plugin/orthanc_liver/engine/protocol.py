@@ -64,7 +64,8 @@ def with_needs(kinds: Iterable[str]) -> tuple[Kind, ...]:
 
 @dataclass(frozen=True)
 class JobSettings:
-    """The settings that travel with a job, with their defaults. kinds: what is to be written."""
+    """The settings that travel with a job, with their defaults. kinds: what is to be written;
+    projections: read also what ImageType calls one, for somebody asked for it."""
 
     minimum_slices: int = 20
     maximum_memory_mib: int = 6144
@@ -72,6 +73,7 @@ class JobSettings:
     roi_colour: tuple[int, ...] = (221, 130, 101)
     series_description: str = "Liver (automatic, for review)"
     kinds: tuple[Kind, ...] = (Kind.RTSTRUCT,)
+    projections: bool = False
 
 
 @dataclass(frozen=True)

@@ -156,7 +156,7 @@ class TestTransferSyntaxes:
 
     def test_unknown_transfer_syntax_is_refused(self) -> None:
         file = to_bytes(image()).replace(b"1.2.840.10008.1.2.1\x00", b"1.2.840.10008.1.2.9\x00")
-        with pytest.raises(SeriesRefused, match="damaged or cannot be decoded"):
+        with pytest.raises(SeriesRefused, match=r"not supported \(1\.2\.840\.10008\.1\.2\.9\)"):
             read_ct_image(file)
 
     @pytest.mark.parametrize("signed", [0, 1])
@@ -226,6 +226,31 @@ class TestPadding:
         result = read(dataset)
         assert result.hu.tolist() == [[-1024, 40, -3000, -1024, 900]]
         assert result.padding_hu == -3024
+
+    def test_a_value_of_air_is_padding_within_the_slice_too(self) -> None:
+        hu = np.full((1, 3, 5), 40, dtype=np.int16)
+        hu[0, 1, 2] = -3024
+        dataset = image(hu)
+        dataset.PixelPaddingValue = -2000
+        assert read(dataset).hu.tolist()[1] == [40, 40, -1024, 40, 40]
+
+    @pytest.mark.parametrize(
+        "places", [[(0, 3)], [(4, 3)], [(2, 0)], [(2, 8)], [(0, 3), (1, 2)], [(4, 1), (3, 2)]]
+    )
+    def test_a_value_of_tissue_is_padding_where_it_reaches_a_side(
+        self, places: list[tuple[int, int]]
+    ) -> None:
+        hu = np.full((1, 5, 9), 40, dtype=np.int16)
+        for place in [*places, (2, 5)]:
+            hu[0][place] = 0
+        expected = hu[0].copy()
+        for place in places:
+            expected[place] = -1024
+        dataset = image(hu)
+        dataset.PixelPaddingValue = 1024
+        result = read(dataset)
+        np.testing.assert_array_equal(result.hu, expected)
+        assert result.unbelieved_padding == 1
 
     def test_negative_value_written_as_unsigned(self) -> None:
         dataset = image(self.HU)

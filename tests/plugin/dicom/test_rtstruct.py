@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 import pydicom
@@ -223,6 +225,65 @@ class TestIdentity:
         )
         assert rtstruct.file_meta.MediaStorageSOPInstanceUID == rtstruct.SOPInstanceUID
         assert rtstruct.StudyInstanceUID == ct[0].StudyInstanceUID
+
+    @pytest.mark.parametrize(
+        ("keyword", "value"),
+        [
+            ("PatientID", "corrected"),
+            ("IssuerOfPatientID", "another hospital"),
+            ("PatientName", "Corrected^Name"),
+            ("PatientBirthDate", "19510203"),
+            ("PatientSex", "F"),
+            ("StudyInstanceUID", "1.2.3.4"),
+            ("AccessionNumber", "A-2"),
+        ],
+    )
+    def test_whose_it_is_matters(
+        self,
+        keyword: str,
+        value: str,
+        ct: list[pydicom.FileDataset],
+        contours: list[Contour],
+        rtstruct: pydicom.Dataset,
+    ) -> None:
+        def correct(image: pydicom.Dataset) -> None:
+            setattr(image, keyword, value)
+
+        corrected = _built(_edited(ct, correct), contours)
+        assert corrected.SOPInstanceUID != rtstruct.SOPInstanceUID
+        assert corrected.SeriesInstanceUID != rtstruct.SeriesInstanceUID
+        assert _built(_edited(ct, correct), contours).SOPInstanceUID == corrected.SOPInstanceUID
+
+    @pytest.mark.parametrize(
+        ("of_ct", "in_front"),
+        [(4, 4), (0, 0), (-7, 7), (19_999, 19_999), (2_147_483_647, 3_647), (None, 0)],
+    )
+    def test_the_series_number_is_the_cts_with_five_digits(
+        self,
+        of_ct: int | None,
+        in_front: int,
+        ct: list[pydicom.FileDataset],
+        contours: list[Contour],
+    ) -> None:
+        def number(image: pydicom.Dataset) -> None:
+            image.SeriesNumber = of_ct
+
+        series = _edited(ct, number)
+        numbers = [
+            int(_built(series, contours, style=RoiStyle(name)).SeriesNumber)
+            for name in ("Liver", "LIVER")
+        ]
+        assert numbers[0] != numbers[1]
+        assert [one // 100_000 for one in numbers] == [in_front, in_front]
+        assert all(0 < one < 2**31 for one in numbers)
+
+    def test_a_dicomdir_can_name_it(self, rtstruct: pydicom.Dataset, tmp_path: Path) -> None:
+        (tmp_path / "RT").write_bytes(to_bytes(rtstruct))
+        command = ["dcmmkdir", "-Pgp", "+D", str(tmp_path / "DICOMDIR"), "+id", str(tmp_path)]
+        subprocess.run([*command, "RT"], check=True)
+        index = pydicom.dcmread(tmp_path / "DICOMDIR")
+        kinds = [record.DirectoryRecordType for record in index.DirectoryRecordSequence]
+        assert kinds == ["PATIENT", "STUDY", "SERIES", "RT STRUCTURE SET"]
 
     def test_everything_else_matters(
         self, series: CtSeries, contours: list[Contour], rtstruct: pydicom.Dataset

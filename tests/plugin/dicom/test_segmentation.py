@@ -25,6 +25,7 @@ from tests.support.real_data import real_ct
 
 PROVENANCE = Provenance("1.2.3", "liver-unet compact", "0123456789abcdef" * 4)
 CREATED = datetime(2025, 3, 4, 5, 6, 7)
+ROLES = ("SOP", "Series")
 
 
 def blob(series: CtSeries) -> np.ndarray:
@@ -49,7 +50,9 @@ def both(series: CtSeries, tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_contour(path, LIVER, series).mask, mask)
     report = build_report(series, seg, 1234.5, None, PROVENANCE, RoiStyle(), CREATED)
     valid(report, tmp_path / "sr.dcm")
+    number = series.header.get("SeriesNumber") or 0
     for one in (seg, report):
+        assert one.SeriesNumber // 100_000 == number
         assert one.StudyInstanceUID == series.header.StudyInstanceUID
         assert one.PatientID == series.header.PatientID
 
@@ -129,6 +132,29 @@ def test_the_same_result_is_the_same_object_and_another_is_not() -> None:
     ]
     assert reports[0] == reports[1]
     assert len({seg.SOPInstanceUID, *others, *reports}) == 6
+
+
+def test_a_corrected_patient_has_objects_of_his_own() -> None:
+    slices = write_ct_series(small_abdomen().volume)
+    uids = []
+    for patient_id in ("wrong", "corrected"):
+        for one in slices:
+            one.PatientID = patient_id
+        series = read_ct_series([ct_to_bytes(one) for one in slices])
+        seg = build_segmentation(series, blob(series), PROVENANCE, RoiStyle(), CREATED)
+        report = build_report(series, seg, 1234.5, None, PROVENANCE, RoiStyle(), CREATED)
+        uids += [one[f"{role}InstanceUID"].value for one in (seg, report) for role in ROLES]
+    assert len(set(uids)) == 8
+
+
+def test_the_report_tracks_what_the_segmentation_tracks() -> None:
+    slices = write_ct_series(small_abdomen().volume)
+    series = read_ct_series([ct_to_bytes(one) for one in slices])
+    seg = build_segmentation(series, blob(series), PROVENANCE, RoiStyle(), CREATED)
+    report = build_report(series, seg, 1234.5, None, PROVENANCE, RoiStyle(), CREATED)
+    tracked = [e.value for e in report.iterall() if e.keyword == "UID" and "2.25" in e.value]
+    assert seg.SegmentSequence[0].TrackingUID in tracked
+    assert seg.SeriesNumber != report.SeriesNumber
 
 
 def _seg_uid(

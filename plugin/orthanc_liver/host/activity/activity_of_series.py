@@ -18,6 +18,7 @@ from orthanc_liver.host.activity.roi_of_series import (
 from orthanc_liver.host.errors import NoResult
 from orthanc_liver.host.jobs.job import Job
 from orthanc_liver.host.jobs.records import Ledger, Record
+from orthanc_liver.host.jobs.source import is_source
 from orthanc_liver.host.server.api import Orthanc, Series
 from orthanc_liver.host.settings import Settings
 from orthanc_liver.sirt.activity import Activity, compute_activity
@@ -187,7 +188,7 @@ def _standing_job(record: Record | None, orthanc: Orthanc, series: Series) -> Jo
     job = record.job
     if job.outcome is not Outcome.SEGMENTED or job.result is None:
         raise _no_result(f"the series' last job came to no liver volume ({job.outcome})")
-    if job.source_key != series.source_key:
+    if not is_source(orthanc, job, series):
         raise _no_result("the series' instances are not those that were segmented")
     if not orthanc.has_instance(job.result["Instance"]):
         raise _no_result("the RTSTRUCT of the segmentation is no longer in Orthanc")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from functools import lru_cache
 from math import isfinite
 from typing import Any
@@ -105,7 +106,8 @@ def rois_in(orthanc: Orthanc, instance: str) -> Iterator[Roi]:
 def outline_of(orthanc: Orthanc, series: Series, roi: Roi) -> Outline:
     """The ROI on the series' slices; ActivityRefused where it does not fit them. Kept, so that
     asking again costs nothing."""
-    return _read_outline(orthanc, series.id, series.source_key, roi, md5_of(orthanc, roi.instance))
+    source = (series.source_key, series.last_update)
+    return _read_outline(orthanc, series.id, source, roi, md5_of(orthanc, roi.instance))
 
 
 def md5_of(orthanc: Orthanc, instance: str) -> bytes:
@@ -119,9 +121,9 @@ def md5_of(orthanc: Orthanc, instance: str) -> bytes:
 # Few: a liver on many thin slices takes tens of MiB.
 @lru_cache(maxsize=4)
 def _read_outline(
-    orthanc: Orthanc, series_id: str, source_key: str, roi: Roi, md5: bytes
+    orthanc: Orthanc, series_id: str, source: tuple[str, datetime], roi: Roi, md5: bytes
 ) -> Outline:
-    """source_key, md5: what else than the names decides what the outline is."""
+    """source, md5: what else than the names decides what the outline is."""
     slices = _slices(orthanc, series_id, roi)
     if any(kind not in PLANAR for kind in roi.kinds):
         raise ActivityRefused("the ROI has contours that enclose nothing: it has no volume")

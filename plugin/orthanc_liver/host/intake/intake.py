@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from orthanc_liver.host.errors import NoModelYet, NotAdmitted
+from orthanc_liver.host.intake.copies import is_outlined_copy, look_at_result
 from orthanc_liver.host.intake.series_filter import why_not
 from orthanc_liver.host.jobs.job import Job
 from orthanc_liver.host.jobs.job_queue import JobQueue
 from orthanc_liver.host.jobs.records import Ledger, Record
+from orthanc_liver.host.jobs.source import is_source
 from orthanc_liver.host.server.api import Orthanc, Series
 from orthanc_liver.host.settings import Settings
 
@@ -59,11 +61,15 @@ class Intake:
         only, NoModelYet.
         """
         series = self._orthanc.series(series_id)
+        if door is Door.ARRIVED:
+            look_at_result(self._orthanc, series)
         refusal = why_not(series, self._orthanc.study_tags(series), self._settings)
         if refusal:
             raise NotAdmitted(refusal)
         if door is Door.BACKFILL and not self._model_sha256():
             raise NoModelYet("no model is loaded yet")
+        if door is not Door.ASKED and is_outlined_copy(self._orthanc, series):
+            raise NotAdmitted("it is a copy that Orthanc made, and holds our outline of its slices")
         # Else a job could end after its record was read and before the queue is asked.
         with self._queue.standing_still():
             record = None if force else self._ledger.read_record(series_id)
@@ -75,10 +81,12 @@ class Intake:
             return self._queue.submit(series, force=force, priority=priority)
 
     def _is_settled(self, record: Record, series: Series, door: Door) -> bool:
+        if not is_source(self._orthanc, record.job, series):
+            return False
         if door is Door.ARRIVED:
             # Also after another model's job: an old series gets a new model only when somebody
             # asks, and a failed job another attempt.
-            return record.job.source_key == series.source_key
+            return True
         if not record.settles(series.source_key, self._model_sha256()):
             return False
         result = record.job.result

@@ -81,6 +81,8 @@ def instances_of(result: Mapping[str, Any]) -> list[str]:
 class Job:
     """One series to segment. Times are UTC; source_key names the set of source instances.
 
+    source_updated: when the last of them had come, as the job read them; files_key: what their
+    files were, empty as long as not all are read. Jobs of 0.1.0 have neither.
     intended_uids: what was about to be stored, and may be in Orthanc although result is empty.
     """
 
@@ -103,6 +105,8 @@ class Job:
     result: dict[str, Any] | None = None
     report: dict[str, Any] | None = None
     intended_uids: list[str] = field(default_factory=list)
+    source_updated: datetime | None = None
+    files_key: str = ""
 
     @property
     def result_instances(self) -> list[str]:

@@ -72,7 +72,9 @@ class JobQueue:
         one that does so anyway."""
         with self._changed:
             for job in self._jobs.values():
-                same_source = job.source_key == series.source_key
+                same_source = job.source_key == series.source_key and (
+                    job.source_updated in (None, series.last_update)
+                )
                 if job.series == series.id and (
                     job.state in WAITING or (job.state is State.RUNNING and same_source)
                 ):

@@ -4,7 +4,9 @@ On a series:         metadata 4501     the job that ended last, the RTSTRUCT sto
                      metadata 4503     deliveries that ended
                      metadata 4505     what people decided of its results
                      attachment 4502   the preview picture
-On a result:         metadata 4504     the UID of the result that took its place; never read
+On a result:         metadata 4504     the UID of the result that took its place, or that its
+                                       slices are no longer the same or not in its study; never
+                                       read
 For the whole server, global properties:
                      4501              the place in Orthanc's change log, the jobs that are not
                                        finished, and on which series to find those that are
@@ -57,6 +59,7 @@ _DELIVERIES_PROPERTY = 4502
 _STUDIES_PROPERTY = 4503
 _PLACE_PROPERTY = 4504
 
+_OUTDATED = {"Outdated": "its series has changed since"}
 _DELIVERIES_PER_SERIES = 20
 _REVIEWS_PER_SERIES = 20
 _MAX_NOTE_BYTES = 1_000_000
@@ -162,8 +165,9 @@ class Ledger:
         """
         try:
             if job.result:
-                source = {"Job": job.id, "SourceKey": job.source_key, "Model": job.model}
-                result: dict[str, Any] | None = {**job.result, **source}
+                source = {"SourceKey": job.source_key, "FilesKey": job.files_key}
+                made = {"Job": job.id, "Model": job.model}
+                result: dict[str, Any] | None = {**job.result, **source, **made}
             else:
                 before = self.read_record(job.series)
                 result = before.result if before else None
@@ -269,8 +273,30 @@ def keep_place(orthanc: Orthanc, place: Place) -> None:
 
 def mark_superseded(orthanc: Orthanc, instance: str, by: str) -> None:
     """Note on a result the UID of the one that took its place; Missing where it is gone."""
-    note = json.dumps({"SupersededBy": by}).encode()
-    orthanc.put(f"/instances/{instance}/metadata/{_SUPERSEDED_METADATA}", note)
+    _mark(orthanc, instance, {"SupersededBy": by})
+
+
+def mark_elsewhere(orthanc: Orthanc, instance: str) -> None:
+    """Note on a result that it belongs to slices which its study does not hold."""
+    _mark(orthanc, instance, {"Elsewhere": "its slices are not in this study"})
+
+
+def mark_outdated(orthanc: Orthanc, instance: str) -> None:
+    """Note on a result that its slices changed, and nothing took its place."""
+    _mark(orthanc, instance, _OUTDATED)
+
+
+def unmark_outdated(orthanc: Orthanc, instance: str) -> None:
+    """The series is again what this result was made of; any other note stays."""
+    path = f"/instances/{instance}/metadata/{_SUPERSEDED_METADATA}"
+    with contextlib.suppress(Missing):
+        if orthanc.get_bytes(path) == json.dumps(_OUTDATED).encode():
+            orthanc.delete(path)
+
+
+def _mark(orthanc: Orthanc, instance: str, note: dict[str, str]) -> None:
+    path = f"/instances/{instance}/metadata/{_SUPERSEDED_METADATA}"
+    orthanc.put(path, json.dumps(note).encode())
 
 
 def unmark_superseded(orthanc: Orthanc, instance: str) -> None:

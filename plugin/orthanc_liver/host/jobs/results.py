@@ -14,7 +14,7 @@ from orthanc_liver.host.jobs.job import Job
 from orthanc_liver.host.jobs.job_queue import JobQueue
 from orthanc_liver.host.jobs.records import Ledger
 from orthanc_liver.host.jobs.storing import sop_instance_uid, store_beside
-from orthanc_liver.host.jobs.superseded import supersede
+from orthanc_liver.host.jobs.superseded import supersede, withdraw
 from orthanc_liver.host.review.review import Review, Verdict
 from orthanc_liver.host.review.reviews import Reviews
 from orthanc_liver.host.server.api import Orthanc, Series
@@ -69,6 +69,14 @@ class Results:
         self.send(job, series, again=False)
         job.intended_uids = []
         self._queue.succeed(job, Outcome.SEGMENTED)
+
+    def end_without(self, job: Job, outcome: Outcome, reason: str = "") -> None:
+        """End a running job that came to no result."""
+        withdraw(self._orthanc, self._ledger.read_record(job.series), job)
+        if outcome is Outcome.NO_LIVER:
+            self._queue.succeed(job, outcome)
+        else:
+            self._queue.fail(job, outcome, reason)
 
     def send(self, job: Job, series: Series, *, again: bool) -> None:
         """Hand the job's result to today's destinations; Missing where the series is gone.

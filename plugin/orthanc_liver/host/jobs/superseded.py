@@ -2,6 +2,7 @@
 
 It happens when a slice came late, or when the settings of the output changed. The former RTSTRUCT,
 SEG and SR are kept, with metadata 4504 that names the new one, or deleted, as KeepSuperseded says.
+Where the series changed and nothing came of it, they stay, and metadata 4504 says so.
 So is what an attempt stored that was cut off before it could say so.
 """
 
@@ -11,7 +12,13 @@ import contextlib
 from typing import Any
 
 from orthanc_liver.host.jobs.job import Job, instances_of
-from orthanc_liver.host.jobs.records import Record, mark_superseded, unmark_superseded
+from orthanc_liver.host.jobs.records import (
+    Record,
+    mark_outdated,
+    mark_superseded,
+    unmark_outdated,
+    unmark_superseded,
+)
 from orthanc_liver.host.jobs.storing import is_result_in
 from orthanc_liver.host.server.api import Missing, Orthanc
 
@@ -24,6 +31,8 @@ def supersede(orthanc: Orthanc, record: Record | None, job: Job, *, keep: bool) 
     if former and former["Instance"] == job.result["Instance"]:
         if isinstance(former.get("Supersedes"), str):
             job.result["Supersedes"] = former["Supersedes"]
+        for instance in job.result_instances:
+            unmark_outdated(orthanc, instance)
         former = None
     cut_off = _stored_by_attempts_cut_off(orthanc, record, job)
     if not former and not cut_off:
@@ -36,6 +45,22 @@ def supersede(orthanc: Orthanc, record: Record | None, job: Job, *, keep: bool) 
     for instance in job.result_instances:
         # Superseded itself before: a late slice came, and was deleted again.
         unmark_superseded(orthanc, instance)
+
+
+def withdraw(orthanc: Orthanc, record: Record | None, job: Job) -> None:
+    """Mark the former result where the series is no longer what it was made of, and the job that
+    looked at it anew came to none."""
+    former = record.result if record else None
+    if former is None or (
+        former.get("SourceKey") == job.source_key
+        and former.get("FilesKey", job.files_key) == job.files_key
+    ):
+        return
+    for instance in instances_of(former):
+        with contextlib.suppress(Missing):
+            if is_result_in(orthanc, instance, job.study):
+                mark_outdated(orthanc, instance)
+                orthanc.log(f"job {job.id}: instance {instance} is of slices that changed: marked")
 
 
 def _stored_by_attempts_cut_off(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -31,6 +31,7 @@ from orthanc_liver.host.jobs.engine_process import EngineProcess
 from orthanc_liver.host.jobs.job import UNFINISHED, Job, State
 from orthanc_liver.host.jobs.job_queue import JobQueue
 from orthanc_liver.host.jobs.results import Results
+from orthanc_liver.host.jobs.source import files_key, md5_of, warnings_of_other_parts
 from orthanc_liver.host.server.api import (
     BadFile,
     Missing,
@@ -251,7 +252,8 @@ class Worker:
         if wait_s > 0:
             self._queue.give_back(job, wait_s)
             return
-        job.source_key = series.source_key
+        job.source_key, job.source_updated = series.source_key, series.last_update
+        job.files_key = ""
         deadline = Deadline(self._settings.job_timeout_seconds, engine)
         try:
             self._feed(job, series, engine)
@@ -266,11 +268,16 @@ class Worker:
         self._finish(job, series, answer)
 
     def _feed(self, job: Job, series: Series, engine: EngineProcess) -> None:
-        engine.send(Order(job.id, len(series.instances), self._settings.for_engine()))
+        settings = replace(self._settings.for_engine(), projections=job.force)
+        engine.send(Order(job.id, len(series.instances), settings))
+        md5 = {}
         for instance in series.instances:
             if job.state is not State.RUNNING:
                 engine.kill()
-            engine.send(Instance(job.id, self._orthanc.dicom_file(instance)))
+            file = self._orthanc.dicom_file(instance)
+            engine.send(Instance(job.id, file))
+            md5[instance] = md5_of(file)
+        job.files_key = files_key(md5)
 
     def _answer(self, job: Job, engine: EngineProcess) -> Answer:
         objects: list[tuple[str, bytes]] = []
@@ -290,13 +297,14 @@ class Worker:
         done = answer.done
         job.model = self._model()
         job.report = done.report
+        if job.report is not None and done.outcome is not Outcome.REFUSED:
+            told = warnings_of_other_parts(self._orthanc, series)
+            job.report = {**job.report, "warnings": [*job.report.get("warnings", ()), *told]}
         match done.outcome:
             case Outcome.SEGMENTED:
                 self._store(job, series, answer)
-            case Outcome.NO_LIVER:
-                self._queue.succeed(job, Outcome.NO_LIVER)
-            case Outcome.REFUSED:
-                self._queue.fail(job, Outcome.REFUSED, done.reason)
+            case Outcome.NO_LIVER | Outcome.REFUSED:
+                self._results.end_without(job, done.outcome, done.reason)
             case _:
                 raise JobFailed(done.reason or "the inference process gave no reason")
 

@@ -9,6 +9,7 @@ import json
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -140,7 +141,8 @@ def outline_text(orthanc: Orthanc, series: Series, rtstruct: str, roi: str) -> s
     [instance] = rtstructs_beside(orthanc, series, rtstruct)
     for one in rois_in(orthanc, instance):
         if str(one.number) == roi:
-            return _read(orthanc, series.id, series.source_key, one, md5_of(orthanc, instance))
+            source = (series.source_key, series.last_update)
+            return _read(orthanc, series.id, source, one, md5_of(orthanc, instance))
     raise NotShown("the RTSTRUCT has no such ROI")
 
 
@@ -153,8 +155,10 @@ def _rois(orthanc: Orthanc, instance: str, md5: bytes) -> tuple[Roi, ...]:
 
 # A liver on many thin slices takes some MB.
 @lru_cache(maxsize=4)
-def _read(orthanc: Orthanc, series_id: str, source_key: str, roi: Roi, md5: bytes) -> str:
-    """source_key, md5: what else than the names decides what the outline is."""
+def _read(
+    orthanc: Orthanc, series_id: str, source: tuple[str, datetime], roi: Roi, md5: bytes
+) -> str:
+    """source, md5: what else than the names decides what the outline is."""
     stack = stack_of(orthanc, series_id)
     by_slice: dict[int, list[list[int]]] = {}
     not_shown = 0

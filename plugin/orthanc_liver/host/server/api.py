@@ -163,8 +163,15 @@ class Orthanc:
 
     def instances_with(self, sop_instance_uid: str) -> list[str]:
         """Orthanc's ids of what it holds under a SOP Instance UID."""
-        found = self.post("/tools/lookup", sop_instance_uid.encode())
-        return [one["ID"] for one in found if one["Type"] == "Instance"]
+        return self._look_up(sop_instance_uid, "Instance")
+
+    def series_with(self, series_instance_uid: str) -> list[str]:
+        """Orthanc's ids of the series that it holds under a Series Instance UID."""
+        return self._look_up(series_instance_uid, "Series")
+
+    def _look_up(self, uid: str, level: str) -> list[str]:
+        found = self.post("/tools/lookup", uid.encode())
+        return [one["ID"] for one in found if one["Type"] == level]
 
     def has_instance(self, instance: str) -> bool:
         """Whether Orthanc holds the instance."""

@@ -42,7 +42,10 @@ def test_the_engine_gets_every_instance_and_the_settings(host: Host) -> None:
         "roi_colour": [221, 130, 101],
         "series_description": "Liver (automatic, for review)",
         "kinds": ["RTSTRUCT"],
+        "projections": False,
     }
+    host.job(host.segment(series_id, Force=True), "Success")
+    assert host.engine.jobs()[-1]["settings"]["projections"]
 
 
 def test_what_the_filter_does_not_admit_stays_alone(host: Host) -> None:
@@ -66,6 +69,19 @@ def test_the_same_series_sent_again_stores_nothing_twice(host: Host) -> None:
     assert len(host.jobs_of(series_id)) == 1
     assert len(host.rtstructs_beside(series_id)) == 1
     assert len(host.engine.jobs()) == jobs + 1
+
+
+def test_a_series_that_a_corrected_patient_id_splits_is_warned_about(host: Host) -> None:
+    ct = small_ct("split by PatientID", slices=13)
+    for image in ct[6:]:
+        image.PatientID = "corrected"
+    first = host.store(ct[:6])
+    second = host.store(ct[6:])
+    warnings = host.ended_job_of(second)["Content"]["Report"]["warnings"]
+    assert warnings[0] == "a scripted warning"
+    [told] = warnings[1:]
+    assert f"also filed under another patient or study (series {first})" in told
+    host.ended_job_of(first)
 
 
 def test_no_liver_is_a_success_without_rtstruct(host: Host) -> None:

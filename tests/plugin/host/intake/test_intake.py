@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -14,11 +15,13 @@ from orthanc_liver.host.intake.intake import Door, Intake, Settled
 from orthanc_liver.host.jobs.job import Job, State
 from orthanc_liver.host.jobs.job_queue import JobQueue
 from orthanc_liver.host.jobs.records import Ledger
+from orthanc_liver.host.jobs.source import files_key, md5_of
 from orthanc_liver.host.server.api import Missing, Series
 from orthanc_liver.host.settings import Settings
 from tests.plugin.host.paper import Paper, orthanc_id
 
 A_CT, STUDY, RTSTRUCT = orthanc_id("ct"), orthanc_id("study"), orthanc_id("rtstruct")
+ARRIVAL = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
 SETTINGS = Settings(minimum_slices=2, filter={"StudyDescription": "liver"})
 
 
@@ -29,16 +32,21 @@ class Archive(Paper):
         super().__init__()
         self.instances: tuple[str, ...] = ("i1", "i2", "i3")
         self.results = {RTSTRUCT}
+        self.files: dict[str, bytes] = {}
         self.modality = "CT"
+        self.updated = ARRIVAL
 
     def series(self, series_id: str) -> Series:
         if series_id != A_CT:
             raise Missing(series_id)
-        now = datetime.now(UTC)
-        return Series(A_CT, STUDY, self.instances, {"Modality": self.modality}, True, now)
+        tags = {"Modality": self.modality}
+        return Series(A_CT, STUDY, self.instances, tags, True, self.updated)
 
     def study_tags(self, series: Series) -> Mapping[str, str]:
         return {"StudyDescription": "liver"}
+
+    def dicom_file(self, instance: str) -> bytes:
+        return self.files[instance]
 
     def has_instance(self, instance: str) -> bool:
         return instance in self.results
@@ -97,6 +105,48 @@ def test_a_late_slice_is_never_settled(door: Door) -> None:
     desk = Desk()
     desk.noted(Outcome.SEGMENTED, "new")
     desk.archive.instances = ("i1", "i2", "i3", "i4")
+    assert isinstance(desk.intake.offer(A_CT, door), Job)
+
+
+@pytest.mark.parametrize("door", Door)
+@pytest.mark.parametrize(
+    ("arrived", "settled"), [(timedelta(seconds=-1), True), (timedelta(seconds=1), False)]
+)
+def test_a_job_of_0_1_0_settles_what_has_not_been_overwritten_since(
+    arrived: timedelta, settled: bool, door: Door
+) -> None:
+    """It has no check sums."""
+    desk = Desk()
+    job = desk.noted(Outcome.SEGMENTED, "new")
+    desk.archive.updated = job.created + arrived
+    assert isinstance(desk.intake.offer(A_CT, door), Settled) == settled
+
+
+@pytest.mark.parametrize("door", Door)
+@pytest.mark.parametrize("kept_by", ["Orthanc", "nobody"])
+def test_of_what_came_again_the_files_tell(kept_by: str, door: Door) -> None:
+    desk = Desk()
+    files = {name: f"file of {name}".encode() for name in desk.archive.instances}
+    job = desk.noted(Outcome.SEGMENTED, "new")
+    job.source_updated = ARRIVAL
+    job.files_key = files_key({name: md5_of(file) for name, file in files.items()})
+    desk.ledger.record(job)
+
+    def hold(files: dict[str, bytes]) -> None:
+        desk.archive.files = files
+        if kept_by == "Orthanc":
+            for name, file in files.items():
+                path = f"/instances/{name}/attachments/dicom/md5"
+                desk.archive.kept[path] = (
+                    hashlib.md5(file, usedforsecurity=False).hexdigest().encode()
+                )
+
+    # Nothing came since: no file is looked at.
+    assert isinstance(desk.intake.offer(A_CT, door), Settled)
+    desk.archive.updated = ARRIVAL + timedelta(seconds=90)
+    hold(files)
+    assert isinstance(desk.intake.offer(A_CT, door), Settled)
+    hold(files | {"i2": files["i3"], "i3": files["i2"]})
     assert isinstance(desk.intake.offer(A_CT, door), Job)
 
 

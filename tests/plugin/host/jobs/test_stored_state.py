@@ -136,6 +136,7 @@ def a_job() -> Job:
     rtstruct = {"Instance": orthanc_id("rtstruct"), "SopInstanceUid": "2.25.1", "Kind": "RTSTRUCT"}
     seg = {"Instance": orthanc_id("seg"), "SopInstanceUid": "2.25.3", "Kind": "SEG"}
     job.result = {**rtstruct, "Further": [seg], "Supersedes": "2.25.4"}
+    job.source_updated, job.files_key = job.created, "another key"
     job.report = {"liver_ml": 1500.5, "warnings": ["a warning"], "seconds": {"read": 1.5}}
     job.apply(Event.FAIL)
     return job

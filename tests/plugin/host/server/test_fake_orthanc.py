@@ -104,9 +104,12 @@ def converse(one: Asked) -> None:
             one.call("RestApiGet", place + data)
             if data:
                 one.call("RestApiGet", place + "/size")
+        one.call("RestApiGet", f"/series/{series}/metadata")
         one.call("RestApiDelete", place)
         one.call("RestApiGet", place + data)
         one.call("RestApiPut", place.replace(series, NOWHERE), b"content")
+    for uid in ("SeriesInstanceUID", "SOPInstanceUID"):
+        one.call("RestApiPost", "/tools/lookup", str(small_ct("contract")[0][uid].value).encode())
     for number in (4501, 4502):
         one.call("GetGlobalProperty", number, "nothing yet")
         one.call("SetGlobalProperty", number, "kept")

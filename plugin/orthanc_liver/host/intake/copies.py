@@ -1,0 +1,105 @@
+"""What became of our results where Orthanc copied, anonymized or merged the study they lay in.
+
+Orthanc gives a copy UIDs of its own. Where it anonymizes, references follow; where it modifies or
+merges, a copied result goes on naming the slices of the original (1.10).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+from orthanc_liver.engine.protocol import Kind
+from orthanc_liver.host.jobs.records import mark_elsewhere, unmark_superseded
+from orthanc_liver.host.server.api import Missing, Orthanc, Series
+
+_MADE_BY_ORTHANC = {"AnonymizedFrom", "ModifiedFrom"}
+_OUR_RECORD = "4501"
+_US = b"orthanc-liver"  # Manufacturer; whoever edits contours puts itself there
+_OUR_UIDS = "2.25."  # never a copy's
+
+
+def is_outlined_copy(orthanc: Orthanc, series: Series) -> bool:
+    """Whether Orthanc made the series as a copy, and our outline of these very slices with it.
+
+    Copies of ours in its study that belong to other slices are marked.
+    """
+    notes = set(orthanc.get(f"/series/{series.id}/metadata"))
+    if not notes & _MADE_BY_ORTHANC or _OUR_RECORD in notes:
+        return False
+    return series.id in _outlined(orthanc, series.study)
+
+
+def look_at_result(orthanc: Orthanc, series: Series) -> None:
+    """Mark what a series holds where it is a copy of a result of ours without its slices."""
+    if series.tags.get("Modality") not in tuple(Kind):
+        return
+    first = series.instances[0]
+    tags = orthanc.get(f"/instances/{first}")["MainDicomTags"]
+    if not tags["SOPInstanceUID"].startswith(_OUR_UIDS) and _is_ours(orthanc, first):
+        _outlined(orthanc, series.study)
+
+
+def _outlined(orthanc: Orthanc, study: str) -> set[str]:
+    """The study's series that an RTSTRUCT of ours belongs to; copies of ours are marked or not."""
+    beside = orthanc.get(f"/studies/{study}/series")
+    ids = {one["MainDicomTags"].get("SeriesInstanceUID"): one["ID"] for one in beside}
+
+    @cache
+    def slices(series_id: str) -> frozenset[str]:
+        images = orthanc.get(f"/series/{series_id}/instances")
+        return frozenset(one["MainDicomTags"]["SOPInstanceUID"] for one in images)
+
+    outlined = set()
+    for kind, instance in _results(beside):
+        if not _is_ours(orthanc, instance):
+            continue
+        tags = orthanc.get(f"/instances/{instance}/simplified-tags")
+        named = {ids[uid]: images for uid, images in _images_named(tags).items() if uid in ids}
+        here = {one for one, images in named.items() if images <= slices(one)}
+        if kind == Kind.RTSTRUCT:
+            outlined |= here
+        if not str(tags.get("SOPInstanceUID")).startswith(_OUR_UIDS):
+            _mark(orthanc, instance, is_here=bool(here))
+    return outlined
+
+
+def _results(beside: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
+    for series in beside:
+        kind = series["MainDicomTags"].get("Modality")
+        if kind in tuple(Kind):
+            for instance in series["Instances"]:
+                yield kind, instance
+
+
+def _is_ours(orthanc: Orthanc, instance: str) -> bool:
+    try:
+        return orthanc.get_bytes(f"/instances/{instance}/content/0008-0070").strip(b" \0") == _US
+    except Missing:
+        return False
+
+
+def _images_named(tags: dict[str, Any]) -> dict[str, set[str]]:
+    """The UIDs of the instances that an object refers to, by series; where it names an instance
+    without a series, that is one of these again."""
+    found: dict[str, set[str]] = {}
+
+    def look(item: dict[str, Any], series: str) -> None:
+        for keyword, value in item.items():
+            if isinstance(value, list):
+                for nested in value:
+                    look(nested, str(nested.get("SeriesInstanceUID") or series))
+            elif keyword == "ReferencedSOPInstanceUID" and series and value:
+                found.setdefault(series, set()).add(str(value))
+
+    look(tags, "")
+    return found
+
+
+def _mark(orthanc: Orthanc, instance: str, *, is_here: bool) -> None:
+    if is_here:
+        unmark_superseded(orthanc, instance)  # its slices came after it
+    else:
+        mark_elsewhere(orthanc, instance)
+        orthanc.log(f"instance {instance} is a result whose slices are not in its study: marked")

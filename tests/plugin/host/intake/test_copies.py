@@ -1,0 +1,211 @@
+"""Copies that Orthanc makes of a study with our results in it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from functools import partial
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pydicom
+import pytest
+from pydicom.uid import generate_uid
+
+from tests.plugin.host.conftest import FakeHost, Host
+from tests.plugin.host.watch import is_superseded
+from tests.support.ct_writer import to_bytes
+from tests.support.patience import wait_for
+
+ELSEWHERE = {"Elsewhere": "its slices are not in this study"}
+
+
+@pytest.fixture
+def fake(tmp_path: Path) -> Iterator[FakeHost]:
+    host = FakeHost(tmp_path)
+    with host.orthanc:
+        host.ready()
+        yield host
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
+    host = Host(tmp_path_factory.mktemp("copies"))
+    with host.orthanc.until_killed():
+        host.ready()
+        yield host
+
+
+def segmented(host: Host, uid_seed: str) -> tuple[str, str]:
+    """A series with its outline; returns Orthanc's ids of series and study."""
+    series_id = host.upload(uid_seed)
+    host.ended_job_of(series_id)
+    return series_id, host.orthanc.get(f"/series/{series_id}")["ParentStudy"]
+
+
+def looked_at(host: Host, name: str) -> None:
+    """Wait until the plugin has considered all that is stable; the log is read in order."""
+    host.ended_job_of(host.upload(f"after {name}"))
+
+
+def ct_and_copies(host: Host, study: str) -> tuple[list[str], list[str]]:
+    """The CT series of a study, and its RTSTRUCTs that are copies: a job may store another."""
+    beside = host.orthanc.get(f"/studies/{study}/series")
+    kinds = {one["ID"]: one["MainDicomTags"]["Modality"] for one in beside}
+    outlines = [i for one in beside if kinds[one["ID"]] == "RTSTRUCT" for i in one["Instances"]]
+    copies = [one for one in outlines if not uid_of(host, one).startswith("2.25.")]
+    return [one for one, kind in kinds.items() if kind == "CT"], copies
+
+
+def uid_of(host: Host, instance: str) -> str:
+    return str(host.orthanc.get(f"/instances/{instance}")["MainDicomTags"]["SOPInstanceUID"])
+
+
+def note_on(host: Host, instance: str) -> Any:
+    return host.orthanc.get(f"/instances/{instance}/metadata/4504")
+
+
+def copy(host: FakeHost, study: str, follow: bool, note: str, keeps: str = "") -> str:
+    """Copy a study under UIDs of Orthanc's; returns the new one's id. The RTSTRUCT comes first, and
+    is marked as long as its slices are not there.
+
+    follow: its references too. note: the metadata that Orthanc leaves, "" for none. keeps: a UID
+    that stays.
+    """
+    uids: defaultdict[str, str] = defaultdict(generate_uid)
+    studies = set()
+    beside = host.orthanc.get(f"/studies/{study}/series")
+    for one in sorted(beside, key=lambda series: series["MainDicomTags"]["Modality"] == "CT"):
+        if keeps == "SeriesInstanceUID":
+            uids[one["MainDicomTags"][keeps]] = one["MainDicomTags"][keeps]
+        answers = [_stored_copy(host, instance, uids, follow) for instance in one["Instances"]]
+        if note:
+            path = f"/series/{answers[0]['ParentSeries']}/metadata/{note}"
+            host.orthanc.call("PUT", path, one["ID"].encode())
+        studies.add(answers[0]["ParentStudy"])
+        host.orthanc.settle(answers[0]["ParentSeries"])
+        if one["MainDicomTags"]["Modality"] != "CT":
+            wait_for("the mark", partial(is_superseded, host, answers[0]["ID"]))
+    [made] = studies
+    return str(made)
+
+
+def _stored_copy(host: FakeHost, instance: str, uids: dict[str, str], follow: bool) -> Any:
+    file = host.orthanc.call("GET", f"/instances/{instance}/file").content
+    dataset = pydicom.dcmread(BytesIO(file))
+    own = [dataset[name] for name in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")]
+    for element in dataset.iterall() if follow else own:
+        if element.VR == "UI" and not element.value.startswith("1.2.840.10008"):
+            element.value = uids[element.value]
+    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+    return host.orthanc.call("POST", "/instances", to_bytes(dataset)).json()
+
+
+@pytest.mark.parametrize("note", ["AnonymizedFrom", "ModifiedFrom"])
+def test_a_copy_with_our_outline_of_its_slices_is_not_segmented_again(
+    fake: FakeHost, note: str
+) -> None:
+    _, study = segmented(fake, "copied")
+    made = copy(fake, study, follow=True, note=note)
+    looked_at(fake, "copied")
+    [ct], [outline] = ct_and_copies(fake, made)
+    assert fake.jobs_of(ct) == []
+    assert not is_superseded(fake, outline)
+    fake.orthanc.post("/liver/backfill", {"Studies": [made]})
+    status = "/liver/status"
+    wait_for("the end", lambda: fake.orthanc.get(status)["Backfill"]["State"] == "Done")
+    assert fake.jobs_of(ct) == []
+    assert fake.job(fake.segment(ct), "Success")["Content"]["Outcome"] == "segmented"
+    # From then on it is a series like any other.
+    [first, *_] = fake.orthanc.get(f"/series/{ct}")["Instances"]
+    file = fake.orthanc.call("GET", f"/instances/{first}/file").content
+    late = pydicom.dcmread(BytesIO(file))
+    late.SOPInstanceUID = late.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+    fake.store([late])
+    assert fake.ended_job_of(ct, 2)["Content"]["Outcome"] == "segmented"
+
+
+@pytest.mark.parametrize("keeps", ["", "SeriesInstanceUID"])
+def test_a_copy_of_other_slices_is_segmented_and_the_outline_marked(
+    fake: FakeHost, keeps: str
+) -> None:
+    series_id, study = segmented(fake, "modified")
+    made = copy(fake, study, follow=False, note="ModifiedFrom", keeps=keeps)
+    [ct], [outline] = ct_and_copies(fake, made)
+    result = fake.ended_job_of(ct)["Content"]["Result"]
+    assert note_on(fake, outline) == ELSEWHERE
+    assert not is_superseded(fake, result["Instance"])
+    [original] = fake.rtstructs_beside(series_id)
+    assert not is_superseded(fake, original)
+
+
+def test_what_came_from_elsewhere_with_an_outline_is_no_copy(fake: FakeHost) -> None:
+    """Another Orthanc's model may be older: only what Orthanc itself calls a copy is one."""
+    _, study = segmented(fake, "from elsewhere")
+    [ct], _ = ct_and_copies(fake, copy(fake, study, follow=True, note=""))
+    assert fake.ended_job_of(ct)["Content"]["Outcome"] == "segmented"
+
+
+def test_an_outline_that_came_alone_is_marked(fake: FakeHost) -> None:
+    """As by a merge, of which Orthanc leaves no note."""
+    _, study = segmented(fake, "merged")
+    made = copy(fake, study, follow=False, note="")
+    looked_at(fake, "merged")
+    _, [outline] = ct_and_copies(fake, made)
+    assert note_on(fake, outline) == ELSEWHERE
+
+
+def test_what_others_made_is_left_alone(fake: FakeHost) -> None:
+    _, study = segmented(fake, "others'")
+    made = copy(fake, study, follow=False, note="ModifiedFrom")
+    _, [ours] = ct_and_copies(fake, made)
+    file = pydicom.dcmread(BytesIO(fake.orthanc.call("GET", f"/instances/{ours}/file").content))
+    file.Manufacturer = "another"
+    for keyword in ("SeriesInstanceUID", "SOPInstanceUID"):
+        setattr(file, keyword, generate_uid())
+    file.file_meta.MediaStorageSOPInstanceUID = file.SOPInstanceUID
+    stored = fake.orthanc.call("POST", "/instances", to_bytes(file)).json()
+    # An original of ours, whose own mark says more.
+    file.Manufacturer, file.SOPInstanceUID = "orthanc-liver", "2.25.7"
+    file.file_meta.MediaStorageSOPInstanceUID = file.SOPInstanceUID
+    original = fake.orthanc.call("POST", "/instances", to_bytes(file)).json()["ID"]
+    fake.orthanc.call("PUT", f"/instances/{original}/metadata/4504", b'"a note"')
+    for instance in (stored["ID"], ours):
+        fake.orthanc.settle(fake.orthanc.get(f"/instances/{instance}")["ParentSeries"])
+    looked_at(fake, "others'")
+    assert not is_superseded(fake, stored["ID"])
+    assert note_on(fake, ours) == ELSEWHERE
+    assert note_on(fake, original) == "a note"
+
+
+def test_orthanc_anonymizes(real: Host) -> None:
+    _, study = segmented(real, "anonymized")
+    made = real.orthanc.post(f"/studies/{study}/anonymize", {})["ID"]
+    [ct], [outline] = ct_and_copies(real, made)
+    real.stable(ct)
+    looked_at(real, "anonymized")
+    assert real.jobs_of(ct) == []
+    assert not is_superseded(real, outline)
+
+
+def test_orthanc_modifies(real: Host) -> None:
+    _, study = segmented(real, "really modified")
+    change = {"Replace": {"StudyDescription": "other"}}
+    made = real.orthanc.post(f"/studies/{study}/modify", change)["ID"]
+    [ct], [outline] = ct_and_copies(real, made)
+    assert real.ended_job_of(ct)["Content"]["Outcome"] == "segmented"
+    assert note_on(real, outline) == ELSEWHERE
+
+
+def test_orthanc_merges(real: Host) -> None:
+    _, study = segmented(real, "merged away")
+    target_series, target = segmented(real, "merged into")
+    [there] = real.rtstructs_beside(target_series)
+    real.orthanc.post(f"/studies/{target}/merge", {"Resources": [study], "KeepSource": False})
+    series, [moved] = ct_and_copies(real, target)
+    [ct] = [one for one in series if one != target_series]
+    assert real.ended_job_of(ct)["Content"]["Outcome"] == "segmented"
+    wait_for("the mark", lambda: is_superseded(real, moved))
+    assert note_on(real, moved) == ELSEWHERE
+    assert not is_superseded(real, there)

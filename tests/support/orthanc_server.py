@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
@@ -20,6 +21,7 @@ import requests
 from pydicom.uid import UID
 from pynetdicom import AE
 
+from tests.support import postgresql
 from tests.support.patience import wait_for
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -38,7 +40,8 @@ HUNG_UP = (requests.ConnectionError, requests.exceptions.ChunkedEncodingError)
 class OrthancServer:
     """One Orthanc and its storage in a folder; may be stopped, killed and started again on it.
 
-    overrides: laid over orthanc.json, objects merged key by key. Ports of 0 mean any free one.
+    overrides: laid over orthanc.json, objects merged key by key; None takes a setting away. Ports of
+    0 mean any free one.
     """
 
     def __init__(
@@ -152,6 +155,16 @@ class OrthancServer:
         answer.raise_for_status()
         return list(answer.json())
 
+    def set_property(self, number: int, text: str) -> None:
+        """Replace a global property that is there already; it must not run."""
+        if postgresql.port():
+            postgresql.set_property(self.folder, number, text)
+            return
+        with sqlite3.connect(self.folder / "storage" / "index") as index:
+            change = "UPDATE GlobalProperties SET value=? WHERE property=?"
+            assert index.execute(change, [text, number]).rowcount == 1
+        index.close()
+
     def send(self, datasets: Iterable[pydicom.Dataset]) -> None:
         """Send datasets by C-STORE."""
         send_by_c_store(datasets, self.dicom_port)
@@ -162,6 +175,8 @@ class OrthancServer:
         self.dicom_port = dicom_port or free_port()
 
     def _launch(self) -> None:
+        if postgresql.port():
+            postgresql.create_database(self.folder)
         configuration = self.folder / "orthanc.json"
         configuration.write_text(json.dumps(self._configuration(), indent=2))
         program = orthanc_program()
@@ -182,13 +197,16 @@ class OrthancServer:
 
     def _configuration(self) -> dict[str, Any]:
         shipped = json.loads((CHECKOUT / "orthanc.json").read_text())
-        here = {
+        here: dict[str, Any] = {
             "StorageDirectory": str(self.folder / "storage"),
             "IndexDirectory": str(self.folder / "storage"),
             "HttpPort": self.http_port,
             "DicomPort": self.dicom_port,
         }
-        return merged(merged(shipped, here), self.overrides)
+        if postgresql.port():
+            here |= postgresql.index_in_database(self.folder)
+        whole = merged(merged(shipped, here), self.overrides)
+        return {name: value for name, value in whole.items() if value is not None}
 
     def _comes_up(self) -> bool:
         try:

@@ -40,8 +40,8 @@ HUNG_UP = (requests.ConnectionError, requests.exceptions.ChunkedEncodingError)
 class OrthancServer:
     """One Orthanc and its storage in a folder; may be stopped, killed and started again on it.
 
-    overrides: laid over orthanc.json, objects merged key by key; None takes a setting away. Ports of
-    0 mean any free one.
+    overrides: laid over orthanc.json, objects merged key by key; None takes a setting away.
+    Ports of 0 mean any free one.
     """
 
     def __init__(

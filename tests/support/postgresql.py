@@ -59,7 +59,7 @@ def away(folder: Path) -> Iterator[None]:
     name = _database_of(folder)
     ask("postgres", f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
     connected = f"FROM pg_stat_activity WHERE datname = '{name}'"
-    ask("postgres", f"SELECT pg_terminate_backend(pid) {connected}")  # noqa: S608
+    ask("postgres", f"SELECT pg_terminate_backend(pid) {connected}")
     try:
         yield
     finally:

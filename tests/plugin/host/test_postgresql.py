@@ -1,4 +1,4 @@
-"""What only Orthanc on PostgreSQL can lose; the other tests run there too, by make test-postgresql."""
+"""What only Orthanc on PostgreSQL can lose; make test-postgresql runs the other tests there too."""
 
 from __future__ import annotations
 

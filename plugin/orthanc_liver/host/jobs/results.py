@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from orthanc_liver.engine.protocol import Outcome
 from orthanc_liver.host.delivery.deliveries import Deliveries
@@ -46,6 +47,7 @@ class Results:
         record = self._ledger.read_record(series.id)
         rtstruct, *further = store_beside(self._orthanc, series, objects, preview_png)
         job.result = {**rtstruct, "Further": further}
+        _warn_of_others(job, [rtstruct, *further])
         supersede(self._orthanc, record, job, keep=self._settings.keep_superseded)
         self.send(job, series, again=False)
         job.intended_uids = []
@@ -58,3 +60,15 @@ class Results:
         """
         destinations = destinations_of(self._orthanc, self._settings, series)
         self._deliveries.add(job, job.result_instances, destinations, again=again)
+
+
+def _warn_of_others(job: Job, kept: Sequence[Mapping[str, Any]]) -> None:
+    report = job.report or {}
+    warnings = [
+        f"The {one['Kind']} that lies beside the CT is not the one that this job made: under its "
+        f"UID there was another, which stays, and differs in {', '.join(one['DiffersIn'])}."
+        for one in kept
+        if "DiffersIn" in one
+    ]
+    if warnings:
+        job.report = {**report, "warnings": [*report.get("warnings", []), *warnings]}

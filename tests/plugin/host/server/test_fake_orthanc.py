@@ -46,7 +46,7 @@ class Asked:
         told = self.server.post(f"/calls/{orthanc_calls.CALL}", body)
         with suppress(KeyError, TypeError, ValueError):
             told = {**told, "Answer": json.loads(told["Answer"])}
-        self.answers.append((f"{function} {arguments[0]}", told))
+        self.answers.append((f"{function} {str(arguments[0])[:60]}", told))
         return told.get("Answer")
 
 
@@ -93,6 +93,8 @@ def converse(one: Asked) -> None:
     one.call("RestApiGetAfterPlugins", "/dicom-web/servers")
     one.call("GetDicomForInstance", instance)
     one.call("GetDicomForInstance", NOWHERE)
+    for file in (files[0], b"no DICOM file"):
+        one.call("DicomBufferToJson", file, 3, 0, 0)
     for date, limit in (("20250101-20250131", 9), ("20250104-20250131", 9)):
         query = {"Level": "Study", "Query": {"StudyDate": date}, "Limit": limit}
         one.call("RestApiPost", "/tools/find", json.dumps(query).encode())

@@ -94,9 +94,9 @@ class FakeOrthanc:
     def DicomBufferToJson(
         self,
         buffer: bytes,
-        format: int,
+        format: int,  # noqa: A002 Orthanc's name
         flags: int,
-        maxStringLength: int,  # noqa: A002
+        maxStringLength: int,
     ) -> str:
         return self.archive.attributes(buffer)
 

@@ -51,9 +51,9 @@ class OrthancModule(Protocol):
     def DicomBufferToJson(
         self,
         buffer: bytes,
-        format: int,
+        format: int,  # noqa: A002 Orthanc's name
         flags: int,
-        maxStringLength: int,  # noqa: A002 Orthanc's name
+        maxStringLength: int,
     ) -> str: ...
     def GetGlobalProperty(self, property: int, defaultValue: str) -> str: ...  # noqa: A002 Orthanc's name
     def SetGlobalProperty(self, property: int, value: str) -> None: ...  # noqa: A002 Orthanc's name

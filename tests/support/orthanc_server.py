@@ -12,7 +12,7 @@ import subprocess
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -160,14 +160,24 @@ class OrthancServer:
         if postgresql.port():
             postgresql.set_property(self.folder, number, text)
             return
-        with sqlite3.connect(self.folder / "storage" / "index") as index:
+        with self._index() as index:
             change = "UPDATE GlobalProperties SET value=? WHERE property=?"
             assert index.execute(change, [text, number]).rowcount == 1
-        index.close()
+            index.commit()
+
+    def properties(self) -> str:
+        """All global properties that it or its plugins keep, as text; it must not run."""
+        if postgresql.port():
+            return postgresql.properties(self.folder)
+        with self._index() as index:
+            return str(index.execute("SELECT * FROM GlobalProperties").fetchall())
 
     def send(self, datasets: Iterable[pydicom.Dataset]) -> None:
         """Send datasets by C-STORE."""
         send_by_c_store(datasets, self.dicom_port)
+
+    def _index(self) -> closing[sqlite3.Connection]:
+        return closing(sqlite3.connect(self.folder / "storage" / "index"))
 
     def _choose_ports(self) -> None:
         http_port, dicom_port = self._wanted_ports
@@ -202,8 +212,11 @@ class OrthancServer:
             "IndexDirectory": str(self.folder / "storage"),
             "HttpPort": self.http_port,
             "DicomPort": self.dicom_port,
+            # Where PostgreSQL's plugin is loaded, used or not, /tools/reset may end Orthanc.
+            "Plugins": [str(one) for one in _PLUGINS.glob("*.so") if "PostgreSQL" not in one.name],
         }
         if postgresql.port():
+            here["Plugins"].append(str(postgresql.plugin()))
             here |= postgresql.index_in_database(self.folder)
         whole = merged(merged(shipped, here), self.overrides)
         return {name: value for name, value in whole.items() if value is not None}

@@ -23,6 +23,11 @@ def port() -> int | None:
     return int(given) if given else None
 
 
+def plugin() -> Path:
+    """Orthanc's plugin for PostgreSQL; it may lie where Orthanc does not load it by itself."""
+    return max(Path("/usr/lib/orthanc").glob("libOrthancPostgreSQLIndex.so.*"))
+
+
 def index_in_database(folder: Path) -> dict[str, Any]:
     """Orthanc's settings that put its index into a database of the folder's own."""
     return {
@@ -51,6 +56,12 @@ def set_property(folder: Path, number: int, text: str) -> None:
     value = text.replace("'", "''")
     statement = f"UPDATE ServerProperties SET value='{value}' WHERE property={number}"  # noqa: S608
     ask(_database_of(folder), statement)
+
+
+def properties(folder: Path) -> str:
+    """All global properties of the folder's Orthanc and of its plugins."""
+    tables = ("GlobalProperties", "ServerProperties")
+    return "\n".join(ask(_database_of(folder), f"SELECT * FROM {one}") for one in tables)  # noqa: S608
 
 
 @contextmanager

@@ -209,9 +209,7 @@ window.call = async (path, ...rest) => {
 AWAY = ILL_THREAD.replace("answer.Threads.worker = 'ended'", "answer.ArrivedWhileAway = 17")
 
 
-def test_the_page_tells_what_arrived_while_the_plugin_was_away(
-    host: Host, window: Browser
-) -> None:
+def test_the_page_tells_what_arrived_while_the_plugin_was_away(host: Host, window: Browser) -> None:
     window.open(f"{host.orthanc.url}/liver/app")
     window.see("#status", "scripted")
     assert "was away" not in window.see("#status").text

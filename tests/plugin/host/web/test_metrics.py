@@ -60,8 +60,8 @@ def test_seconds_add_up_by_stage() -> None:
         report = {"seconds": {"infer": infer_s, "back to the CT grid": 0.5}}
         ended.note(Job("series", "study", "key", outcome=Outcome.SEGMENTED, report=report))
     ended.note(Job("series", "study", "key", outcome=Outcome.REFUSED))
-    report = {"no_liver": {"reason": "nothing that could be one was seen", "seen_ml": 0}}
-    ended.note(Job("series", "study", "key", outcome=Outcome.NO_LIVER, report=report))
+    none: dict[str, Any] = {"no_liver": {"reason": "nothing that could be one was seen"}}
+    ended.note(Job("series", "study", "key", outcome=Outcome.NO_LIVER, report=none))
     found = samples_of("".join(ended.families()))
     assert found["liver_stage_seconds_sum", (("stage", "infer"),)] == 3.75
     assert found["liver_stage_seconds_count", (("stage", "infer"),)] == 2

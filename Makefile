@@ -9,6 +9,7 @@ JUDGES := .venv-judges
 comma := ,
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 APT_RUN := orthanc orthanc-python orthanc-dicomweb
+APT_POSTGRESQL := orthanc-postgresql postgresql
 APT_TEST := dcmtk dicom3tools plastimatch
 APT_BROWSER := chromium chromium-driver nginx-light
 # Half of the tests wait while the other half computes. A file's tests share what they start.
@@ -55,6 +56,16 @@ test-orthanc13: $(VENV)/installed ## the host's tests on Debian 13's Orthanc (SU
 	@$(call apt_install,debootstrap)
 	$(SUDO) tests/other_orthanc.sh $(or $(SUITE),trixie) -m "not long" -k "not tools_reset and not fake_answers_as_the_real_one" $(PYTEST)
 
+# Each Orthanc has a database of its own, in a server of the tests' own on loopback. /tools/reset
+# may end Orthanc where PostgreSQL's plugin is loaded, with an empty script too: not asked of it.
+BESIDE_POSTGRESQL = $(PYTHON) -m tests.beside_postgresql
+
+.PHONY: test-postgresql
+test-postgresql: export LIVER_REQUIRE := orthanc
+test-postgresql: postgresql $(VENV)/installed ## the host's tests on Orthanc with its index in PostgreSQL
+	$(BESIDE_POSTGRESQL) $(PYTHON) -m pytest -m "orthanc and not browser and not long" \
+	  -k "not tools_reset" $(PYTEST) tests/plugin/host
+
 .PHONY: check
 check: $(VENV)/installed ## style, types, import rules, bandit
 	$(VENV)/bin/ruff check .
@@ -71,6 +82,10 @@ bench: orthanc $(JUDGES)/rt_utils/installed $(VENV)/installed ## timings side by
 soak: orthanc $(VENV)/installed ## 18 full-size series at once and two kills; some minutes
 	$(PYTHON) -m tests.soak $(SOAK)
 
+.PHONY: soak-postgresql
+soak-postgresql: postgresql $(VENV)/installed ## the same on Orthanc with its index in PostgreSQL
+	$(BESIDE_POSTGRESQL) $(PYTHON) -m tests.soak $(SOAK)
+
 .PHONY: against-atlas
 against-atlas: $(VENV)/installed ## network against atlas on unseen patients (OUT=DIR, WEIGHTS=DIR)
 	$(PYTHON) -m tests.network_against_atlas --data "$${LIVER_DATA:-../shared/data}/train" \
@@ -79,6 +94,10 @@ against-atlas: $(VENV)/installed ## network against atlas on unseen patients (OU
 .PHONY: orthanc
 orthanc:
 	@$(call apt_install,$(APT_RUN))
+
+.PHONY: postgresql
+postgresql: orthanc
+	@$(call apt_install,$(APT_POSTGRESQL))
 
 .PHONY: judges
 judges: $(JUDGES)/dcmrtstruct2nii/installed $(JUDGES)/pydicomrt/installed

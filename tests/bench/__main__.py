@@ -142,8 +142,17 @@ def latency(folder: Path) -> None:
     print(f"p99 during a job / idle: {busy_ms / idle_ms:.2f}")
 
 
+def crowd(folder: Path) -> None:
+    """GET /liver/jobs?expand with 200 jobs, for one client and for 300 at once."""
+    found = through_orthanc.crowd_ms(300)
+    rows = [[name, f"{statistics.median(ms):.0f}", f"{p99(ms):.0f}"] for name, ms in found.items()]
+    _table(["GET /liver/jobs?expand", "median ms", "p99 ms"], rows)
+    one_ms, crowd_ms = (statistics.median(ms) for ms in found.values())
+    print(f"median of 300 at once / alone: {crowd_ms / one_ms:.1f}")
+
+
 PARTS: dict[str, Callable[[Path], None]] = {
-    part.__name__: part for part in (stages, reference, tools, growth, orthanc, latency)
+    part.__name__: part for part in (stages, reference, tools, growth, orthanc, latency, crowd)
 }
 
 

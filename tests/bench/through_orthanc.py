@@ -9,6 +9,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 import pydicom
 import requests
 
+from tests.plugin.host.series import small_ct
 from tests.support.ct_writer import as_another_patient
 from tests.support.orthanc_server import OrthancServer, send_side_by_side
 from tests.support.patience import wait_for
@@ -26,6 +28,10 @@ _STABLE_AGE_S = 1
 _TIMEOUT_S = 900.0
 _ASK_EVERY_S = 0.02
 _IDLE_S = 10.0
+
+
+_WAITING_JOBS = 200
+_ALONE_ANSWERS = 30
 
 
 @contextmanager
@@ -78,6 +84,33 @@ def latencies_ms(instances: Sequence[pydicom.FileDataset]) -> dict[str, list[flo
         wait_for("the job", lambda: server.get("/liver/jobs"), 60)
         busy = _asked(server, lambda: bool(_all_ended(server, 1)))
     return {"idle": idle, "during a job": busy}
+
+
+def crowd_ms(clients: int) -> dict[str, list[float]]:
+    """How long a list of jobs takes when one client asks, and when all of them ask at once."""
+    no_engine = {"Interpreter": "/bin/false", "MinimumSlices": 2}
+    settings = {"StableAge": _STABLE_AGE_S, "LiverSegmentation": no_engine}
+    with (
+        tempfile.TemporaryDirectory(prefix="orthanc-liver-bench-") as folder,
+        OrthancServer(Path(folder), settings) as server,
+    ):
+        server.send(one for n in range(_WAITING_JOBS) for one in small_ct(f"BENCH-{n}", slices=2))
+        wait_for("the jobs", lambda: len(server.get("/liver/jobs")) == _WAITING_JOBS, _TIMEOUT_S)
+        alone = [_list_ms(server) for _ in range(_ALONE_ANSWERS)]
+        together = threading.Barrier(clients)
+
+        def ask(_: int) -> float:
+            together.wait()
+            return _list_ms(server)
+
+        with ThreadPoolExecutor(clients) as crowd:
+            return {"one": alone, f"{clients} at once": list(crowd.map(ask, range(clients)))}
+
+
+def _list_ms(server: OrthancServer) -> float:
+    began_s = time.perf_counter()
+    requests.get(f"{server.url}/liver/jobs?expand", timeout=300).raise_for_status()
+    return 1000 * (time.perf_counter() - began_s)
 
 
 def _all_ended(server: OrthancServer, count: int) -> list[dict[str, Any]]:

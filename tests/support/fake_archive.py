@@ -28,7 +28,7 @@ _MAIN_TAGS = {
 }
 _LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 _LONGEST_SHOWN = 256  # Orthanc's JSON leaves longer values out
-UNKNOWN_RESOURCE, INEXISTENT_ITEM, BAD_FILE = 17, 7, 15
+UNKNOWN_RESOURCE, INEXISTENT_ITEM, BAD_FILE, UNTOLD = 17, 7, 15, -1
 
 
 class OrthancException(Exception):
@@ -99,6 +99,13 @@ class Archive:
                     answer = handler(self, Call(method, found.groups(), query, body))
                 return answer if isinstance(answer, bytes) else json.dumps(answer).encode()
         raise Unknown
+
+    def attributes(self, file: bytes) -> str:
+        """What DicomBufferToJson answers, by keyword and without pixels."""
+        try:
+            return json.dumps(_simple(pydicom.dcmread(BytesIO(file)), longest=None))
+        except InvalidDicomError:
+            raise OrthancException(UNTOLD, "Internal error") from None
 
     def settle(self, series: str) -> None:
         """Nothing arrived for StableAge."""
@@ -350,12 +357,12 @@ def _text(value: Any) -> str | None:
     return "\\".join(str(one) for one in value) if several else str(value)
 
 
-def _simple(dataset: pydicom.Dataset) -> dict[str, Any]:
+def _simple(dataset: pydicom.Dataset, longest: int | None = _LONGEST_SHOWN) -> dict[str, Any]:
     shown: dict[str, Any] = {}
     for element in dataset:
         if element.VR == "SQ":
-            shown[element.keyword] = [_simple(item) for item in element.value]
+            shown[element.keyword] = [_simple(item, longest) for item in element.value]
         elif element.VR not in ("OB", "OW", "UN"):
             text = _text(element.value) or ""
-            shown[element.keyword] = text if len(text) <= _LONGEST_SHOWN else None
+            shown[element.keyword] = text if longest is None or len(text) <= longest else None
     return shown

@@ -91,6 +91,15 @@ class FakeOrthanc:
     def GetDicomForInstance(self, instanceId: str) -> bytes:
         return self.RestApiGet(f"/instances/{instanceId}/file")
 
+    def DicomBufferToJson(
+        self,
+        buffer: bytes,
+        format: int,  # noqa: A002 Orthanc's name
+        flags: int,
+        maxStringLength: int,
+    ) -> str:
+        return self.archive.attributes(buffer)
+
     def GetGlobalProperty(self, property: int, defaultValue: str) -> str:  # noqa: A002
         self._go_on()
         return self.archive.properties.get(property, defaultValue)

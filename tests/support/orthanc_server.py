@@ -7,11 +7,12 @@ import os
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,6 +21,7 @@ import requests
 from pydicom.uid import UID
 from pynetdicom import AE
 
+from tests.support import postgresql
 from tests.support.patience import wait_for
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -38,7 +40,8 @@ HUNG_UP = (requests.ConnectionError, requests.exceptions.ChunkedEncodingError)
 class OrthancServer:
     """One Orthanc and its storage in a folder; may be stopped, killed and started again on it.
 
-    overrides: laid over orthanc.json, objects merged key by key. Ports of 0 mean any free one.
+    overrides: laid over orthanc.json, objects merged key by key; None takes a setting away.
+    Ports of 0 mean any free one.
     """
 
     def __init__(
@@ -152,9 +155,29 @@ class OrthancServer:
         answer.raise_for_status()
         return list(answer.json())
 
+    def set_property(self, number: int, text: str) -> None:
+        """Replace a global property that is there already; it must not run."""
+        if postgresql.port():
+            postgresql.set_property(self.folder, number, text)
+            return
+        with self._index() as index:
+            change = "UPDATE GlobalProperties SET value=? WHERE property=?"
+            assert index.execute(change, [text, number]).rowcount == 1
+            index.commit()
+
+    def properties(self) -> str:
+        """All global properties that it or its plugins keep, as text; it must not run."""
+        if postgresql.port():
+            return postgresql.properties(self.folder)
+        with self._index() as index:
+            return str(index.execute("SELECT * FROM GlobalProperties").fetchall())
+
     def send(self, datasets: Iterable[pydicom.Dataset]) -> None:
         """Send datasets by C-STORE."""
         send_by_c_store(datasets, self.dicom_port)
+
+    def _index(self) -> closing[sqlite3.Connection]:
+        return closing(sqlite3.connect(self.folder / "storage" / "index"))
 
     def _choose_ports(self) -> None:
         http_port, dicom_port = self._wanted_ports
@@ -162,6 +185,8 @@ class OrthancServer:
         self.dicom_port = dicom_port or free_port()
 
     def _launch(self) -> None:
+        if postgresql.port():
+            postgresql.create_database(self.folder)
         configuration = self.folder / "orthanc.json"
         configuration.write_text(json.dumps(self._configuration(), indent=2))
         program = orthanc_program()
@@ -182,13 +207,19 @@ class OrthancServer:
 
     def _configuration(self) -> dict[str, Any]:
         shipped = json.loads((CHECKOUT / "orthanc.json").read_text())
-        here = {
+        here: dict[str, Any] = {
             "StorageDirectory": str(self.folder / "storage"),
             "IndexDirectory": str(self.folder / "storage"),
             "HttpPort": self.http_port,
             "DicomPort": self.dicom_port,
+            # Where PostgreSQL's plugin is loaded, used or not, /tools/reset may end Orthanc.
+            "Plugins": [str(one) for one in _PLUGINS.glob("*.so") if "PostgreSQL" not in one.name],
         }
-        return merged(merged(shipped, here), self.overrides)
+        if postgresql.port():
+            here["Plugins"].append(str(postgresql.plugin()))
+            here |= postgresql.index_in_database(self.folder)
+        whole = merged(merged(shipped, here), self.overrides)
+        return {name: value for name, value in whole.items() if value is not None}
 
     def _comes_up(self) -> bool:
         try:

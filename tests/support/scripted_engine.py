@@ -195,6 +195,8 @@ def _work(folder: Path, order: Order, incoming: BinaryIO, outgoing: BinaryIO) ->
     outcome = Outcome("segmented" if script.ending == "wrong study" else script.ending)
     reason = "the scripted engine was told so" if outcome in ("refused", "failed") else ""
     report = {"outcome": outcome, "liver_ml": 1500.0, "warnings": ["a scripted warning"]}
+    if outcome is Outcome.NO_LIVER:
+        report |= {"liver_ml": None, "no_liver": {"reason": "all is as dark as fat", "seen_ml": 7}}
     write(outgoing, Done(order.job, outcome, reason, report))
     _note(folder / "answers.txt", {"pid": os.getpid()})
 

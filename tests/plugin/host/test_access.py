@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sqlite3
 import stat
 import threading
 from collections.abc import Iterator
@@ -176,14 +175,6 @@ def on_resources(host: Host) -> str:
     return "\n".join(kept)
 
 
-def in_properties(host: Host) -> str:
-    """All global properties, from the database of an Orthanc that no longer runs."""
-    database = sqlite3.connect(host.orthanc.folder / "storage" / "index")
-    rows = [str(row) for row in database.execute("SELECT * FROM GlobalProperties")]
-    database.close()
-    return "\n".join(rows)
-
-
 def test_no_word_of_the_patient_and_no_file_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -218,10 +209,10 @@ def test_no_word_of_the_patient_and_no_file_left(
             said.append(Path(f"/proc/{pid}/environ").read_text())
         host.orthanc.kill9()
     folder.stop()
-    said += [host.orthanc.log(), in_properties(host)]
+    said += [host.orthanc.log(), host.orthanc.properties()]
     said.append(json.dumps(folder.seen))
     assert MARKER not in "\n".join(said)
-    assert "Unfinished" in in_properties(host)
+    assert "Unfinished" in host.orthanc.properties()
     assert "liver_ml" in "\n".join(said)  # what was searched is what there is
     ours = {path: mode for path, mode in folder.seen.items() if "Orthanc" not in path}
     assert all(mode & 0o077 == 0 for mode in ours.values()), ours

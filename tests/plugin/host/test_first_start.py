@@ -15,7 +15,7 @@ from tests.support.patience import wait_for
 def test_the_first_start_takes_only_what_arrives_from_then_on(tmp_path: Path) -> None:
     host = Host(tmp_path)
     ours = host.orthanc.overrides
-    host.orthanc.overrides = {"StableAge": 1, "PythonScript": None, "Plugins": []}
+    host.orthanc.overrides = {"StableAge": 1, "PythonScript": None}
     with host.orthanc.until_killed():
         old = host.upload("an old study")
         host.stable(old)

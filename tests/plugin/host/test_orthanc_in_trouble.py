@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -123,11 +121,7 @@ def test_kill_9_between_storing_and_recording_and_then_a_late_slice(
 
 def test_a_place_beyond_the_end_of_the_change_log_is_not_believed(host: TroubledHost) -> None:
     host.orthanc.stop()
-    with sqlite3.connect(host.orthanc.folder / "storage" / "index") as index:
-        [kept] = index.execute("SELECT value FROM GlobalProperties WHERE property=4501").fetchone()
-        beyond = json.dumps(json.loads(kept) | {"Seq": 1_000_000})
-        index.execute("UPDATE GlobalProperties SET value=? WHERE property=4501", [beyond])
-    index.close()
+    host.orthanc.set_property(4501, '{"Version": 1, "Seq": 1000000}')
     host.orthanc.start()
     series_id = host.upload("after the end")
     assert host.ended_job_of(series_id)["State"] == "Success"

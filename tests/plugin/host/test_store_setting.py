@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 
+import pydicom
 import pytest
 
 from orthanc_liver.engine.protocol import Kind
@@ -95,3 +97,38 @@ def test_nothing_that_was_there_is_replaced_or_deleted(kind: str, tmp_path: Path
         assert again["Content"]["Result"] == result
         assert beside(host, series_id) == {"RTSTRUCT": [rtstruct], "SEG": [seg], "SR": [sr]}
         assert [host.orthanc.call("GET", note).content for note in notes] == [b"a note"] * 2
+
+
+@pytest.mark.parametrize("kind", HOSTS)
+def test_what_lies_under_our_uid_and_is_not_ours_is_told_and_stays(
+    kind: str, tmp_path: Path
+) -> None:
+    host = HOSTS[kind](tmp_path, Store=KINDS)
+    with host.orthanc:
+        series_id = host.upload("somebody else's under our UID")
+        first = host.ended_job_of(series_id)["Content"]
+        rtstruct = first["Result"]["Instance"]
+        edited = pydicom.dcmread(BytesIO(file_of(host, rtstruct)))
+        host.orthanc.call("DELETE", f"/instances/{rtstruct}")
+        edited.ROIContourSequence[0].ContourSequence[2].ContourData[4] = 77
+        edited.StructureSetDate, edited.ApprovalStatus = "20200101", "APPROVED"
+        host.orthanc.call("POST", "/instances", to_bytes(edited))
+        lies_there = file_of(host, rtstruct)
+
+        again = host.job(host.segment(series_id, Force=True), "Success")["Content"]
+        differs = {"DiffersIn": ["ApprovalStatus", "ROIContourSequence"]}
+        assert again["Result"] == first["Result"] | differs
+        [new] = set(again["Report"]["warnings"]) - set(first["Report"]["warnings"])
+        assert new.startswith("The RTSTRUCT that lies beside the CT is not the one")
+        assert "differs in ApprovalStatus, ROIContourSequence" in new
+        assert f"instance {rtstruct} stays, but is not the RTSTRUCT" in host.orthanc.log()
+        assert file_of(host, rtstruct) == lies_there
+
+        host.orthanc.call("DELETE", f"/instances/{rtstruct}")
+        last = host.job(host.segment(series_id, Force=True), "Success")["Content"]
+        assert last["Result"] == first["Result"]
+        assert last["Report"]["warnings"] == first["Report"]["warnings"]
+
+
+def file_of(host: Host, instance: str) -> bytes:
+    return host.orthanc.call("GET", f"/instances/{instance}/file").content

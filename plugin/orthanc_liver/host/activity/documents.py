@@ -44,7 +44,7 @@ class Documents:
 
 def store_documents(
     orthanc: Orthanc, series: Series, settings: Settings, wanted: Documents
-) -> list[dict[str, str]]:
+) -> list[dict[str, Any]]:
     """Write and store; return what store_beside does. Doing it twice stores nothing twice.
 
     Raises NothingStored where they could not be written or stored, Busy where others wait.

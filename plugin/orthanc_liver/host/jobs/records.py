@@ -8,10 +8,11 @@ On a result:         metadata 4504     the UID of the result that took its place
                                        slices are no longer the same or not in its study; never
                                        read
 For the whole server, global properties:
-                     4501              the place in Orthanc's change log, the jobs that are not
-                                       finished, and on which series to find those that are
+                     4501              the place in Orthanc's change log
                      4502              deliveries under way
                      4503, 4504        the backfill: its studies, and how far it is
+                     4510 to 4573      the jobs that are not finished, and on which series to find
+                                       those that are: a few in each, for each is written whole
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import contextlib
 import json
 import re
 import struct
+import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -58,6 +60,7 @@ _STATE_PROPERTY = 4501
 _DELIVERIES_PROPERTY = 4502
 _STUDIES_PROPERTY = 4503
 _PLACE_PROPERTY = 4504
+_JOBS_PROPERTIES = range(4510, 4574)
 
 _OUTDATED = {"Outdated": "its series has changed since"}
 _DELIVERIES_PER_SERIES = 20
@@ -111,36 +114,38 @@ class Ledger:
     def __init__(self, orthanc: Orthanc) -> None:
         self._orthanc = orthanc
         self._told: set[str] = set()  # notes of others that the log has told of
+        self._written: dict[int, str] = {}  # what the properties of the jobs hold for certain
 
     def read_state(self, at_first: int) -> ServerState:
         """What the server kept; at the very first start, nothing, and the log is at at_first.
 
         Raises StateUnreadable where what is kept is not ours, and then leaves it as it is.
         """
-        kept = _read_property(self._orthanc, _STATE_PROPERTY, "list of jobs", _read_state)
-        if kept is None:
-            return ServerState(at_first)
-        seq, unfinished, finished = kept
+        seq = self._read_jobs(_STATE_PROPERTY, _read_seq)
         state = ServerState(at_first if seq is None else seq)
-        places = {**finished, **{job.id: job.series for job in unfinished}}
-        for job_id, series_id in places.items():
-            record = self.read_record(series_id)
+        kept: dict[str, Job | str] = {}
+        # Up to 0.1.0 they were where only the place in the log is now.
+        for number in (_STATE_PROPERTY, *_JOBS_PROPERTIES):
+            kept |= self._read_jobs(number, _read_jobs) or {}
+        for job_id, one in kept.items():
+            record = self.read_record(one.series if isinstance(one, Job) else one)
             if record and record.job.id == job_id:
+                # Orthanc may have been killed before the job that ended so was kept as ended here.
                 state.finished.append(record.job)
-        ended = {job.id for job in state.finished}
-        # Orthanc may have been killed after a job was noted on its series and before it was here.
-        state.unfinished = [job for job in unfinished if job.id not in ended]
+            elif isinstance(one, Job):
+                state.unfinished.append(one)
+        state.unfinished.sort(key=lambda job: job.created)
+        state.finished.sort(key=lambda job: job.completed or job.created)
         return state
 
     def keep(self, state: ServerState) -> bool:
-        """Replace what the server keeps; False where that was not possible."""
-        text = document(
-            Seq=state.seq,
-            Unfinished=[stored_job(job) for job in state.unfinished],
-            Finished={job.id: job.series for job in state.finished},
-        )
+        """Replace what differs of what the server keeps; False where that was not possible."""
         try:
-            self._orthanc.set_property(_STATE_PROPERTY, text)
+            for number, text in _documents(state).items():
+                if self._written.get(number) != text:
+                    self._written.pop(number, None)
+                    self._orthanc.set_property(number, text)
+                    self._written[number] = text
         except OrthancError as error:
             self._orthanc.log_error(f"the list of jobs could not be kept: {error}")
             return False
@@ -165,7 +170,8 @@ class Ledger:
         """
         try:
             if job.result:
-                source = {"SourceKey": job.source_key, "FilesKey": job.files_key}
+                files = {"FilesKey": job.files_key} if job.files_key else {}
+                source = {"SourceKey": job.source_key, **files}
                 made = {"Job": job.id, "Model": job.model}
                 result: dict[str, Any] | None = {**job.result, **source, **made}
             else:
@@ -207,6 +213,10 @@ class Ledger:
             self._write_note(one.series, _DELIVERIES_METADATA, text)
         except OrthancError as error:
             self._orthanc.log_error(f"delivery {one.id} could not be noted: {error}")
+
+    def _read_jobs(self, number: int, read: Callable[[Any], Found]) -> Found | None:
+        text = self._written[number] = self._orthanc.property(number)
+        return _parsed_property(text, number, "list of jobs", read)
 
     def read_reviews(self, series_id: str) -> list[Review]:
         """What people decided of a series' results, oldest first."""
@@ -336,18 +346,46 @@ def _ended(one: Ended, series_id: str) -> Ended:
     return one
 
 
-def _read_state(kept: Any) -> tuple[int | None, list[Job], dict[str, str]]:
+def _documents(state: ServerState) -> dict[int, str]:
+    """What each property of the jobs is to hold, in the order in which it must be written."""
+    unfinished: dict[int, list[Any]] = {number: [] for number in _JOBS_PROPERTIES}
+    finished: dict[int, dict[str, str]] = {number: {} for number in _JOBS_PROPERTIES}
+    for job in state.unfinished:
+        unfinished[_property_of(job)].append(stored_job(job))
+    for job in state.finished:
+        finished[_property_of(job)][job.id] = job.series
+    texts = {
+        number: document(Unfinished=unfinished[number], Finished=finished[number])
+        if unfinished[number] or finished[number]
+        else ""
+        for number in _JOBS_PROPERTIES
+    }
+    # Last: what the log told of is done with only where its jobs are kept.
+    return texts | {_STATE_PROPERTY: document(Seq=state.seq)}
+
+
+def _property_of(job: Job) -> int:
+    """The same from beginning to end, so that a kill never leaves a job in none or in two."""
+    return _JOBS_PROPERTIES[zlib.crc32(job.id.encode()) % len(_JOBS_PROPERTIES)]
+
+
+def _read_seq(kept: Any) -> int | None:
+    fields = opened(kept, "Unfinished")
+    return fields.number("Seq") if "Seq" in fields.all else None
+
+
+def _read_jobs(kept: Any) -> dict[str, Job | str]:
+    """Jobs that are not finished, and the series of those that are, by the job's id."""
     fields = opened(kept, "Unfinished")
     unfinished = fields.list_of("Unfinished", read_job)
     finished = fields.given("Finished", lambda places: Fields(places).all) or {}
-    seq = fields.number("Seq") if "Seq" in fields.all else None
     # 0.1.0 believed what anybody had written on a series, and kept it.
     places = {
         job_id: series
         for job_id, series in finished.items()
         if isinstance(series, str) and re.fullmatch(RESOURCE, series)
     }
-    return seq, unfinished, places
+    return places | {job.id: job for job in unfinished}
 
 
 def _read_deliveries(kept: Any) -> list[Delivery]:
@@ -357,7 +395,12 @@ def _read_deliveries(kept: Any) -> list[Delivery]:
 def _read_property(
     orthanc: Orthanc, number: int, what: str, read: Callable[[Any], Found]
 ) -> Found | None:
-    text = orthanc.property(number)
+    return _parsed_property(orthanc.property(number), number, what, read)
+
+
+def _parsed_property(
+    text: str, number: int, what: str, read: Callable[[Any], Found]
+) -> Found | None:
     try:
         return read(json.loads(text)) if text else None
     except (NotOurs, ValueError) as error:

@@ -5,7 +5,8 @@ When it is sent, and whether, is also what a person decided of it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from orthanc_liver.engine.protocol import Outcome
 from orthanc_liver.host.delivery.deliveries import Deliveries
@@ -65,6 +66,7 @@ class Results:
         record = self._ledger.read_record(series.id)
         rtstruct, *further = store_beside(self._orthanc, series, objects, preview_png)
         job.result = {**rtstruct, "Further": further}
+        _warn_of_others(job, [rtstruct, *further])
         supersede(self._orthanc, record, job, keep=self._settings.keep_superseded)
         self.send(job, series, again=False)
         job.intended_uids = []
@@ -107,3 +109,15 @@ class Results:
             self._deliveries.release(review.rtstruct)
         elif review:
             self._deliveries.refuse(review.rtstruct, f"the outline was rejected: {review.reason}")
+
+
+def _warn_of_others(job: Job, kept: Sequence[Mapping[str, Any]]) -> None:
+    report = job.report or {}
+    warnings = [
+        f"The {one['Kind']} that lies beside the CT is not the one that this job made: under its "
+        f"UID there was another, which stays, and differs in {', '.join(one['DiffersIn'])}."
+        for one in kept
+        if "DiffersIn" in one
+    ]
+    if warnings:
+        job.report = {**report, "warnings": [*report.get("warnings", []), *warnings]}

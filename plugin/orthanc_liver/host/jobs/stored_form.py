@@ -204,6 +204,7 @@ def _read_report(kept: Any) -> dict[str, Any]:
     if type(report.all.get("liver_ml")) not in (int, float, type(None)):
         raise NotOurs("liver_ml is not a number")
     report.list_of("warnings", _read_sentence)
+    report.given("no_liver", lambda why: Fields(why).text("reason", "(?s:.+)"))
     return report.all
 
 

@@ -12,11 +12,20 @@ from typing import Any
 from orthanc_liver.engine.protocol import Kind
 from orthanc_liver.host.errors import StoredElsewhere
 from orthanc_liver.host.jobs.records import write_preview
-from orthanc_liver.host.server.api import Missing, Orthanc, OrthancError, Series
+from orthanc_liver.host.server.api import BadFile, Missing, Orthanc, OrthancError, Series
 
 _MEDIA_STORAGE_SOP_INSTANCE_UID = 3  # in group 2, which every DICOM file begins with
 _GROUP_2_AT = 132
 _LONG = (b"OB", b"UN")
+# What differs each time that the same object is written.
+_OF_THE_WRITING = {
+    *(
+        f"{what}{of}"
+        for what in ("InstanceCreation", "Series", "Content", "StructureSet")
+        for of in ("Date", "Time")
+    ),
+    *("ContributingEquipmentSequence", "DimensionOrganizationSequence", "DimensionIndexSequence"),
+}
 
 
 def sop_instance_uid(name: str, content: bytes) -> str:
@@ -43,10 +52,11 @@ def store_beside(
     series: Series,
     objects: Sequence[tuple[str, bytes]],
     preview_png: bytes = b"",
-) -> list[dict[str, str]]:
+) -> list[dict[str, Any]]:
     """Store named DICOM files; return each one's name, Orthanc ids and SOP Instance UID.
 
-    What lies there under such a UID is not stored again: a UID of ours stands for its content.
+    What lies there under such a UID stays and is not stored again; where it is not what was to be
+    stored, "DiffersIn" names the attributes, pixels not compared.
     Raises StoredElsewhere, Missing where the CT was deleted meanwhile, or OrthancError; what was
     new in Orthanc is then gone again.
     """
@@ -66,13 +76,20 @@ def store_beside(
 
 def _stored(
     orthanc: Orthanc, series: Series, name: str, content: bytes, new: list[str]
-) -> dict[str, str]:
+) -> dict[str, Any]:
     uid = sop_instance_uid(name, content)
+    kept: dict[str, Any] = {"Kind": str(name), "SopInstanceUid": uid}
     before = orthanc.instances_with(uid)
     ours = [one for one in before if is_result_in(orthanc, one, series.study)]
     if ours:
         # With OverwriteInstances it would be replaced, which drops the notes on it.
         instance, parent = ours[0], orthanc.get(f"/instances/{ours[0]}")["ParentSeries"]
+        if differing := _differing(orthanc, instance, content):
+            kept["DiffersIn"] = differing
+            orthanc.log_error(
+                f"instance {instance} stays, but is not the {name} that was written under its UID "
+                f"now: it differs in {', '.join(differing)}"
+            )
     else:
         stored: dict[str, Any] = orthanc.post("/instances", content)
         instance, parent = stored["ID"], stored["ParentSeries"]
@@ -80,7 +97,21 @@ def _stored(
             new.append(instance)
         if stored["ParentStudy"] != series.study:
             raise StoredElsewhere(f"the {name} does not belong to the study of its CT")
-    return {"Kind": str(name), "Instance": instance, "Series": parent, "SopInstanceUid": uid}
+    return {**kept, "Instance": instance, "Series": parent}
+
+
+def _differing(orthanc: Orthanc, instance: str, content: bytes) -> list[str]:
+    """The keywords of attributes in which what lies there is not what was written now."""
+    try:
+        there = orthanc.attributes(orthanc.dicom_file(instance))
+    except BadFile:
+        return ["all: its file cannot be read"]
+    ours = orthanc.attributes(content)
+    return [
+        name
+        for name in sorted({*there, *ours} - _OF_THE_WRITING)
+        if there.get(name) != ours.get(name)
+    ]
 
 
 def is_result_in(orthanc: Orthanc, instance: str, study: str) -> bool:

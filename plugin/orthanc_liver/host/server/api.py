@@ -19,6 +19,7 @@ from orthanc_liver.host.errors import HostError
 
 _UNKNOWN_RESOURCE = 17
 _INEXISTENT_ITEM = 7
+_BY_KEYWORD, _PUBLIC_WITHOUT_PIXELS, _OF_ANY_LENGTH = 3, 0, 0
 # A file is gone, damaged or no DICOM.
 _ABOUT_ONE_FILE = (13, 15, 20, 2006)
 
@@ -47,6 +48,13 @@ class OrthancModule(Protocol):
     def RestApiGetAfterPlugins(self, uri: str) -> bytes: ...
     def RestApiPostAfterPlugins(self, uri: str, body: bytes) -> bytes: ...
     def GetDicomForInstance(self, instanceId: str) -> bytes: ...
+    def DicomBufferToJson(
+        self,
+        buffer: bytes,
+        format: int,  # noqa: A002 Orthanc's name
+        flags: int,
+        maxStringLength: int,
+    ) -> str: ...
     def GetGlobalProperty(self, property: int, defaultValue: str) -> str: ...  # noqa: A002 Orthanc's name
     def SetGlobalProperty(self, property: int, value: str) -> None: ...  # noqa: A002 Orthanc's name
     def GetConfiguration(self) -> str: ...
@@ -143,6 +151,16 @@ class Orthanc:
     def dicom_file(self, instance: str) -> bytes:
         """The DICOM file of an instance."""
         return bytes(self._call(self._module.GetDicomForInstance, instance))
+
+    def attributes(self, dicom_file: bytes) -> dict[str, Any]:
+        """A DICOM file's public attributes by keyword, without pixels; BadFile for no DICOM."""
+        form = (_BY_KEYWORD, _PUBLIC_WITHOUT_PIXELS, _OF_ANY_LENGTH)
+        try:
+            text = self._call(self._module.DicomBufferToJson, dicom_file, *form)
+        except OrthancError as error:  # whose number says no more than that something went wrong
+            raise BadFile(str(error)) from error
+        attributes: dict[str, Any] = json.loads(text)
+        return attributes
 
     def series(self, series_id: str) -> Series:
         """What the index tells of a series; Missing where there is none."""

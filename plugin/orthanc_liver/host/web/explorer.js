@@ -117,7 +117,10 @@
       return $('<a>').attr('href', '#instance?uuid=' + encodeURIComponent(content.Result.Instance))
         .text('RTSTRUCT: liver ' + Math.round(content.Report.liver_ml) + ' mL');
     }
-    if (job.State === 'Success') { return $('<span>').text('Success: ' + content.Outcome); }
+    if (job.State === 'Success') {
+      var why = content.Report && content.Report.no_liver;
+      return $('<span>').text(content.Outcome + (why ? ': ' + why.reason : ''));
+    }
     if (job.State === 'Failure') {
       return $('<span>').text((content.Outcome || 'failed') + ': ' + content.Reason);
     }

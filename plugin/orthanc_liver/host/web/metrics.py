@@ -20,14 +20,18 @@ class Ended:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._outcomes: Counter[str] = Counter()
+        self._no_liver: Counter[str] = Counter()  # by reason, of which the model has a handful
         self._stage_seconds: dict[str, float] = {}
         self._stage_count: Counter[str] = Counter()
 
     def note(self, job: Job) -> None:
         """A job ended."""
-        stages = (job.report or {}).get("seconds", {})
+        report = job.report or {}
+        stages = report.get("seconds", {})
         with self._lock:
             self._outcomes[str(job.outcome)] += 1
+            if why := report.get("no_liver"):
+                self._no_liver[why["reason"]] += 1
             for stage, seconds in stages.items():
                 self._stage_count[stage] += 1
                 self._stage_seconds[stage] = self._stage_seconds.get(stage, 0.0) + seconds
@@ -41,6 +45,12 @@ class Ended:
                     "counter",
                     "Jobs that ended since Orthanc started, by outcome.",
                     [({"outcome": name}, n) for name, n in self._outcomes.items()],
+                ),
+                _family(
+                    "liver_jobs_without_liver_total",
+                    "counter",
+                    "Jobs that found no liver since Orthanc started, by reason.",
+                    [({"reason": why}, n) for why, n in self._no_liver.items()],
                 ),
                 "# HELP liver_stage_seconds Seconds that jobs spent in each stage.\n"
                 "# TYPE liver_stage_seconds summary\n"
@@ -75,6 +85,12 @@ def exposition(status: Mapping[str, Any], ended: Ended) -> str:
             "gauge",
             "1 for each of the plugin's threads that is at work or waits for some, else 0.",
             [({"thread": name}, how == "running") for name, how in status["Threads"].items()],
+        ),
+        _family(
+            "liver_arrived_while_away",
+            "gauge",
+            "Series that arrived while the plugin was away, before it started last.",
+            [({}, status["ArrivedWhileAway"])],
         ),
         _family("liver_queue_length", "gauge", "Jobs that wait for their turn.", [({}, waiting)]),
         _family(

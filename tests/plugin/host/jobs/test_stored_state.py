@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,12 +19,15 @@ from orthanc_liver.host.errors import NotOurs, StateUnreadable
 from orthanc_liver.host.intake.place import Place, Stage
 from orthanc_liver.host.jobs import stored_form
 from orthanc_liver.host.jobs.job import Event, Job, State
+from orthanc_liver.host.jobs.job_queue import JobQueue
 from orthanc_liver.host.jobs.records import (
     Ledger,
+    ServerState,
     keep_place,
     keep_studies,
     read_backfill,
 )
+from orthanc_liver.host.server.api import OrthancError, Series
 from tests.plugin.host.paper import Paper, orthanc_id
 
 SAMPLES = Path(__file__).parent / "state_0_1_0"
@@ -32,6 +36,7 @@ REFUSED = "c4f6b389-a9d46e28-cbec2629-a4ad56bd-0ef124aa"
 NO_LIVER = "89747714-9472b1d4-31797277-194f175e-31acb8b4"
 SUPERSEDING = "e2b6d0ba-5b428393-d979b0c8-c311a3f5-890c2293"
 RETRIED = "6202148f-8c3a342e-3494e68f-be29d606-c88d1468"
+JOBS = range(4510, 4574)  # global properties
 PENDING = "094e8593-45dd9df5-c8f37312-a44c55af-98abc90c"
 RUNNING = "40914bdd-8fa23c38-17de353a-4b0b7f0e-ce80366e"
 
@@ -121,7 +126,8 @@ def test_what_0_1_0_kept_is_the_same_when_it_is_kept_again(old: Paper) -> None:
     assert record is not None
     ledger.record(record.job)
     assert ledger.read_record(SUPERSEDING) == record
-    written = [old.properties[4501], old.properties[4502]]
+    written = [text for number in (4501, 4502, *JOBS) if (text := old.properties.get(number))]
+    assert len(written) > 3
     written.append(old.kept[f"/series/{SUPERSEDING}/metadata/4501"].decode())
     assert all("Version" in json.loads(text) for text in written)
 
@@ -190,6 +196,104 @@ def readable(read: Callable[[Any], object], stored: Any) -> bool:
     return True
 
 
+class Killed(Exception):
+    """As by kill -9: what was about to be written was not."""
+
+
+def test_a_kill_while_the_jobs_of_0_1_0_move_to_their_own_properties(old: Paper) -> None:
+    before = ledger_of(old).read_state(at_first=7)
+    write, begun = old.set_property, dict(old.properties)
+    for kill_before in itertools.count():
+        old.properties, writes = dict(begun), itertools.count()
+
+        def killed_before(number: int, text: str) -> None:
+            if next(writes) == kill_before:  # noqa: B023 used before the next turn
+                raise Killed
+            write(number, text)
+
+        old.set_property = killed_before  # type: ignore[method-assign]
+        ledger = ledger_of(old)
+        try:
+            ledger.keep(ledger.read_state(at_first=7))
+        except Killed:
+            assert ledger_of(old).read_state(at_first=7) == before
+        else:
+            break
+    assert kill_before > 3
+    assert "Unfinished" not in json.loads(old.properties[4501])
+    assert ledger_of(old).read_state(at_first=7) == before
+
+
+def test_what_is_written_for_an_arriving_series_does_not_grow_with_those_that_wait() -> None:
+    paper = Paper()
+    written: list[int] = []
+    write = paper.set_property
+
+    def counted(number: int, text: str) -> None:
+        written.append(len(text))
+        write(number, text)
+
+    paper.set_property = counted  # type: ignore[method-assign]
+    queue = JobQueue(200, ledger_of(paper))
+    for name in map(str, range(250)):
+        instances = (orthanc_id(name),)
+        now = datetime.now(UTC)
+        series = Series(orthanc_id(f"{name}a"), orthanc_id("study"), instances, {}, True, now)
+        queue.submit(series, force=False)
+    kept = sum(len(text) for text in paper.properties.values())
+    assert sum(written) < 6 * kept  # 125 times where all are written for each
+    assert len(ledger_of(paper).read_state(at_first=7).unfinished) == 250
+
+
+def test_a_change_of_the_place_alone_writes_no_job() -> None:
+    paper = Paper()
+    queue = JobQueue(200, ledger_of(paper))
+    series = Series(orthanc_id("series"), orthanc_id("study"), (), {}, True, datetime.now(UTC))
+    queue.submit(series, force=False)
+    for number in JOBS:
+        paper.properties.pop(number, None)
+    queue.advance(17)
+    assert paper.properties == {4501: '{"Version": 1, "Seq": 17}'}
+
+
+@pytest.mark.parametrize("fails", ["a job", "the place"])
+def test_what_could_not_be_kept_is_written_again(fails: str) -> None:
+    """Also where the database did keep it although it said that it could not."""
+    paper = Paper()
+    write = paper.set_property
+
+    def fail(number: int, text: str) -> None:
+        write(number, text)
+        if (number == 4501) is (fails == "the place"):
+            raise OrthancError("the disk is full")
+
+    ledger = ledger_of(paper)
+    job = Job(orthanc_id("series"), orthanc_id("study"), "key")
+    assert ledger.keep(ServerState(1))
+    paper.set_property = fail  # type: ignore[method-assign]
+    assert not ledger.keep(ServerState(2, [job]))
+    paper.set_property = write  # type: ignore[method-assign]
+    assert ledger.keep(ServerState(1))
+    assert ledger_of(paper).read_state(at_first=7) == ServerState(1)
+
+
+def test_the_place_is_not_kept_where_a_job_could_not_be() -> None:
+    paper = Paper()
+    ledger = ledger_of(paper)
+    assert ledger.keep(ServerState(1))
+    write = paper.set_property
+
+    def fail(number: int, text: str) -> None:
+        if number in JOBS:
+            raise OrthancError("the disk is full")
+        write(number, text)
+
+    paper.set_property = fail  # type: ignore[method-assign]
+    job = Job(orthanc_id("series"), orthanc_id("study"), "key")
+    assert not ledger.keep(ServerState(2, [job]))
+    assert ledger_of(paper).read_state(at_first=7).seq == 1
+
+
 def test_a_state_without_a_place_in_the_change_log_begins_at_its_end(old: Paper) -> None:
     old.properties[4501] = '{"Version": 1}'
     state = ledger_of(old).read_state(at_first=7)
@@ -198,6 +302,8 @@ def test_a_state_without_a_place_in_the_change_log_begins_at_its_end(old: Paper)
 
 READERS: dict[int, Callable[[Any], object]] = {
     4501: lambda paper: ledger_of(paper).read_state(at_first=7),
+    4510: lambda paper: ledger_of(paper).read_state(at_first=7),
+    4573: lambda paper: ledger_of(paper).read_state(at_first=7),
     4502: lambda paper: ledger_of(paper).read_deliveries(),
     4503: read_backfill,
     4504: read_backfill,
@@ -247,7 +353,8 @@ def test_a_series_keeps_its_last_result_and_its_last_deliveries() -> None:
     assert record is not None
     assert job.result is not None
     assert (record.job.reason, record.job.result) == ("later", None)
-    assert record.result == job.result | {"Job": job.id, "SourceKey": "key", "Model": job.model}
+    source = {"SourceKey": "key", "FilesKey": job.files_key}
+    assert record.result == {**job.result, **source, "Job": job.id, "Model": job.model}
     for number in range(25):
         ledger.record_delivery(replace(a_delivery(), attempts=number))
     kept = ledger.read_ended_deliveries(job.series)

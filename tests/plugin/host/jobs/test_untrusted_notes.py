@@ -135,6 +135,8 @@ def test_ours_is_read() -> None:
         (("Job", "Report", "liver_ml"), "1500"),
         (("Job", "Report", "liver_ml"), float("nan")),
         (("Job", "Report", "other"), float("inf")),
+        (("Job", "Report", "no_liver"), "x"),
+        (("Job", "Report", "no_liver"), {"reason": 7}),
         (("Job", "Report", "warnings"), "x"),
         (("Job", "Report", "warnings"), [{}]),
         (("Result",), 7),

@@ -46,7 +46,7 @@ class Asked:
         told = self.server.post(f"/calls/{orthanc_calls.CALL}", body)
         with suppress(KeyError, TypeError, ValueError):
             told = {**told, "Answer": json.loads(told["Answer"])}
-        self.answers.append((f"{function} {arguments[0]}", told))
+        self.answers.append((f"{function} {str(arguments[0])[:60]}", told))
         return told.get("Answer")
 
 
@@ -68,6 +68,14 @@ def fake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asked]:
 
 def converse(one: Asked) -> None:
     """Every kind of call that the host makes, those that go wrong included."""
+    series, study, instance = arrive(one)
+    read(one, series, study, instance)
+    write(one, series)
+    delete(one, series, study, instance)
+
+
+def arrive(one: Asked) -> tuple[str, str, str]:
+    """Returns series, study and the first of three instances."""
     files = [to_bytes(dataset) for dataset in small_ct("contract", slices=3)]
     stored = [one.call("RestApiPost", "/instances", file) for file in [*files, files[1]]]
     instance, series, study = (stored[0][key] for key in ("ID", "ParentSeries", "ParentStudy"))
@@ -76,6 +84,12 @@ def converse(one: Asked) -> None:
         one.server.settle(series)
     heard = f"/calls/{orthanc_calls.HEARD}"
     one.answers.append(("heard", wait_for("it is stable", lambda: one.server.get(heard))))
+    for file in (files[0], b"no DICOM file"):
+        one.call("DicomBufferToJson", file, 3, 0, 0)
+    return series, study, instance
+
+
+def read(one: Asked, series: str, study: str, instance: str) -> None:
     for resource in (f"/series/{series}", f"/studies/{study}", f"/instances/{instance}"):
         one.call("RestApiGet", resource)
         one.call("RestApiGet", f"{resource}/metadata/4501")
@@ -97,6 +111,9 @@ def converse(one: Asked) -> None:
         query = {"Level": "Study", "Query": {"StudyDate": date}, "Limit": limit}
         one.call("RestApiPost", "/tools/find", json.dumps(query).encode())
     one.call("RestApiPost", "/modalities/nobody/store", b'{"Resources": []}')
+
+
+def write(one: Asked, series: str) -> None:
     for place in (f"/series/{series}/metadata/4501", f"/series/{series}/attachments/4502"):
         data = "/data" if "attachments" in place else ""
         for content in (b"first", b"second"):
@@ -114,6 +131,9 @@ def converse(one: Asked) -> None:
         one.call("GetGlobalProperty", number, "nothing yet")
         one.call("SetGlobalProperty", number, "kept")
         one.call("GetGlobalProperty", number, "nothing yet")
+
+
+def delete(one: Asked, series: str, study: str, instance: str) -> None:
     one.call("RestApiDelete", f"/instances/{instance}")
     one.call("RestApiDelete", f"/instances/{instance}")
     one.call("RestApiGet", f"/series/{series}")

@@ -205,6 +205,29 @@ window.call = async (path, ...rest) => {
 """
 
 
+AWAY = ILL_THREAD.replace("answer.Threads.worker = 'ended'", "answer.ArrivedWhileAway = 17")
+
+
+def test_the_page_tells_what_arrived_while_the_plugin_was_away(host: Host, window: Browser) -> None:
+    window.open(f"{host.orthanc.url}/liver/app")
+    window.see("#status", "scripted")
+    assert "was away" not in window.see("#status").text
+    window.driver.execute_script(AWAY)
+    window.see("#status", "Arrived while the plugin was away\n17")
+
+
+def test_page_and_explorer_tell_why_there_is_no_liver(host: Host, window: Browser) -> None:
+    host.engine.behave("no liver found")
+    series_id = host.upload("without a liver")
+    host.job(host.segment(series_id), "Success")
+    window.open(f"{host.orthanc.url}/liver/app")
+    card = f"[data-series='{series_id}']"
+    window.see(f"{card} .state", "Success: no liver found")
+    window.see(f"{card} .reason", "all is as dark as fat")
+    window.open(explorer(host, "series", series_id))
+    window.see("#liver-series .liver-line", "no liver found: all is as dark as fat")
+
+
 def test_the_page_tells_of_a_thread_that_does_not_work(host: Host, window: Browser) -> None:
     window.open(f"{host.orthanc.url}/liver/app")
     window.driver.execute_script(ILL_THREAD)

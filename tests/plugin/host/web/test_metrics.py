@@ -60,12 +60,16 @@ def test_seconds_add_up_by_stage() -> None:
         report = {"seconds": {"infer": infer_s, "back to the CT grid": 0.5}}
         ended.note(Job("series", "study", "key", outcome=Outcome.SEGMENTED, report=report))
     ended.note(Job("series", "study", "key", outcome=Outcome.REFUSED))
+    none: dict[str, Any] = {"no_liver": {"reason": "nothing that could be one was seen"}}
+    ended.note(Job("series", "study", "key", outcome=Outcome.NO_LIVER, report=none))
     found = samples_of("".join(ended.families()))
     assert found["liver_stage_seconds_sum", (("stage", "infer"),)] == 3.75
     assert found["liver_stage_seconds_count", (("stage", "infer"),)] == 2
     assert found["liver_stage_seconds_sum", (("stage", "back to the CT grid"),)] == 1.0
     assert found["liver_jobs_ended_total", (("outcome", "segmented"),)] == 2
     assert found["liver_jobs_ended_total", (("outcome", "refused"),)] == 1
+    why = (("reason", "nothing that could be one was seen"),)
+    assert found["liver_jobs_without_liver_total", why] == 1
 
 
 def test_a_name_with_quotes_is_still_readable() -> None:
@@ -76,6 +80,7 @@ def test_a_name_with_quotes_is_still_readable() -> None:
         "Model": {"Name": name, "Sha256": "s"},
         "Engine": "starting",
         "SettingsProblems": ["one"],
+        "ArrivedWhileAway": 3,
         "Threads": {"worker": "running", "backfill": "rests after a fault", "start": "not started"},
         "Queue": {"Pending": 1, "Running": 0, "Retry": 2, "Success": 0, "Failure": 0},
         "Deliveries": {"Pending": 0},
@@ -87,6 +92,7 @@ def test_a_name_with_quotes_is_still_readable() -> None:
     assert found["liver_queue_length", ()] == 3
     assert found["liver_engine_ready", ()] == 0
     assert found["liver_reviews_total", (("verdict", "accepted"),)] == 3
+    assert found["liver_arrived_while_away", ()] == 3
     alive = {
         thread: found["liver_thread_alive", (("thread", thread),)] for thread in status["Threads"]
     }

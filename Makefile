@@ -33,7 +33,7 @@ run: orthanc $(VENV)/installed ## leave Orthanc running with the plugin, for use
 install: orthanc $(VENV)/installed ## what a server needs: Orthanc's packages and the environment
 
 .PHONY: test-fast
-test-fast: $(VENV)/installed ## the tests that need no Orthanc, browser or network, in less than a minute
+test-fast: $(VENV)/installed ## the tests that need no Orthanc, browser or network
 	$(PYTHON) -m pytest -m unit -q $(SIDE_BY_SIDE)
 
 .PHONY: coverage

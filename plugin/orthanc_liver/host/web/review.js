@@ -20,7 +20,7 @@ function showJob() {
   say(get('outcome'), job ? `${outcome}${isUnfinished ? `: ${content.Stage || 'waiting'}` : liver}` : 'This series has not been segmented');
   get('progress').hidden = !isUnfinished;
   get('progress').value = job?.Progress || 0;
-  say(get('reason'), state === 'Success' ? '' : content.Reason || '');
+  say(get('reason'), (state === 'Success' ? content.Report?.no_liver?.reason : content.Reason) || '');
   const facts = {
     Model: content.Model ? `${content.Model.Name} (${content.Model.Sha256.slice(0, 12)})` : '',
     'Asked for': when(job?.CreationTime),

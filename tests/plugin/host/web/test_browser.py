@@ -224,6 +224,8 @@ def test_page_and_explorer_tell_why_there_is_no_liver(host: Host, window: Browse
     card = f"[data-series='{series_id}']"
     window.see(f"{card} .state", "Success: no liver found")
     window.see(f"{card} .reason", "all is as dark as fat")
+    window.open(f"{host.orthanc.url}/liver/series/{series_id}/review")
+    window.see("#reason", "all is as dark as fat")
     window.open(explorer(host, "series", series_id))
     window.see("#liver-series .liver-line", "no liver found: all is as dark as fat")
 

@@ -51,7 +51,8 @@ def test_who_asks_for_the_jobs_while_they_are_rendered_shares_the_next_rendering
         return [{"ID": number, "Content": {}}]
 
     queue = SimpleNamespace(show_all=show_all)
-    routes = Routes(Mock(queue=queue, deliveries=Mock(show_by_job=dict)))
+    reviews = Mock(show=lambda job: None)
+    routes = Routes(Mock(queue=queue, deliveries=Mock(show_by_job=dict), reviews=reviews))
 
     def ask(_: int) -> int:
         answer: Any = Answer()

@@ -13,7 +13,7 @@ APT_POSTGRESQL := orthanc-postgresql postgresql
 APT_TEST := dcmtk dicom3tools plastimatch
 APT_BROWSER := chromium chromium-driver nginx-light
 # Half of the tests wait while the other half computes. A file's tests share what they start.
-SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadfile
+SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadfile --max-worker-restart 0
 export PYTHONPATH := $(CURDIR)
 export JUDGES_VENV := $(CURDIR)/$(JUDGES)
 

@@ -37,6 +37,9 @@ from liver_unet.weights import (  # noqa: E402
 
 GRAPH_FILE = "liver.graph.json"
 _MOST_STREAMS = 4
+# One for as long as the process lives: it lends the thread that compiles a stack for signals, and
+# where it is freed by another thread, the next signal (a child's end) ends the process.
+_CORE = openvino.Core()
 
 
 class GraphNetwork(nn.Module):
@@ -57,7 +60,7 @@ class GraphNetwork(nn.Module):
             # Two jobs at once, or a container's quota: whoever started us decides on which cores.
             "ENABLE_CPU_PINNING": False,
         }
-        self._compiled = openvino.Core().compile_model(graph, "CPU", settings)
+        self._compiled = _CORE.compile_model(graph, "CPU", settings)
         self._own = threading.local()
 
     def forward(self, batch: torch.Tensor) -> torch.Tensor:
@@ -74,7 +77,7 @@ def load_graph(directory: Path, spec: ModelSpec, threads: int) -> GraphNetwork:
     weights = read_checked(directory / WEIGHTS_FILE, spec.sha256)
     content = base64.b64decode(stored["constants"]) + weights
     buffer = openvino.Tensor(np.frombuffer(content, dtype=np.uint8))
-    graph = openvino.Core().read_model(stored["graph"].encode(), buffer)
+    graph = _CORE.read_model(stored["graph"].encode(), buffer)
     return GraphNetwork(graph, threads)
 
 

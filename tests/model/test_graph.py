@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -99,6 +101,30 @@ def test_the_graph_holds_no_weights() -> None:
     """Those of the product are 9.6 MB."""
     for weights in (default_weights(), default_weights() / "fold_0"):
         assert (weights / GRAPH_FILE).stat().st_size < 200_000
+
+
+FREED_ELSEWHERE = """
+import os, signal, sys, threading
+from pathlib import Path
+import torch
+from liver_unet.graph import load_graph
+from liver_unet.weights import load_model
+
+folder = Path(sys.argv[1])
+graphs = [load_graph(folder, load_model(folder, torch.device("cpu"))[1], 1)]
+graphs[0](torch.zeros(1, 1, 16, 24, 32))
+other = threading.Thread(target=graphs.clear)
+other.start()
+other.join()
+signal.signal(signal.SIGUSR1, lambda *_: None)
+os.kill(os.getpid(), signal.SIGUSR1)
+"""
+
+
+def test_a_signal_after_a_graph_was_freed_in_another_thread(folder: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    program = [sys.executable, "-X", "faulthandler", "-c", FREED_ELSEWHERE, str(folder)]
+    assert subprocess.run(program, env=environment, check=False).returncode == 0
 
 
 def test_openvino_tells_nobody_of_its_use(made: tuple[Path, ModelSpec]) -> None:

@@ -61,8 +61,8 @@ class Slices:
     def of(cls, orientation: Sequence[float], positions: Sequence[Point]) -> Slices:
         """From ImageOrientationPatient and each ImagePositionPatient; raises ActivityRefused."""
         row, column = _point(orientation[:3]), _point(orientation[3:])
-        normal = _cross(row, column)
-        offsets = [_dot(position, normal) for position in positions]
+        normal = cross(row, column)
+        offsets = [dot(position, normal) for position in positions]
         places = tuple(_evenly_spaced(_distinct(offsets)))
         return cls(row, column, places)
 
@@ -75,8 +75,8 @@ class Slices:
 
         Raises ActivityRefused between slices.
         """
-        normal = _cross(self.along_row, self.down_column)
-        along = [_dot(point, normal) for point in contour]
+        normal = cross(self.along_row, self.down_column)
+        along = [dot(point, normal) for point in contour]
         middle = sum(along) / len(along)
         index = round((middle - self.offsets_mm[0]) / self.step_mm)
         if not 0 <= index < len(self.offsets_mm):
@@ -91,7 +91,7 @@ class Slices:
 
     def flat(self, contour: Sequence[Point]) -> list[Flat]:
         """The contour within its plane."""
-        return [(_dot(p, self.along_row), _dot(p, self.down_column)) for p in contour]
+        return [(dot(p, self.along_row), dot(p, self.down_column)) for p in contour]
 
 
 @dataclass(frozen=True)
@@ -249,11 +249,13 @@ def _point(numbers: Sequence[float]) -> Point:
     return x, y, z
 
 
-def _dot(one: Point, other: Point) -> float:
+def dot(one: Point, other: Point) -> float:
+    """The scalar product."""
     return one[0] * other[0] + one[1] * other[1] + one[2] * other[2]
 
 
-def _cross(one: Point, other: Point) -> Point:
+def cross(one: Point, other: Point) -> Point:
+    """The vector product: of a row's and a column's direction, a stack's normal."""
     return (
         one[1] * other[2] - one[2] * other[1],
         one[2] * other[0] - one[0] * other[2],

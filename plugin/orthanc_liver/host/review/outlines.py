@@ -25,7 +25,7 @@ from orthanc_liver.host.activity.roi_of_series import (
 )
 from orthanc_liver.host.errors import NotShown
 from orthanc_liver.host.server.api import Orthanc, Series
-from orthanc_liver.sirt.roi_volume import Point
+from orthanc_liver.sirt.roi_volume import Point, cross, dot
 
 # Of a pixel. Contours are told in whole numbers, which are shorter.
 _PARTS = 100
@@ -48,12 +48,11 @@ class Stack:
 
     @cached_property
     def normal(self) -> Point:
-        (a, b, c), (d, e, f) = self.along_row, self.down_column
-        return b * f - c * e, c * d - a * f, a * e - b * d
+        return cross(self.along_row, self.down_column)
 
     @cached_property
     def offsets_mm(self) -> list[float]:
-        return [_dot(corner, self.normal) for corner in self.corners]
+        return [dot(corner, self.normal) for corner in self.corners]
 
     def as_json(self) -> dict[str, Any]:
         """What the page draws by."""
@@ -73,7 +72,7 @@ class Stack:
     def nearest(self, contour: Sequence[Point]) -> int | None:
         """The slice that a contour lies on; None where it is more than half a step away."""
         offsets = self.offsets_mm
-        own = sum(_dot(point, self.normal) for point in contour) / len(contour)
+        own = sum(dot(point, self.normal) for point in contour) / len(contour)
         above = bisect_left(offsets, own)
         found = min(
             range(max(above - 1, 0), min(above + 1, len(offsets))),
@@ -87,9 +86,9 @@ class Stack:
         found = []
         corner, (across_mm, down_mm) = self.corners[number], self.spacing_mm
         for point in contour:
-            away = [a - b for a, b in zip(point, corner, strict=True)]
-            found.append(round(_PARTS * _dot(away, self.along_row) / across_mm))
-            found.append(round(_PARTS * _dot(away, self.down_column) / down_mm))
+            away = (point[0] - corner[0], point[1] - corner[1], point[2] - corner[2])
+            found.append(round(_PARTS * dot(away, self.along_row) / across_mm))
+            found.append(round(_PARTS * dot(away, self.down_column) / down_mm))
         return found
 
 
@@ -139,10 +138,11 @@ def outline_text(orthanc: Orthanc, series: Series, rtstruct: str, roi: str) -> s
     where it has no such ROI. Kept, so that asking again costs nothing.
     """
     [instance] = rtstructs_beside(orthanc, series, rtstruct)
-    for one in rois_in(orthanc, instance):
+    md5 = md5_of(orthanc, instance)
+    for one in _rois(orthanc, instance, md5):
         if str(one.number) == roi:
             source = (series.source_key, series.last_update)
-            return _read(orthanc, series.id, source, one, md5_of(orthanc, instance))
+            return _read(orthanc, series.id, source, one, md5)
     raise NotShown("the RTSTRUCT has no such ROI")
 
 
@@ -191,7 +191,3 @@ def _described(roi: Roi) -> dict[str, Any]:
         "Date": roi.drawn_at,
         "Approval": roi.approval,
     }
-
-
-def _dot(a: Sequence[float], b: Sequence[float]) -> float:
-    return sum(x * y for x, y in zip(a, b, strict=True))

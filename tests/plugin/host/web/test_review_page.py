@@ -58,9 +58,9 @@ def careful_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
 @pytest.fixture
 def host(careful_host: Host, window: Browser) -> Iterator[Host]:
     window.resize(DESKTOP)
-    yield careful_host
-    window.driver.execute_cdp_cmd("Network.setExtraHTTPHeaders", {"headers": {}})
-    careful_host.idle()
+    with careful_host.left_as_it_was():
+        yield careful_host
+        window.driver.execute_cdp_cmd("Network.setExtraHTTPHeaders", {"headers": {}})
 
 
 def look_at(host: Host, window: Browser, series_id: str) -> None:

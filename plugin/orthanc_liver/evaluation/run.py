@@ -91,14 +91,14 @@ def _in_pool(
         yield from _in_this_process(cases, out, network)
         return
     with begun as pool:
-        running: dict[Future[dict[str, Any]], ListedCase] = {
-            pool.submit(_one, one, out / "cases" / one.case): one for one in cases
-        }
-        for future in as_completed(running):
-            try:
+        running: dict[Future[dict[str, Any]], ListedCase] = {}
+        try:  # a process may end before all cases are handed in
+            for one in cases:
+                running[pool.submit(_one, one, out / "cases" / one.case)] = one
+            for future in as_completed(running):
                 yield running[future], future.result()
-            except BrokenProcessPool:
-                return
+        except BrokenProcessPool:
+            return
 
 
 def _in_this_process(

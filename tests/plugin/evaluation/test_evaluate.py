@@ -10,7 +10,10 @@ import shutil
 import signal
 import subprocess
 import sys
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pydicom
@@ -222,6 +225,34 @@ def test_a_killed_process_costs_nobody_else_a_result(study: Path, tmp_path: Path
     assert rows["two"]["state"] == "measured"
     assert float(rows["two"]["other_dsc"]) == 1
     assert "network" not in (tmp_path / "results.csv").read_text()
+
+
+def test_a_process_that_ends_while_cases_are_handed_in_costs_nobody_else_a_result(
+    study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Then handing in the next one raises, not asking for the result."""
+    one, two = study / "one", study / "two"
+    (tmp_path / "cases.csv").write_text(
+        "case,ct,reference,other\n"
+        f"one,{one / 'ct.nii.gz'},{one / 'liver.nii.gz'},{one / 'other.nii.gz'}\n"
+        f"two,{two / 'ct'},{two / 'rs.dcm'},{two / 'rs.dcm'}\n"
+    )
+    submit = ProcessPoolExecutor.submit
+
+    def kill_before_the_second(pool: ProcessPoolExecutor, *work: Any) -> Future[Any]:
+        first = submit(pool, *work)
+        if work[1].case == "one" and not killed:
+            killed.append(wait_for("a process", lambda: _worker_of(os.getpid(), set()), 60.0))
+            os.kill(killed[0], signal.SIGKILL)
+            with pytest.raises(BrokenProcessPool):
+                first.result()
+        return first
+
+    killed: list[int] = []
+    monkeypatch.setattr(ProcessPoolExecutor, "submit", kill_before_the_second)
+    assert main(command(tmp_path, tmp_path / "out", "--without-network")) == 0
+    assert len(killed) == 1
+    assert [row["state"] for row in rows_of(tmp_path / "out").values()] == ["measured"] * 2
 
 
 def _worker_of(parent: int, except_for: set[int]) -> int | None:

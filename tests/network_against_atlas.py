@@ -18,7 +18,7 @@ from liver_unet.atlas.library import build_library
 from liver_unet.nifti import read_nifti
 from orthanc_liver.evaluation.evaluate import evaluate
 from orthanc_liver.evaluation.run import Network
-from tests.support.real_data import FOLD_0_WEIGHTS, UNSEEN
+from tests.support.real_data import DEVELOPMENT_WEIGHTS, UNSEEN
 
 _SIZE = "height and weight assumed"
 
@@ -27,7 +27,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="the folder train of the real CT")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--weights", type=Path, default=FOLD_0_WEIGHTS)
+    parser.add_argument("--weights", type=Path, default=DEVELOPMENT_WEIGHTS)
     options = parser.parse_args()
     data, out = options.data.resolve(), options.out.resolve()
     build_library(data, out / "library")

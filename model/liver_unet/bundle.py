@@ -30,6 +30,7 @@ _RUNS_WITH = {"fire": "0.7.1", "pytorch-ignite": "0.5.5"}
 _NEEDS = ("connected-components-3d", "fill-voids", "nibabel")
 _SOURCES = (
     "__init__",
+    "grade",
     "liver",
     "monai_transforms",
     "nifti",

@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from liver_unet.grade import Doubt
 from liver_unet.volume import Box, Grid
 
 # The network's class.
@@ -51,12 +52,14 @@ class Liver:
 
     probability: (slice, row, column) float32 within box of that grid; the liver is where it
     exceeds one half, one object without holes. left_out: a sentence for what else looked like one.
+    doubt: None where nobody asked the networks.
     """
 
     probability: NDArray[np.float32]
     box: Box
     ct_grid: Grid
     left_out: tuple[str, ...] = ()
+    doubt: Doubt | None = None
 
     @cached_property
     def mask(self) -> NDArray[np.bool_]:
@@ -79,17 +82,19 @@ class Liver:
 
     @cached_property
     def warnings(self) -> tuple[str, ...]:
-        """What was left out, and where the liver reaches the edge of the scan; ends are named as
-        the patient's."""
+        """Reasons for doubt, what was left out, and where the liver reaches the edge of the scan;
+        ends are named as the patient's."""
         ends = []
         for axis, (part, size) in enumerate(zip(self.box, self.ct_grid.shape, strict=True)):
             if part.start == 0 and self.mask.take(0, axis).any():
                 ends.append(_end_name(self.ct_grid, axis, -1))
             if part.stop == size and self.mask.take(-1, axis).any():
                 ends.append(_end_name(self.ct_grid, axis, +1))
-        return self.left_out + tuple(
+        reasons = self.doubt.reasons if self.doubt else ()
+        touched = [
             f"liver touches the {end} of the field of view: volume is a lower bound" for end in ends
-        )
+        ]
+        return (*reasons, *self.left_out, *touched)
 
 
 def _end_name(grid: Grid, axis: int, sign: int) -> str:

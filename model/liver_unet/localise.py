@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import nn
 from torch.nn import functional
 
-from liver_unet.inference import Patches, Shape, liver_probability
+from liver_unet.inference import Patches, Shape
 from liver_unet.liver import is_liver
+from liver_unet.model import Model
 from liver_unet.postprocess import Mask, largest_object
 from liver_unet.volume import Box, box_of
 
-# How much smaller coarse localisation sees the body: as small as the training has shown patients.
+# How much smaller a fine network that looks for the liver itself sees the body: as small as the
+# training has shown patients.
 _SMALLER = 1.3
 # The body is found on every fourth voxel along each axis.
 _STEP = 4
@@ -24,32 +26,55 @@ _STEP = 4
 _MIDDLE = 0.5
 
 
-def coarse_localisation(
-    network: nn.Module,
-    image: torch.Tensor,
-    patch: Shape,
-    precision: torch.dtype,
-    at: Callable[[float], None],
-) -> Mask:
-    """Return, on the image, the largest object that patches side by side over the body show.
+@dataclass(frozen=True, eq=False)
+class CoarseLook:
+    """The largest object that a network sees in the body, shown smaller.
 
-    The body is shown smaller, and patches draw a liver poorly where they meet: this says where to
-    look, not where the liver ends.
+    body: its box of the image; nothing is looked at outside. mask: (slice, row, column) within it,
+    on coarser voxels.
     """
-    found = np.zeros(tuple(image.shape), dtype=bool)
-    body = _body(image, patch)
-    if body is None:
+
+    body: Box
+    mask: Mask
+
+    def on_image(self, image: torch.Tensor) -> Mask:
+        """The mask on the voxels of the image that was looked at."""
+        found = np.zeros(tuple(image.shape), dtype=bool)
+        sizes = zip(found[self.body].shape, self.mask.shape, strict=True)
+        nearest = [np.arange(n) * m // n for n, m in sizes]
+        found[self.body] = self.mask[np.ix_(*nearest)]
         return found
-    size = tuple(part.stop - part.start for part in body)
-    smaller = [max(1, round(n / _SMALLER)) for n in size]
-    shown = functional.interpolate(image[body][None, None], smaller, mode="trilinear")[0, 0]
-    probability = liver_probability(
-        network, shown, patch, precision=precision, overlap=False, progress=at
-    )
-    seen = largest_object(is_liver(probability.cpu().numpy()))
-    nearest = [np.arange(n) * m // n for n, m in zip(size, smaller, strict=True)]
-    found[body] = seen[np.ix_(*nearest)]
-    return found
+
+    def dice(self, liver: Mask) -> float:
+        """How far a liver on the image agrees with it, on the coarser voxels."""
+        inside = torch.from_numpy(liver[self.body]).float()[None, None]
+        other = functional.interpolate(inside, self.mask.shape, mode="area")[0, 0].numpy() > 0.5
+        both, either = float((other & self.mask).sum()), float(other.sum() + self.mask.sum())
+        return 2 * both / max(1.0, either)
+
+
+def coarse_localisation(
+    image: torch.Tensor, fine: Model, coarse: Model | None, at: Callable[[float], None]
+) -> CoarseLook | None:
+    """Look for the liver in all of the body, which is shown smaller; None where there is no body.
+
+    Without a coarse network the fine one looks, at patches side by side: they draw a liver poorly
+    where they meet. It says where to look, not where the liver ends.
+    """
+    look = coarse or fine
+    ratio = look.spec.spacing_mm / fine.spec.spacing_mm
+    smaller = ratio if coarse else _SMALLER
+    least = [round(n * smaller) if coarse else n for n in look.spec.patch]
+    body = _body(image, least)
+    if body is None:
+        return None
+    size = [max(1, round(n / smaller)) for n in image[body].shape]
+    # Two voxels and more are averaged into one, as a thick slice does.
+    shown = functional.interpolate(
+        image[body][None, None], size, mode="area" if smaller >= 2 else "trilinear"
+    )[0, 0]
+    probability = look.probability(shown, overlap=coarse is not None, progress=at)
+    return CoarseLook(body, largest_object(is_liver(probability.cpu().numpy())))
 
 
 def fine_localisation(
@@ -77,19 +102,19 @@ def fine_localisation(
     return probability, region, liver
 
 
-def _body(image: torch.Tensor, patch: Shape) -> Box | None:
+def _body(image: torch.Tensor, least: Sequence[int]) -> Box | None:
     """Return the box of the largest object that is not air; None where all is.
 
-    At least a patch along each axis, as far as the image reaches. A table stays outside: what
-    lies between it and the body is as good as air.
+    At least so many voxels along each axis, as far as the image reaches. A table stays outside:
+    what lies between it and the body is as good as air.
     """
     body = largest_object((image[::_STEP, ::_STEP, ::_STEP] > 0).cpu().numpy())
     if not body.any():
         return None
     parts = []
-    for part, least, size in zip(box_of(body), patch, image.shape, strict=True):
+    for part, shortest, size in zip(box_of(body), least, image.shape, strict=True):
         first, stop = max(0, (part.start - 1) * _STEP), min(size, (part.stop + 1) * _STEP)
-        length = max(least, stop - first)
+        length = max(shortest, stop - first)
         first = max(0, min(first - (length - (stop - first)) // 2, size - length))
         parts.append(slice(first, min(size, first + length)))
     return parts[0], parts[1], parts[2]

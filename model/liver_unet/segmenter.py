@@ -2,94 +2,102 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
 
-from liver_unet.inference import Patches, fastest_precision, liver_probability
+from liver_unet.doubt import doubt_about, signals_of
 from liver_unet.liver import NOTHING_SEEN, Liver, NoLiver
 from liver_unet.localise import coarse_localisation, fine_localisation
-from liver_unet.network import for_inference
+from liver_unet.model import Model
+from liver_unet.model_errors import WeightsRefused
 from liver_unet.postprocess import SMALLEST_LIVER_ML, Found, outline
 from liver_unet.preprocess import to_model_input
 from liver_unet.stages import Stages
 from liver_unet.volume import Volume
-from liver_unet.weights import ModelSpec, load_model
+from liver_unet.weights import SPEC_FILE
 
 # Coarse localisation sees most of a liver; what it sees less than this of is none.
 _LEAST_SEEN_ML = SMALLEST_LIVER_ML / 4
+# In the folder of the fine network's weights.
+COARSE_FOLDER = "coarse"
 
 
 @dataclass(frozen=True, eq=False)
 class Segmenter:
-    """A loaded model on its device.
+    """The networks on their device.
 
-    on_cpu: of one on a GPU, the same model on the CPU, from the start: a full GPU cannot even give
-    its weights back.
+    coarse: sees all of the body at once, and finds the liver for the fine one to outline; without
+    it the fine one looks itself, and there is no second opinion.
+    on_cpu: of one on a GPU, the same on the CPU, from the start: a full GPU cannot even give its
+    weights back.
     """
 
-    network: nn.Module
-    spec: ModelSpec
-    device: torch.device
-    precision: torch.dtype
+    fine: Model
+    coarse: Model | None = None
     on_cpu: Segmenter | None = None
 
     @classmethod
     def load(cls, weights: Path, device: str = "auto") -> Segmenter:
-        """device: "auto" (a GPU when there is one), "cpu" or "cuda"."""
+        """device: "auto" (a GPU when there is one), "cpu" or "cuda"; raises WeightsRefused."""
         chosen = chosen_device(device)
-        on_cpu = cls._load_on_cpu(weights)
+        on_cpu = cls._load_on(torch.device("cpu"), weights)
         if chosen.type == "cpu":
             return on_cpu
-        precision = fastest_precision(chosen)
-        network, spec = load_model(weights, chosen)
-        return cls(for_inference(network, precision), spec, chosen, precision, on_cpu)
+        return replace(cls._load_on(chosen, weights), on_cpu=on_cpu)
 
     @classmethod
-    def _load_on_cpu(cls, weights: Path) -> Segmenter:
-        """In float32 as OpenVINO's graph, where the weights have one; else in torch."""
-        cpu = torch.device("cpu")
-        precision = fastest_precision(cpu)
-        network, spec = load_model(weights, cpu)
-        if precision == torch.float32 and spec.graph_sha256:
-            # Its import takes half a second.
-            from liver_unet.graph import load_graph  # noqa: PLC0415
-
-            network = load_graph(weights, spec, torch.get_num_threads())
-        else:
-            network = for_inference(network, precision)
-        return cls(network, spec, cpu, precision)
+    def _load_on(cls, device: torch.device, weights: Path) -> Segmenter:
+        fine = Model.load(weights, device)
+        folder = weights / COARSE_FOLDER
+        if not (folder / SPEC_FILE).exists():
+            return cls(fine)
+        coarse = Model.load(folder, device)
+        if coarse.spec.window_hu != fine.spec.window_hu:
+            raise WeightsRefused(
+                f"{folder}: the coarse network's window_hu {coarse.spec.window_hu} is not the fine "
+                f"one's {fine.spec.window_hu}: they are shown one image"
+            )
+        return cls(fine, coarse)
 
     @property
-    def runtime(self) -> str:
-        """Which library computes, with its version."""
-        return str(getattr(self.network, "runtime", f"torch {torch.__version__}"))
+    def device(self) -> torch.device:
+        return self.fine.device
 
     def warm_up(self) -> None:
         """Run one patch, so that the first patient does not wait for what that prepares."""
-        patch = torch.ones(self.spec.patch, device=self.device)
-        liver_probability(self.network, patch, self.spec.patch, precision=self.precision)
+        for model in (self.fine, self.coarse):
+            if model:
+                model.warm_up()
 
     def segment(self, volume: Volume, stages: Stages) -> Liver | NoLiver:
         """Return the liver, or why the scan shows none."""
-        spec = self.spec
+        spec = self.fine.spec
         with stages("resample"):
             image, grid = to_model_input(volume, spec.spacing_mm, spec.window_hu)
             image = image.to(self.device)
         with stages("localise") as at:
-            seen = coarse_localisation(self.network, image, spec.patch, self.precision, at)
+            look = coarse_localisation(image, self.fine, self.coarse, at)
+            if look is None:
+                return NoLiver(NOTHING_SEEN, 0.0)
+            seen = look.on_image(image)
             seen_ml = float(np.count_nonzero(seen)) * grid.voxel_ml
         if seen_ml < _LEAST_SEEN_ML:
             return NoLiver(NOTHING_SEEN, seen_ml)
         with stages("infer") as at:
-            patches = Patches(self.network, image, spec.patch, precision=self.precision)
-            probability, box, mask = fine_localisation(patches, seen, at)
+            probability, box, mask = fine_localisation(self.fine.patches(image), seen, at)
         if not mask.any():
             return NoLiver("what coarse localisation saw is none on closer inspection", seen_ml)
-        return outline(Found(image, grid, probability, box, mask), volume, stages)
+        found = outline(Found(image, grid, probability, box, mask), volume, stages)
+        if isinstance(found, NoLiver):
+            return found
+        with stages("doubt"):
+            second_opinion = look.dice(mask) if self.coarse else None
+            signals = signals_of(probability, mask[box], grid.cropped(box), second_opinion)
+            doubt = doubt_about(found, volume, signals, spec.calibration)
+        return replace(found, doubt=doubt)
 
 
 def chosen_device(name: str) -> torch.device:

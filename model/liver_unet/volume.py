@@ -95,6 +95,14 @@ class Grid:
         z, y, x = (s.stop - s.start for s in box)
         return Grid((z, y, x), affine)
 
+    def resized(self, shape: tuple[int, int, int]) -> Grid:
+        """Return the grid of so many voxels over the same extent."""
+        larger = np.array(self.shape) / np.array(shape)
+        affine = self.affine.copy()
+        affine[:3, :3] *= larger
+        affine[:3, 3] = self.to_mm((larger - 1) / 2)
+        return Grid(shape, affine)
+
 
 @dataclass(frozen=True, eq=False)
 class Volume:

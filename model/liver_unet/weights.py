@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,14 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
+from liver_unet.grade import Grade
 from liver_unet.model_errors import WeightsRefused
 from liver_unet.network import build_network, to_device
 
 WEIGHTS_FILE = "liver.safetensors"
 SPEC_FILE = "liver.json"
+_SIGNALS = ("unsure_share", "wrong_share", "disagreement")
+_GRADES = tuple(grade.word for grade in Grade)
 
 
 def default_weights() -> Path:
@@ -31,10 +34,25 @@ def default_weights() -> Path:
 
 
 @dataclass(frozen=True)
+class Calibration:
+    """What signals of doubt meant on patients whose liver is known.
+
+    limits: of each signal, from where an outline is to be looked at and from where it is doubtful.
+    counts: of the outlines of each grade, how many were wrong, and how many there were.
+    """
+
+    limits: Mapping[str, tuple[float, float]]
+    counts: Mapping[str, tuple[int, int]]
+    measured_on: str
+
+
+@dataclass(frozen=True)
 class ModelSpec:
     """What a user of the weights must know; patch: voxels along (slice, row, column).
 
+    class_names: in the classes' order. data_sha256: of the list of what it learnt from.
     graph_sha256: of the graph beside the weights, "" where there is none; see graph.py.
+    calibration: None where nobody has made it; see doubt.py.
     """
 
     name: str
@@ -48,6 +66,13 @@ class ModelSpec:
     licence: str
     sha256: str = ""
     graph_sha256: str = ""
+    role: str = "fine"
+    class_names: tuple[str, ...] = ()
+    data_sha256: str = ""
+    patches_seen: int = 0
+    seconds: float = 0.0
+    processor: str = ""
+    calibration: Calibration | None = None
 
 
 def save_weights(network: nn.Module, spec: ModelSpec, directory: Path) -> ModelSpec:
@@ -108,16 +133,45 @@ def _read_spec(path: Path) -> ModelSpec:
         raise WeightsRefused(f"{path} is not JSON: {error}") from error
     if not isinstance(found, dict):
         raise WeightsRefused(f"{path} must hold one JSON object")
-    found.setdefault("graph_sha256", "")  # specs of 0.1.0 know no graph
     known = {field.name for field in fields(ModelSpec)}
-    if wrong := sorted(known ^ found.keys()):
+    # Specs of 0.1.0 do not have what has a default.
+    needed = {field.name for field in fields(ModelSpec) if field.default is MISSING} | {"sha256"}
+    if wrong := sorted((needed - found.keys()) | (found.keys() - known)):
         state = "unknown" if wrong[0] in found else "missing"
         raise WeightsRefused(f"{path}: {wrong[0]!r} is {state}")
-    for name, holds in _CHECKS.items():
-        if not holds(found[name]):
-            raise WeightsRefused(f"{path}: {name!r} cannot be {found[name]!r}")
+    for name, value in found.items():
+        if not _CHECKS[name](value):
+            raise WeightsRefused(f"{path}: {name!r} cannot be {value!r}")
     values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in found.items()}
+    if stored := values.get("calibration"):
+        values["calibration"] = Calibration(
+            {name: (limits[0], limits[1]) for name, limits in stored["limits"].items()},
+            {name: (count[0], count[1]) for name, count in stored["counts"].items()},
+            stored["measured_on"],
+        )
     return ModelSpec(**values)
+
+
+def _is_calibration(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and value.keys() == {"limits", "counts", "measured_on"}
+        and isinstance(value["measured_on"], str)
+        and _are_pairs(value["limits"], _SIGNALS, (int, float))
+        and _are_pairs(value["counts"], _GRADES, (int,))
+    )
+
+
+def _are_pairs(value: Any, names: Collection[str], types: tuple[type, ...]) -> bool:
+    """Whether these names alone have two numbers each, the second no smaller than the first."""
+    return isinstance(value, dict) and all(
+        name in names
+        and isinstance(pair, list)
+        and len(pair) == 2
+        and all(type(one) in types for one in pair)
+        and 0 <= pair[0] <= pair[1]
+        for name, pair in value.items()
+    )
 
 
 def _is_whole(value: Any, least: int) -> bool:
@@ -141,6 +195,13 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
     "licence": lambda v: isinstance(v, str),
     "sha256": lambda v: isinstance(v, str),
     "graph_sha256": lambda v: isinstance(v, str),
+    "role": lambda v: v in ("fine", "coarse"),
+    "class_names": lambda v: isinstance(v, list) and all(isinstance(name, str) for name in v),
+    "data_sha256": lambda v: isinstance(v, str),
+    "patches_seen": lambda v: _is_whole(v, 0),
+    "seconds": lambda v: type(v) in (int, float) and v >= 0,
+    "processor": lambda v: isinstance(v, str),
+    "calibration": lambda v: v is None or _is_calibration(v),
 }
 
 

@@ -10,7 +10,9 @@ from typing import Any
 from pydicom.dataset import Dataset
 
 from liver_unet.fallback import fall_back_warnings, segment_or_fall_back
+from liver_unet.grade import Grade
 from liver_unet.liver import Liver, NoLiver
+from liver_unet.model import Model
 from liver_unet.overlay import overlay_png
 from liver_unet.segmenter import Segmenter
 from liver_unet.stages import Progress, Stages
@@ -54,7 +56,7 @@ def segment_series(
     ContoursDisagree where our own contours, rasterised again, are not the mask: then nothing may
     be stored.
     """
-    stages = Stages(progress)
+    stages, spec = Stages(progress), segmenter.fine.spec
     with stages("read"):
         series = read_ct_series(
             instances,
@@ -64,7 +66,7 @@ def segment_series(
         )
         doubts = doubts_about(series)
     if limit:
-        limit.check_field(series.volume.grid, segmenter.spec.spacing_mm)
+        limit.check_field(series.volume.grid, spec.spacing_mm)
     found, used = segment_or_fall_back(segmenter, series.volume, stages)
     warnings = series.warnings + doubts + fall_back_warnings(segmenter, used)
     if isinstance(found, NoLiver):
@@ -80,7 +82,7 @@ def segment_series(
             contours=contours,
             mask=found.mask_on_ct,
             liver_ml=found.volume_ml,
-            provenance=Provenance(__version__, segmenter.spec.name, segmenter.spec.sha256),
+            provenance=Provenance(__version__, spec.name, spec.sha256),
             style=roi_style(settings),
             created=created,
         )
@@ -116,22 +118,44 @@ def report(
 ) -> dict[str, Any]:
     """What is told about a result, in JSON's own types; warnings: those of the series."""
     if isinstance(found, Liver):
+        unusual = volume_warnings(found.volume_ml)
+        warnings += (*found.warnings, *unusual)
         result: dict[str, Any] = {
             "outcome": Outcome.SEGMENTED,
             "liver_ml": round(found.volume_ml, 2),
+            **_doubt(found, Grade.LOOK if unusual else Grade.SURE),
         }
-        warnings += (*found.warnings, *volume_warnings(found.volume_ml))
     else:
         why = {"reason": found.reason, "seen_ml": round(found.seen_ml, 2)}
         result = {"outcome": Outcome.NO_LIVER, "liver_ml": None, "no_liver": why}
     return {
         **result,
         "software_version": __version__,
-        "model": {"name": segmenter.spec.name, "sha256": segmenter.spec.sha256},
+        "model": _named(segmenter.fine),
+        "coarse_model": _named(segmenter.coarse) if segmenter.coarse else None,
         "device": str(segmenter.device),
-        "runtime": segmenter.runtime,
-        "precision": str(segmenter.precision).removeprefix("torch."),
+        "runtime": segmenter.fine.runtime,
+        "precision": str(segmenter.fine.precision).removeprefix("torch."),
         "seconds": {stage: round(seconds, 3) for stage, seconds in stages.seconds.items()},
         "warnings": list(warnings),
         "note": "for review by a physician; not a medical device",
     }
+
+
+def _doubt(liver: Liver, at_least: Grade) -> dict[str, Any]:
+    """How far the outline can be trusted, where the networks were asked."""
+    if liver.doubt is None:
+        return {}
+    doubt = liver.doubt.at_least(at_least)
+    return {
+        "grade": doubt.grade.word,
+        **{name: round(share, 4) for name, share in doubt.shares.items()},
+        "look_at": [
+            {"slices": [one.first_slice, one.last_slice], "ml": round(one.ml, 1)}
+            for one in doubt.look_at
+        ],
+    }
+
+
+def _named(model: Model) -> dict[str, str]:
+    return {"name": model.spec.name, "sha256": model.spec.sha256}

@@ -93,8 +93,10 @@ def phantom() -> Phantom:
 def transformed(volume: Volume, by: Segmenter, folder: Path) -> Mask:
     """What the bundle's own steps make of a CT, around a sliding window over all of it."""
     write_nifti(folder / "one.nii", volume.hu.astype(np.int16), volume.grid)
-    item = ReadCt(by.spec.spacing_mm, by.spec.window_hu)({"image": str(folder / "one.nii")})
-    liver = liver_probability(by.network, item["image"][0], by.spec.patch)
+    item = ReadCt(by.fine.spec.spacing_mm, by.fine.spec.window_hu)(
+        {"image": str(folder / "one.nii")}
+    )
+    liver = liver_probability(by.fine.network, item["image"][0], by.fine.spec.patch)
     WriteLiver(str(folder / "out"))({**item, "pred": torch.stack([1 - liver, liver])})
     return read_nifti(folder / "out" / "one_liver.nii.gz")[0] > 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,8 @@ class FullGpu(Segmenter):
 
 def on_full_gpu() -> FullGpu:
     here = on_cpu()
-    return FullGpu(here.network, here.spec, torch.device("cuda"), torch.bfloat16, here)
+    full = replace(here.fine, device=torch.device("cuda"), precision=torch.bfloat16)
+    return FullGpu(full, on_cpu=here)
 
 
 def test_without_room_on_the_gpu_the_cpu_takes_over() -> None:
@@ -42,8 +44,8 @@ def test_nothing_is_asked_of_a_full_gpu(monkeypatch: pytest.MonkeyPatch) -> None
     def refuse(*_: object, **__: object) -> None:
         raise RuntimeError("Error(s) in loading state_dict: CUDA out of memory")
 
-    monkeypatch.setattr(full.network, "state_dict", refuse)
-    monkeypatch.setattr(full.network, "to", refuse)
+    monkeypatch.setattr(full.fine.network, "state_dict", refuse)
+    monkeypatch.setattr(full.fine.network, "to", refuse)
     _, used = segment_or_fall_back(full, with_liver(), Stages())
     assert used is full.on_cpu
 
@@ -59,7 +61,7 @@ def test_where_there_is_room_nothing_changes() -> None:
 
 def test_no_room_on_the_cpu_is_no_reason_to_try_the_cpu() -> None:
     full = on_full_gpu()
-    there = FullGpu(full.network, full.spec, torch.device("cpu"), torch.float32)
+    there = FullGpu(replace(full.fine, device=torch.device("cpu")))
     with pytest.raises(torch.OutOfMemoryError):
         segment_or_fall_back(there, with_liver(), Stages())
 

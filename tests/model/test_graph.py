@@ -73,10 +73,10 @@ def test_a_whole_image_is_the_same_however_many_threads_there_are(folder: Path) 
 def test_the_segmenter_takes_it_where_the_cpu_computes_in_float32(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("liver_unet.segmenter.fastest_precision", lambda _: torch.float32)
-    assert Segmenter.load(folder, "cpu").runtime.startswith("OpenVINO 20")
-    monkeypatch.setattr("liver_unet.segmenter.fastest_precision", lambda _: torch.bfloat16)
-    assert Segmenter.load(folder, "cpu").runtime == f"torch {torch.__version__}"
+    monkeypatch.setattr("liver_unet.model.fastest_precision", lambda _: torch.float32)
+    assert Segmenter.load(folder, "cpu").fine.runtime.startswith("OpenVINO 20")
+    monkeypatch.setattr("liver_unet.model.fastest_precision", lambda _: torch.bfloat16)
+    assert Segmenter.load(folder, "cpu").fine.runtime == f"torch {torch.__version__}"
 
 
 @pytest.mark.parametrize("name", [GRAPH_FILE, WEIGHTS_FILE])
@@ -91,10 +91,10 @@ def test_another_file_than_the_spec_s_is_refused(folder: Path, name: str) -> Non
 
 
 def test_new_weights_have_no_graph(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("liver_unet.segmenter.fastest_precision", lambda _: torch.float32)
+    monkeypatch.setattr("liver_unet.model.fastest_precision", lambda _: torch.float32)
     network, spec = load_model(folder, CPU)
     assert save_weights(network, spec, folder).graph_sha256 == ""
-    assert Segmenter.load(folder, "cpu").runtime == f"torch {torch.__version__}"
+    assert Segmenter.load(folder, "cpu").fine.runtime == f"torch {torch.__version__}"
 
 
 def test_the_graph_holds_no_weights() -> None:

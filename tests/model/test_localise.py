@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import cc3d
@@ -17,6 +18,7 @@ from torch import nn
 from liver_unet.inference import Patches, liver_probability
 from liver_unet.localise import coarse_localisation, fine_localisation
 from liver_unet.volume import Box, box_of
+from tests.support.liver_by_hu import SPEC, model_of
 
 PATCH = (16, 20, 28)
 SHAPE = (70, 90, 110)
@@ -40,8 +42,14 @@ class LiverByValue(nn.Module):
 class Search:
     """Both localisations with one network; counts the patches of each."""
 
-    def __init__(self, image: NDArray[np.float32]) -> None:
+    def __init__(self, image: NDArray[np.float32], coarser: float = 0) -> None:
+        """coarser: how much a coarse network's voxels are larger; 0: there is none."""
         self.network = LiverByValue()
+        self.model = model_of(self.network, replace(SPEC, patch=PATCH, spacing_mm=1.5))
+        self.coarse_model = None
+        if coarser:
+            spec = replace(SPEC, patch=PATCH, spacing_mm=1.5 * coarser)
+            self.coarse_model = model_of(LiverByValue(), spec)
         self.image = torch.from_numpy(image)
         self.shown: list[tuple[int, ...]] = []
         self.progress: list[float] = []
@@ -52,10 +60,14 @@ class Search:
             return liver_probability(network, image, *rest, **more)
 
         with pytest.MonkeyPatch.context() as patched:
-            patched.setattr("liver_unet.localise.liver_probability", noting)
-            return coarse_localisation(
-                self.network, self.image, PATCH, torch.float32, self.progress.append
+            patched.setattr("liver_unet.model.liver_probability", noting)
+            look = coarse_localisation(
+                self.image, self.model, self.coarse_model, self.progress.append
             )
+        if look is None:
+            return np.zeros(SHAPE, dtype=bool)
+        self.dice = look.dice
+        return look.on_image(self.image)
 
     def fine(self, seen: Mask) -> tuple[Mask, Box]:
         """The largest object on the whole image, and the liver's box."""
@@ -186,3 +198,35 @@ def test_a_body_smaller_than_a_patch_is_shown_with_what_lies_around_it() -> None
     assert search.shown == [tuple(round(n / 1.3) for n in PATCH)]
     assert seen[32:38, 40:48, 94:102].all()
     assert np.count_nonzero(seen) < 12**3
+
+
+@pytest.mark.parametrize("coarser", [2.0, 2.7])
+def test_a_coarse_network_sees_the_body_on_its_own_voxels_in_patches_that_overlap(
+    coarser: float,
+) -> None:
+    liver = ellipsoid((40, 38, 40), (24, 18, 26)).copy()
+    search = Search(scan(liver), coarser)
+    seen = search.coarse()
+    ((slices, rows, columns),) = search.shown
+    assert slices == round(70 / coarser)
+    assert 68 / coarser <= rows <= 78 / coarser + 1
+    assert 92 / coarser <= columns <= 102 / coarser + 1
+    assert dice(seen, liver) > 0.9
+    assert search.dice(liver) > 0.88
+    assert search.dice(np.roll(liver, 12, axis=2)) == pytest.approx(
+        dice(np.roll(liver, 12, axis=2), liver), abs=0.08
+    )
+
+
+def test_a_coarse_network_shows_a_body_smaller_than_its_patch_with_what_lies_around_it() -> None:
+    image = np.full(SHAPE, AIR, dtype=np.float32)
+    image[30:40, 38:50, 92:104] = LIVER
+    search = Search(image, 2.0)
+    seen = search.coarse()
+    assert search.shown == [PATCH]
+    assert seen[32:38, 40:48, 94:102].all()
+    assert np.count_nonzero(seen) < 14**3
+
+
+def dice(a: Mask, b: Mask) -> float:
+    return float(2 * (a & b).sum() / (a.sum() + b.sum()))

@@ -16,7 +16,7 @@ from liver_unet.resample import resample
 from liver_unet.segmenter import Segmenter
 from liver_unet.stages import Stages
 from liver_unet.volume import AIR_HU, Grid, Volume
-from tests.support.real_data import FOLD_0_WEIGHTS, real_ct
+from tests.support.real_data import DEVELOPMENT_WEIGHTS, real_ct
 
 pytestmark = pytest.mark.long
 
@@ -31,7 +31,7 @@ SLICE, ROW, COLUMN = 0, 1, 2
 
 @pytest.fixture(scope="module")
 def segmenter() -> Segmenter:
-    return Segmenter.load(FOLD_0_WEIGHTS, "cpu")
+    return Segmenter.load(DEVELOPMENT_WEIGHTS, "cpu")
 
 
 def patient(name: str) -> tuple[Volume, Mask]:

@@ -11,7 +11,7 @@ from liver_unet.liver import Liver, NoLiver
 from liver_unet.segmenter import Segmenter
 from liver_unet.stages import Stages
 from liver_unet.volume import Volume
-from tests.support.liver_by_hu import SPEC, LiverByHu, block, opened_head, segmenter_by_hu
+from tests.support.liver_by_hu import LiverByHu, block, model_of, opened_head, segmenter_by_hu
 from tests.support.phantom import ORIENTATIONS, Orientation, Phantom, abdomen, head, oriented
 
 
@@ -93,7 +93,7 @@ class OnceOnly(LiverByHu):
 
 def test_what_fine_localisation_does_not_confirm_is_none(phantom: Phantom) -> None:
     volume, true_ml = block(phantom, np.s_[20:32, 40:60, 50:72], 105)
-    once = Segmenter(OnceOnly(-47, 200), SPEC, torch.device("cpu"), torch.float32)
+    once = Segmenter(model_of(OnceOnly(-47, 200)))
     none = why(volume, once)
     assert none.reason == "what coarse localisation saw is none on closer inspection"
     assert 75 < none.seen_ml < true_ml * 1.1

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from liver_unet.model import Model
 from liver_unet.segmenter import Segmenter
 from liver_unet.volume import Box, Volume
 from liver_unet.weights import ModelSpec
@@ -39,7 +40,11 @@ class LiverByHu(nn.Module):
 
 
 def segmenter_by_hu(low_hu: float = 88, high_hu: float = 128) -> Segmenter:
-    return Segmenter(LiverByHu(low_hu, high_hu), SPEC, torch.device("cpu"), torch.float32)
+    return Segmenter(model_of(LiverByHu(low_hu, high_hu)))
+
+
+def model_of(network: nn.Module, spec: ModelSpec = SPEC) -> Model:
+    return Model(network, spec, torch.device("cpu"), torch.float32)
 
 
 def block(phantom: Phantom, box: Box, hu: int) -> tuple[Volume, float]:

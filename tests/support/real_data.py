@@ -11,10 +11,20 @@ from liver_unet.weights import default_weights
 
 DATA = Path(os.environ.get("LIVER_DATA") or Path(__file__).resolve().parents[3] / "shared/data")
 
-# The patients whom fold 0 keeps for validation, and the weights that never saw them. The default
-# weights learnt from all patients by the same recipe: nothing here can tell how accurate they are.
-UNSEEN = ("ircad_01", "ircad_19", "btcv_0007", "btcv_0023", "btcv_0033", "btcv_0034")
-FOLD_0_WEIGHTS = default_weights() / "fold_0"
+# The development patients, and the weights that never saw them. The default weights learnt from
+# all patients by the same recipe: nothing here can tell how accurate they are.
+UNSEEN = (
+    "ircad_01",
+    "ircad_19",
+    "btcv_0007",
+    "btcv_0023",
+    "btcv_0033",
+    "btcv_0034",
+    "lits_004",
+    "lits_011",
+    "radct_1720_eqp",
+)
+DEVELOPMENT_WEIGHTS = default_weights() / "development"
 
 
 def real_ct(kind: str, name: str) -> Path:

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from liver_unet.liver import Liver, NoLiver
+from liver_unet.model import Model
 from liver_unet.segmenter import Segmenter
 from liver_unet.volume import Grid, Volume
 from liver_unet.weights import ModelSpec
@@ -102,12 +103,13 @@ def with_liver(shape: tuple[int, int, int] = (24, 40, 50)) -> Volume:
 
 def on_cpu() -> Segmenter:
     """The segmenter without trouble."""
-    return Segmenter(Threshold(), SPEC, torch.device("cpu"), torch.float32)
+    return Segmenter(Model(Threshold(), SPEC, torch.device("cpu"), torch.float32))
 
 
 def on_troubled_gpu() -> TroubledSegmenter:
     """The same with its trouble."""
-    return TroubledSegmenter(Threshold(), SPEC, torch.device("cuda"), torch.float32, on_cpu())
+    fine = Model(Threshold(), SPEC, torch.device("cuda"), torch.float32)
+    return TroubledSegmenter(fine, on_cpu=on_cpu())
 
 
 def main(folder: Path) -> None:

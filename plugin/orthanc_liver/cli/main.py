@@ -1,4 +1,4 @@
-"""The command line: segment and activity; train, export, evaluate and atlas for researchers.
+"""The command line: segment and activity, and for researchers the other commands.
 
 A command imports what it computes with only when it runs, so that --help and the like are quick.
 """
@@ -10,12 +10,12 @@ import sys
 
 from liver_unet.model_errors import ModelError
 from orthanc_liver import __version__
-from orthanc_liver.cli import activity, atlas, evaluate, export, segment, train
+from orthanc_liver.cli import activity, atlas, calibrate, evaluate, export, segment, train
 from orthanc_liver.liver_errors import LiverError
 
 # 2 is argparse's, for words that it does not understand.
 REFUSED = 3
-_COMMANDS = (segment, activity, train, export, evaluate, atlas)
+_COMMANDS = (segment, activity, train, calibrate, export, evaluate, atlas)
 # What the extra "evaluation" installs, and everything else does without.
 _EXTRA = ("SimpleITK", "jinja2", "matplotlib")
 

@@ -57,7 +57,7 @@ class Engine:
     def serve(self) -> None:
         """Say that the model is ready, then take jobs; returns when nobody is left to work for, or
         when the GPU failed."""
-        spec = self._segmenter.spec
+        spec = self._segmenter.fine.spec
         self._send(Ready(__version__, spec.name, spec.sha256, self._device))
         while self._is_sound:
             try:

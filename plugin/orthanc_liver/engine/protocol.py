@@ -27,8 +27,9 @@ STAGES: Mapping[str, int] = {
     "localise": 25,
     "infer": 35,
     "back to the CT grid": 2,
-    "clean": 5,
-    "contour": 5,
+    "clean": 4,
+    "doubt": 2,
+    "contour": 4,
     "write": 2,
     "preview": 1,
 }

@@ -36,7 +36,7 @@ def evaluate(
         raise CaseListRefused(
             f"{case_list}: without the network every case needs other; {without[0]} has none"
         )
-    spec = Segmenter.load(network.weights, "cpu").spec if network else None
+    spec = Segmenter.load(network.weights, "cpu").fine.spec if network else None
     out.mkdir(parents=True, exist_ok=True)
     results = measure_all(cases, out, network, jobs, spec.sha256 if spec else "")
     methods = {NETWORK: "network"} if network else {}

@@ -64,7 +64,7 @@ def test_mask_rtstruct_and_report_say_the_same(
     report = json.loads((result / "report.json").read_text())
     assert report["warnings"] == ["Not read: files that are not DICOM (1 of 45)."]
     assert report["liver_ml"] == pytest.approx((mask > 0).sum() * grid.voxel_ml, abs=0.01)
-    spec = Segmenter.load(default_weights(), "cpu").spec
+    spec = Segmenter.load(default_weights(), "cpu").fine.spec
     assert report["model"] == {"name": spec.name, "sha256": spec.sha256}
     assert report["device"] == "cpu"
     assert {"read", "infer", "contour", "write"} <= report["seconds"].keys()

@@ -1,0 +1,218 @@
+"""What the signals of doubt mean: outlines of known error, as patients are and as they may be.
+
+Each patient with a known liver is outlined as it is and under every change of perturbations.py.
+From how the signals lie on good outlines and on wrong ones come the limits of the grades, and from
+the grades the counts that a result quotes. Both travel with the weights, in their spec.
+"""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from liver_unet.doubt import grade_of
+from liver_unet.grade import Grade
+from liver_unet.liver import Liver
+from liver_unet.metrics import agreement
+from liver_unet.model_errors import TrainingRefused
+from liver_unet.perturbations import PERTURBATIONS, Patient, perturbed
+from liver_unet.segmenter import Segmenter
+from liver_unet.stages import Stages
+from liver_unet.training.cases import read_case
+from liver_unet.training.layouts import find_cases
+from liver_unet.weights import Calibration, write_spec
+
+UNCHANGED = "as it is"
+# Wrong is what a physicist would send back.
+_LEAST_DSC, _MOST_VOLUME_ERROR = 0.92, 0.10
+# Of the good outlines, how many may be called worth a look, and how many doubtful.
+_FALSE_ALARMS = (0.10, 0.02)
+
+
+@dataclass(frozen=True)
+class Outlined:
+    """One outline of known error; a liver that was not found has a DSC of 0 and no signals.
+
+    volume_ratio: the outline's volume by the true one. model: the weights' SHA-256.
+    """
+
+    case: str
+    change: str
+    model: str
+    dsc: float
+    volume_ratio: float
+    mda_mm: float
+    unsure_share: float | None = None
+    wrong_share: float | None = None
+    disagreement: float | None = None
+
+    @property
+    def is_wrong(self) -> bool:
+        return self.dsc < _LEAST_DSC or abs(self.volume_ratio - 1) > _MOST_VOLUME_ERROR
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """The signals that were measured, by name."""
+        named = ((name, getattr(self, name)) for name in _SIGNALS)
+        return {name: share for name, share in named if share is not None}
+
+
+_SIGNALS = ("unsure_share", "wrong_share", "disagreement")
+
+
+def calibrate(
+    data: Path, weights: Path, out: Path, only: Sequence[str] = (), device: str = "auto"
+) -> tuple[list[Outlined], Calibration]:
+    """Outline every case of a folder under every change, and write the calibration into the spec.
+
+    only: names of cases; none: all. What is in OUT/outlines.csv for these weights is not computed
+    again. Raises ModelError.
+    """
+    segmenter = Segmenter.load(weights, device)
+    rows = list(_outlined(data, segmenter, out / "outlines.csv", only))
+    names = sorted({row.case for row in rows})
+    told = f"{len(rows)} outlines of {len(names)} patients: {', '.join(names)}"
+    rule = calibrated(rows, told)
+    write_spec(replace(segmenter.fine.spec, calibration=rule), weights)
+    return rows, rule
+
+
+def calibrated(rows: Sequence[Outlined], measured_on: str) -> Calibration:
+    """The limits at which so many good outlines are called worth a look or doubtful, and what each
+    grade meant."""
+    seen = [row for row in rows if row.shares]
+    good = [row for row in seen if not row.is_wrong]
+    if not good:
+        raise TrainingRefused("no outline is good enough to tell what good ones look like")
+    look, doubtful = (_limits(good, share) for share in _FALSE_ALARMS)
+    rule = Calibration({name: (look[name], doubtful[name]) for name in look}, {}, measured_on)
+    grades = [grade_of(row.shares, rule) for row in seen]
+    counts = {}
+    for grade in Grade:
+        of_it = [row for row, one in zip(seen, grades, strict=True) if one is grade]
+        counts[grade.word] = (sum(row.is_wrong for row in of_it), len(of_it))
+    return replace(rule, counts=counts)
+
+
+def _limits(good: Sequence[Outlined], most: float) -> dict[str, float]:
+    """For each signal the same quantile of the good ones, the lowest of which no more than `most`
+    of them exceed any; to the four digits that a spec keeps."""
+    names = [name for name in _SIGNALS if all(name in row.shares for row in good)]
+    values = np.array([[row.shares[name] for name in names] for row in good])
+    for quantile in np.linspace(0.5, 1.0, 501):
+        limits = (np.floor(np.quantile(values, quantile, axis=0) * 1e4) + 1) / 1e4
+        if (values >= limits).any(axis=1).mean() <= most:
+            break
+    return dict(zip(names, limits.tolist(), strict=True))
+
+
+def table(rows: Sequence[Outlined]) -> str:
+    """Accuracy under each change, and how well each signal tells wrong outlines from good ones."""
+    lines = [" " * 23 + "  n    DSC lowest MDA mm    RV range       wrong"]
+    for change in (UNCHANGED, *PERTURBATIONS):
+        if found := [row for row in rows if row.change == change]:
+            lines.append(f"{change:22} {_accuracy(found)}")
+    seen = [row for row in rows if row.shares]
+    wrong = np.array([row.is_wrong for row in seen])
+    lines.append(f"{len(rows) - len(seen)} livers were not found")
+    if wrong.any() and not wrong.all():
+        for name in _SIGNALS:
+            if all(name in row.shares for row in seen):
+                values = np.array([row.shares[name] for row in seen])
+                error = 1 - np.array([row.dsc for row in seen])
+                lines.append(
+                    f"{name:22} AUROC {auroc(values, wrong):.3f} AURC {aurc(values, error):.4f} "
+                    f"(best possible {aurc(error, error):.4f})"
+                )
+    return "\n".join(lines)
+
+
+def _accuracy(rows: Sequence[Outlined]) -> str:
+    dsc = np.array([row.dsc for row in rows])
+    ratio = np.array([row.volume_ratio for row in rows])
+    mda_mm = np.mean([row.mda_mm for row in rows])
+    return (
+        f"{len(rows):3} {dsc.mean():6.3f} {dsc.min():6.3f} {mda_mm:6.2f} {ratio.mean():5.3f} "
+        f"{ratio.min():.3f}-{ratio.max():.3f} {sum(row.is_wrong for row in rows):5}"
+    )
+
+
+def auroc(values: np.ndarray, wrong: np.ndarray) -> float:
+    """How often a wrong outline has the larger value than a good one; ties count half."""
+    apart = values[wrong][:, None] - values[~wrong][None, :]
+    return float(((apart > 0) + 0.5 * (apart == 0)).mean())
+
+
+def aurc(values: np.ndarray, error: np.ndarray) -> float:
+    """The mean error of those kept, averaged over how many are kept, the surest first."""
+    order = np.argsort(values, kind="stable")
+    return float((np.cumsum(error[order]) / np.arange(1, len(order) + 1)).mean())
+
+
+def _outlined(
+    data: Path, segmenter: Segmenter, path: Path, only: Sequence[str]
+) -> Iterator[Outlined]:
+    model = segmenter.fine.spec.sha256
+    known = {(row.case, row.change): row for row in _read(path) if row.model == model}
+    found = {files.name: files for files in find_cases(data)}
+    if missing := [name for name in only if name not in found]:
+        raise TrainingRefused(f"{data} holds no case {missing[0]!r}")
+    for name in tqdm(only or sorted(found), unit="case", disable=None):
+        case = read_case(found[name])
+        for change in (UNCHANGED, *PERTURBATIONS):
+            row = known.get((name, change))
+            if row is None:
+                row = _outline(Patient(case.ct, case.liver), name, change, segmenter)
+                known[name, change] = row
+                _write(path, known.values())
+            if np.isfinite(row.dsc):
+                yield row
+
+
+def _outline(patient: Patient, case: str, change: str, segmenter: Segmenter) -> Outlined:
+    model = segmenter.fine.spec.sha256
+    try:
+        shown = patient if change == UNCHANGED else perturbed(patient, change)
+    except ValueError as error:
+        sys.stderr.write(f"{case}, {change}: left out, as {error}\n")
+        return Outlined(case, change, model, np.nan, np.nan, np.nan)
+    liver = segmenter.segment(shown.ct, Stages())
+    if not isinstance(liver, Liver):
+        return Outlined(case, change, model, 0.0, 0.0, np.nan)
+    same = agreement(liver.mask_on_ct(), shown.liver, shown.ct.grid)
+    shares: Mapping[str, float] = liver.doubt.shares if liver.doubt else {}
+    return Outlined(case, change, model, same.dsc, same.volume_ratio, same.mda_mm, **shares)
+
+
+def _read(path: Path) -> list[Outlined]:
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return [
+            Outlined(row["case"], row["change"], row["model"], **_numbers(row))
+            for row in csv.DictReader(file)
+        ]
+
+
+def _numbers(row: Mapping[str, str]) -> dict[str, float]:
+    return {
+        name: float(row[name])
+        for name in ("dsc", "volume_ratio", "mda_mm", *_SIGNALS)
+        if row[name] != ""
+    }
+
+
+def _write(path: Path, rows: Iterable[Outlined]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    with part.open("w", newline="") as file:
+        writer = csv.DictWriter(file, [field.name for field in fields(Outlined)])
+        writer.writeheader()
+        writer.writerows(asdict(row) for row in rows)
+    part.replace(path)

@@ -1,0 +1,125 @@
+"""Limits and counts from outlines of known error."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from liver_unet.calibration import Outlined, aurc, auroc, calibrate, calibrated, table
+from liver_unet.model_errors import TrainingRefused
+from liver_unet.network import build_network
+from liver_unet.segmenter import Segmenter
+from liver_unet.weights import ModelSpec, load_model, save_weights
+from tests.support.case_writer import write_nifti_case
+from tests.support.liver_by_hu import segmenter_by_hu
+from tests.support.phantom import abdomen
+
+
+def outlined(n: int, dsc: float, unsure: float, disagreement: float = 0.0) -> list[Outlined]:
+    return [
+        Outlined(str(i), "as it is", "sha", dsc, 1.0, 1.0, unsure, unsure, disagreement)
+        for i in range(n)
+    ]
+
+
+def graded(count: int) -> list[Outlined]:
+    """Good ones of doubt 0.00 to 0.99, wrong ones of 0.5 to 2.5."""
+    good = [one for i in range(count) for one in outlined(1, 0.96, i / count)]
+    wrong = [one for i in range(20) for one in outlined(1, 0.80, 0.5 + i / 10)]
+    return good + wrong
+
+
+def test_a_tenth_of_the_good_ones_is_worth_a_look_and_a_fiftieth_doubtful() -> None:
+    rule = calibrated(graded(100), "drawn")
+    look, doubtful = rule.limits["unsure_share"]
+    assert look == pytest.approx(0.90, abs=0.011)
+    assert doubtful == pytest.approx(0.98, abs=0.011)
+    # Wrong ones: 0.5 to 0.8 sure, 0.9 worth a look, the other 15 doubtful.
+    assert rule.counts == {"sure": (4, 94), "look": (1, 9), "doubtful": (15, 17)}
+    assert sum(count for _, count in rule.counts.values()) == 120
+    assert rule.measured_on == "drawn"
+
+
+def test_with_several_signals_the_false_alarms_are_those_of_all_together() -> None:
+    random = np.random.default_rng(1)
+    rows = [
+        Outlined(str(i), "noise", "sha", 0.97, 1.01, 1.0, *random.random(3)) for i in range(1000)
+    ]
+    rule = calibrated(rows, "drawn")
+    assert 900 <= rule.counts["sure"][1] <= 915
+    assert 10 <= rule.counts["doubtful"][1] <= 20
+
+
+def test_a_volume_off_by_more_than_a_tenth_is_wrong_and_a_liver_not_found_has_no_grade() -> None:
+    rows = outlined(9, 0.95, 0.1)
+    rows.append(Outlined("x", "noise", "sha", 0.95, 1.12, 1.0, 0.3, 0.3))
+    rows.append(Outlined("y", "noise", "sha", 0.0, 0.0, float("nan")))
+    counts = calibrated(rows, "drawn").counts
+    assert counts["sure"] == (0, 9)
+    assert sum(count for _, count in counts.values()) == 10
+    assert "1 livers were not found" in table(rows)
+
+
+def test_without_a_good_outline_there_is_no_calibration() -> None:
+    with pytest.raises(TrainingRefused, match="no outline is good enough"):
+        calibrated(outlined(5, 0.5, 0.1), "drawn")
+
+
+def test_auroc_and_aurc_by_hand() -> None:
+    values = np.array([0.1, 0.2, 0.2, 0.4])
+    wrong = np.array([False, True, False, True])
+    assert auroc(values, wrong) == pytest.approx((1 + 0.5 + 1 + 1) / 4)
+    error = np.array([0.0, 0.3, 0.0, 0.6])
+    assert aurc(values, error) == pytest.approx((0 + 0.15 + 0.1 + 0.225) / 4)
+
+
+def test_what_is_outlined_stays_and_the_spec_takes_the_calibration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The spec's network is not asked; one that knows the phantom's liver plays it."""
+    phantom = abdomen((40, 70, 88), (7.0, 4.6, 4.4))
+    for name in ("first", "second"):
+        write_nifti_case(tmp_path / "data" / name, phantom)
+    weights = tmp_path / "weights"
+    spec = ModelSpec("tiny", 5.0, (-200.0, 250.0), (8, 8, 8), (2, 4), 2, "none", "none", "none")
+    torch.manual_seed(1)
+    spec = save_weights(build_network(spec.channels, spec.classes), spec, weights)
+    asked: list[float] = []
+
+    class Known(Segmenter):
+        def segment(self, volume, stages):  # type: ignore[no-untyped-def]
+            asked.append(float(volume.hu.mean()))
+            return segmenter_by_hu().segment(volume, stages)
+
+    whole = Segmenter.load(weights, "cpu")
+    monkeypatch.setattr(Segmenter, "load", lambda *_: Known(whole.fine))
+    monkeypatch.setattr("liver_unet.calibration.PERTURBATIONS", {"darker": None, "no place": None})
+
+    def changed(patient, name):  # type: ignore[no-untyped-def]
+        if name == "no place":
+            raise ValueError("there is no place for it")
+        return patient
+
+    monkeypatch.setattr("liver_unet.calibration.perturbed", changed)
+    monkeypatch.setattr("liver_unet.calibration._LEAST_DSC", 0.5)
+    monkeypatch.setattr("liver_unet.calibration._MOST_VOLUME_ERROR", 0.5)
+    rows, rule = calibrate(tmp_path / "data", weights, tmp_path / "out", ["second"])
+    assert [(row.case, row.change) for row in rows] == [
+        ("second", "as it is"),
+        ("second", "darker"),
+    ]
+    assert len(asked) == 2
+    assert load_model(weights, torch.device("cpu"))[1].calibration == rule
+    assert rule.measured_on == "2 outlines of 1 patients: second"
+
+    again, _ = calibrate(tmp_path / "data", weights, tmp_path / "out", ["second"])
+    assert len(asked) == 2
+    assert again == rows
+    with (tmp_path / "out" / "outlines.csv").open(newline="") as file:
+        assert {row["model"] for row in csv.DictReader(file)} == {spec.sha256}
+    with pytest.raises(TrainingRefused, match="holds no case 'third'"):
+        calibrate(tmp_path / "data", weights, tmp_path / "out", ["third"])

@@ -95,6 +95,7 @@ class Plugin:
         configuration = json.loads(module.GetConfiguration())
         self._changes = module.ChangeType
         self._started = threading.Event()
+        self._start_was_tried = threading.Event()
         self.orthanc = Orthanc(module)
         self.settings, self._problems = read_settings(configuration)
         sends = bool(self.settings.destinations) or self.settings.return_to_sender
@@ -134,7 +135,7 @@ class Plugin:
         self._backfill = Backfill(
             self.orthanc, self.queue, self._intake, self.settings.backfill_pause_seconds
         )
-        self._starting = Background("start", self.orthanc, self._start)
+        self._starting = Background("start", self.orthanc, self._try_to_start)
         self._threads = [
             self._worker.thread,
             self._change_log.thread,
@@ -152,8 +153,12 @@ class Plugin:
             self._change_log.thread.wake()
 
     def wait_until_started(self) -> bool:
-        """Orthanc answers HTTP a moment before it says that it has started; wait that moment."""
-        return self._started.wait(_START_TIMEOUT_S)
+        """Orthanc answers HTTP a moment before it says that it has started; wait that moment.
+
+        Not longer: where the start is in trouble, all who ask would hold Orthanc's HTTP threads.
+        """
+        self._start_was_tried.wait(_START_TIMEOUT_S)
+        return self._started.is_set()
 
     def status(self) -> dict[str, Any]:
         """The answer to GET /liver/status."""
@@ -219,7 +224,7 @@ class Plugin:
             raise NotAllowed("the outline was rejected: it is not sent before a person accepts it")
         self._results.send(job, self.orthanc.series(job.series), again=True)
         self.deliveries.end_rests()
-        return self.deliveries.show_by_job().get(job_id, [])
+        return self.deliveries.show_by_job([job_id])[job_id]
 
     def activity(
         self, series_id: str, asked: Mapping[str, Any]
@@ -285,6 +290,12 @@ class Plugin:
     def _refuse_unless_running(self) -> None:
         if self._problems:
             raise NotRunning("no job can run before the settings are mended; see /liver/status")
+
+    def _try_to_start(self) -> None:
+        try:
+            self._start()
+        finally:
+            self._start_was_tried.set()
 
     def _start(self) -> None:
         """Take up what was kept and begin; repeated where Orthanc cannot tell yet."""

@@ -7,6 +7,7 @@ import json
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import Mock
@@ -14,12 +15,14 @@ from unittest.mock import Mock
 import pytest
 import requests
 
+from orthanc_liver.host import plugin
 from orthanc_liver.host.activity import documents
 from orthanc_liver.host.errors import NothingStored
 from orthanc_liver.host.web import shared_answer
 from orthanc_liver.host.web.routes import Routes
 from orthanc_liver.host.web.shared_answer import SharedAnswer
-from tests.plugin.host.conftest import Host, error_of
+from tests.plugin.host.conftest import FakeHost, Host, error_of
+from tests.support.fake_archive import OrthancException
 from tests.support.fake_orthanc import Answer
 from tests.support.patience import patience_s, wait_for
 
@@ -52,7 +55,8 @@ def test_who_asks_for_the_jobs_while_they_are_rendered_shares_the_next_rendering
 
     queue = SimpleNamespace(show_all=show_all)
     reviews = Mock(show=lambda job: None)
-    routes = Routes(Mock(queue=queue, deliveries=Mock(show_by_job=dict), reviews=reviews))
+    deliveries = Mock(show_by_job=lambda jobs: {job: [] for job in jobs})
+    routes = Routes(Mock(queue=queue, deliveries=deliveries, reviews=reviews))
 
     def ask(_: int) -> int:
         answer: Any = Answer()
@@ -80,6 +84,21 @@ def test_a_rendering_that_fails_is_nobodys_answer() -> None:
     with pytest.raises(RuntimeError):
         answer.get()
     assert answer.get() == "new"
+
+
+def test_nobody_waits_for_a_start_that_is_in_trouble(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each who waited would hold one of the threads that answer all of Orthanc's HTTP."""
+    monkeypatch.setattr(plugin, "_START_TIMEOUT_S", 3600.0)
+    host = FakeHost(tmp_path)
+    with monkeypatch.context() as away:
+        away.setattr(host.orthanc.archive, "rest", Mock(side_effect=OrthancException(11, "away")))
+        host.orthanc.start()
+        status, _ = error_of(host.orthanc.call("GET", "/liver/jobs"))
+        assert status == 503
+        assert host.orthanc.get("/liver/status")["Threads"]["start"] != "running"
+    host.orthanc.stop()
 
 
 @pytest.mark.parametrize("shared_host", ["fake"], indirect=True)

@@ -33,6 +33,7 @@ from orthanc_liver.host.review.review import Verdict
 from orthanc_liver.host.review.reviews import Reviews, review_asked
 from orthanc_liver.host.server.api import Missing, Orthanc, OrthancModule
 from orthanc_liver.host.server.background import Background
+from orthanc_liver.host.server.gate import Gate
 from orthanc_liver.host.server.journal import Journal
 from orthanc_liver.host.server.orthanc_settings import read_orthanc_settings
 from orthanc_liver.host.settings import read_settings
@@ -46,6 +47,8 @@ OnChange = Callable[[int, int, str], None]
 _callbacks: list[Callable[..., None]] = []
 
 _START_TIMEOUT_S = 10.0
+# At once, with the one that is read. Orthanc answers HTTP with 50 threads.
+_OUTLINES_ASKED_FOR = 8
 # Orthanc waits for us as long, and no longer.
 _STOP_TIMEOUT_S = 10.0
 
@@ -108,6 +111,7 @@ class Plugin:
         self.queue = JobQueue(self.settings.jobs_kept, self._ledger, self._note_end)
         self.deliveries = Deliveries(self._ledger)
         self.reviews = Reviews(self._ledger)
+        self._outline_gate = Gate(_OUTLINES_ASKED_FOR, "others ask for outlines: ask again shortly")
         self._transmitter = Transmitter(
             self.orthanc, self.deliveries, Sending(self.orthanc, of_orthanc.dicom_web_root)
         )
@@ -234,7 +238,10 @@ class Plugin:
         Also returns what was stored. Errors: see activity_of_series and store_activity.
         """
         kinds = documents_asked(asked)
-        activity = activity_of_series(self.orthanc, self._ledger, self.settings, series_id, asked)
+        with self._outline_gate:
+            activity = activity_of_series(
+                self.orthanc, self._ledger, self.settings, series_id, asked
+            )
         if not kinds:
             return activity, []
         self._refuse_unless_running()
@@ -252,11 +259,13 @@ class Plugin:
 
     def outlines(self, series_id: str) -> list[dict[str, Any]]:
         """The outlines of a series in its study; errors as for slices."""
-        return outlines_of(self.orthanc, self.orthanc.series(series_id))
+        with self._outline_gate:
+            return outlines_of(self.orthanc, self.orthanc.series(series_id))
 
     def outline(self, series_id: str, rtstruct: str, roi: str) -> str:
         """One of those outlines in pixels, as JSON; Missing or NotShown."""
-        return outline_text(self.orthanc, self.orthanc.series(series_id), rtstruct, roi)
+        with self._outline_gate:
+            return outline_text(self.orthanc, self.orthanc.series(series_id), rtstruct, roi)
 
     def review(self, series_id: str, asked: Mapping[str, Any], user: str) -> dict[str, Any]:
         """Somebody accepts or rejects the result of the series' last job.

@@ -6,6 +6,7 @@ import itertools
 import json
 import threading
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,7 +18,7 @@ import requests
 
 from orthanc_liver.host import plugin
 from orthanc_liver.host.activity import documents
-from orthanc_liver.host.errors import NothingStored
+from orthanc_liver.host.errors import NoResult, NothingStored
 from orthanc_liver.host.web import shared_answer
 from orthanc_liver.host.web.routes import Routes
 from orthanc_liver.host.web.shared_answer import SharedAnswer
@@ -102,6 +103,39 @@ def test_nobody_waits_for_a_start_that_is_in_trouble(
 
 
 @pytest.mark.parametrize("shared_host", ["fake"], indirect=True)
+@pytest.mark.parametrize("asked", ["outlines", "outline", "activity"])
+def test_only_eight_wait_for_outlines(
+    host: Host, asked: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reading one may take seconds, and each who waits holds one of Orthanc's HTTP threads."""
+    go_on, begun = threading.Event(), threading.Event()
+
+    def read(*_: Any) -> Any:
+        begun.set()
+        assert go_on.wait(patience_s(30))
+        raise NoResult("this is a test")
+
+    for name in ("outlines_of", "outline_text", "activity_of_series"):
+        monkeypatch.setattr(plugin, name, read)
+    series_id = host.upload(f"a crowd for {asked}")
+    method = "POST" if asked == "activity" else "GET"
+
+    def ask(_: int) -> int:
+        body = b'{"Method": "resin"}' if method == "POST" else b""
+        return host.orthanc.call(method, f"/liver/series/{series_id}/{asked}", body).status_code
+
+    with ThreadPoolExecutor(CLIENTS) as clients:
+        answers = [clients.submit(ask, number) for number in range(CLIENTS)]
+        try:
+            assert begun.wait(patience_s(30))
+            turned_away = CLIENTS - plugin._OUTLINES_ASKED_FOR
+            wait_for("those", lambda: sum(one.done() for one in answers) == turned_away)
+        finally:
+            go_on.set()
+        assert Counter(one.result() for one in answers) == {503: turned_away, 409: 8}
+
+
+@pytest.mark.parametrize("shared_host", ["fake"], indirect=True)
 def test_only_two_wait_for_documents_and_the_others_are_told_to_come_again(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -124,7 +158,7 @@ def test_only_two_wait_for_documents_and_the_others_are_told_to_come_again(
     with ThreadPoolExecutor(2) as clients:
         held = [clients.submit(ask, ["SR"]) for _ in range(2)]
         try:
-            wait_for("two", lambda: begun and documents._places._value == 0)
+            wait_for("two", lambda: begun and documents._gate._places._value == 0)
             third, without_store = ask(["SR"]), ask([])
         finally:
             go_on.set()

@@ -33,6 +33,7 @@ from orthanc_liver.host.review.review import Verdict
 from orthanc_liver.host.review.reviews import Reviews, review_asked
 from orthanc_liver.host.server.api import Missing, Orthanc, OrthancModule
 from orthanc_liver.host.server.background import Background
+from orthanc_liver.host.server.gate import Gate
 from orthanc_liver.host.server.journal import Journal
 from orthanc_liver.host.server.orthanc_settings import read_orthanc_settings
 from orthanc_liver.host.settings import read_settings
@@ -46,6 +47,8 @@ OnChange = Callable[[int, int, str], None]
 _callbacks: list[Callable[..., None]] = []
 
 _START_TIMEOUT_S = 10.0
+# At once, with the one that is read. Orthanc answers HTTP with 50 threads.
+_OUTLINES_ASKED_FOR = 8
 # Orthanc waits for us as long, and no longer.
 _STOP_TIMEOUT_S = 10.0
 
@@ -95,6 +98,7 @@ class Plugin:
         configuration = json.loads(module.GetConfiguration())
         self._changes = module.ChangeType
         self._started = threading.Event()
+        self._start_was_tried = threading.Event()
         self.orthanc = Orthanc(module)
         self.settings, self._problems = read_settings(configuration)
         sends = bool(self.settings.destinations) or self.settings.return_to_sender
@@ -107,6 +111,7 @@ class Plugin:
         self.queue = JobQueue(self.settings.jobs_kept, self._ledger, self._note_end)
         self.deliveries = Deliveries(self._ledger)
         self.reviews = Reviews(self._ledger)
+        self._outline_gate = Gate(_OUTLINES_ASKED_FOR, "others ask for outlines: ask again shortly")
         self._transmitter = Transmitter(
             self.orthanc, self.deliveries, Sending(self.orthanc, of_orthanc.dicom_web_root)
         )
@@ -134,7 +139,7 @@ class Plugin:
         self._backfill = Backfill(
             self.orthanc, self.queue, self._intake, self.settings.backfill_pause_seconds
         )
-        self._starting = Background("start", self.orthanc, self._start)
+        self._starting = Background("start", self.orthanc, self._try_to_start)
         self._threads = [
             self._worker.thread,
             self._change_log.thread,
@@ -152,8 +157,12 @@ class Plugin:
             self._change_log.thread.wake()
 
     def wait_until_started(self) -> bool:
-        """Orthanc answers HTTP a moment before it says that it has started; wait that moment."""
-        return self._started.wait(_START_TIMEOUT_S)
+        """Orthanc answers HTTP a moment before it says that it has started; wait that moment.
+
+        Not longer: where the start is in trouble, all who ask would hold Orthanc's HTTP threads.
+        """
+        self._start_was_tried.wait(_START_TIMEOUT_S)
+        return self._started.is_set()
 
     def status(self) -> dict[str, Any]:
         """The answer to GET /liver/status."""
@@ -219,7 +228,7 @@ class Plugin:
             raise NotAllowed("the outline was rejected: it is not sent before a person accepts it")
         self._results.send(job, self.orthanc.series(job.series), again=True)
         self.deliveries.end_rests()
-        return self.deliveries.show_by_job().get(job_id, [])
+        return self.deliveries.show_by_job([job_id])[job_id]
 
     def activity(
         self, series_id: str, asked: Mapping[str, Any]
@@ -229,7 +238,10 @@ class Plugin:
         Also returns what was stored. Errors: see activity_of_series and store_activity.
         """
         kinds = documents_asked(asked)
-        activity = activity_of_series(self.orthanc, self._ledger, self.settings, series_id, asked)
+        with self._outline_gate:
+            activity = activity_of_series(
+                self.orthanc, self._ledger, self.settings, series_id, asked
+            )
         if not kinds:
             return activity, []
         self._refuse_unless_running()
@@ -247,11 +259,13 @@ class Plugin:
 
     def outlines(self, series_id: str) -> list[dict[str, Any]]:
         """The outlines of a series in its study; errors as for slices."""
-        return outlines_of(self.orthanc, self.orthanc.series(series_id))
+        with self._outline_gate:
+            return outlines_of(self.orthanc, self.orthanc.series(series_id))
 
     def outline(self, series_id: str, rtstruct: str, roi: str) -> str:
         """One of those outlines in pixels, as JSON; Missing or NotShown."""
-        return outline_text(self.orthanc, self.orthanc.series(series_id), rtstruct, roi)
+        with self._outline_gate:
+            return outline_text(self.orthanc, self.orthanc.series(series_id), rtstruct, roi)
 
     def review(self, series_id: str, asked: Mapping[str, Any], user: str) -> dict[str, Any]:
         """Somebody accepts or rejects the result of the series' last job.
@@ -285,6 +299,12 @@ class Plugin:
     def _refuse_unless_running(self) -> None:
         if self._problems:
             raise NotRunning("no job can run before the settings are mended; see /liver/status")
+
+    def _try_to_start(self) -> None:
+        try:
+            self._start()
+        finally:
+            self._start_was_tried.set()
 
     def _start(self) -> None:
         """Take up what was kept and begin; repeated where Orthanc cannot tell yet."""

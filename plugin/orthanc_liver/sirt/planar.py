@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
-from itertools import combinations, pairwise
+from itertools import accumulate, combinations, pairwise
 
 Flat = tuple[float, float]
 Edge = tuple[Flat, Flat]
@@ -86,6 +86,17 @@ def area(polygons: Sequence[Polygon], counts: Rule) -> float:
         for below, above in pairwise(_with_crossings(active, low, high)):
             total += (above - below) * _covered(active, (below + above) / 2, len(polygons), counts)
     return total
+
+
+def comparisons(polygons: Sequence[Polygon]) -> int:
+    """How many pairs of edges `area` looks at for these, each in both orders."""
+    heights = sorted({y for one in polygons for edge in one for _, y in edge})
+    strip = {y: number for number, y in enumerate(heights)}
+    change = [0] * len(heights)
+    for low_y, high_y, *_ in _rising(polygons):
+        change[strip[low_y]] += 1
+        change[strip[high_y]] -= 1
+    return sum(active**2 for active in accumulate(change))
 
 
 # Lower and upper end, x at the lower, its change with y, and which polygon it is of.

@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from math import isclose
+from math import inf, isclose
 
 from orthanc_liver.sirt.inputs import ActivityRefused
 from orthanc_liver.sirt.planar import (
     Flat,
     Polygon,
     Region,
+    comparisons,
     crosses_itself,
     enclosed,
     polygon,
@@ -117,12 +118,17 @@ class Outline:
 
 
 def outline(
-    contours: Sequence[Sequence[Point]], slices: Slices, *, exclusive: bool = False
+    contours: Sequence[Sequence[Point]],
+    slices: Slices,
+    *,
+    exclusive: bool = False,
+    most_comparisons: float = inf,
 ) -> Outline:
     """An ROI's contours: repeats count once, overlapping ones are a union, inner ones are holes.
 
     exclusive: CLOSEDPLANAR_XOR. Raises ActivityRefused for contours off the slices, or on some
-    slices only, or where more than a few lie beyond the CT.
+    slices only, or where more than a few lie beyond the CT, or where measuring takes more than
+    most_comparisons, as planar.comparisons counts them.
     """
     drawn: dict[int, list[Polygon]] = {}
     too_short = beyond = 0
@@ -139,6 +145,11 @@ def outline(
         raise ActivityRefused(
             f"the ROI does not lie on the slices of this CT: {beyond} of {len(contours)} contours "
             "are beyond its ends"
+        )
+    if sum(map(comparisons, drawn.values())) > most_comparisons:
+        raise ActivityRefused(
+            "the ROI has too many contours over and beside each other to be measured here: give "
+            "its volume"
         )
     crossing = sum(crosses_itself(one) for polygons in drawn.values() for one in polygons)
     warnings = []

@@ -84,6 +84,10 @@ def test_the_table_explains_every_setting() -> None:
         ("Filter", {"SeriesDescription": "(?=(a*)*b)"}),
         ("Filter", {"SeriesDescription": "a?" * 30 + "a" * 30}),
         ("Filter", {"SeriesDescription": ".*a.*b.*c"}),
+        ("Filter", {"SeriesDescription": "a?" * 20 + "a" * 36 + "z"}),  # minutes
+        ("Filter", {"SeriesDescription": "(|a)" * 21 + "z"}),
+        ("Filter", {"SeriesDescription": "(?:a|aa|aaa|aaaa){10}z"}),
+        ("Filter", {"SeriesDescription": "(.*)(.*)" + r"\1\2" * 9 + "z"}),
         ("Filter", {"SeriesDescription": "(" * 5000 + ")" * 5000}),
         ("Filter", {"SeriesDescripton": "liver"}),
         ("Interpreter", "/no/such/python"),
@@ -174,6 +178,8 @@ def test_a_key_unlike_any_other_is_a_problem_without_a_guess() -> None:
         r"^\d{4}-\d+ [A-Z]+$",
         "(late )?(art|ven)",
         "(ab){3}",
+        "(((mm ){100}){100}){100}",
+        "(?i)^(?=.*abd)(?=.*ven)(?!.*nativ).*$",
     ],
 )
 def test_a_usual_filter_is_taken(pattern: str) -> None:

@@ -11,7 +11,15 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from orthanc_liver.sirt.planar import Flat, crosses_itself, enclosed, polygon, regions, shared
+from orthanc_liver.sirt.planar import (
+    Flat,
+    comparisons,
+    crosses_itself,
+    enclosed,
+    polygon,
+    regions,
+    shared,
+)
 
 BOX = [(1.0, 2.0), (9.0, 2.0), (9.0, 7.0), (1.0, 7.0)]
 HOLE = [(3.0, 3.0), (3.0, 5.0), (6.0, 5.0), (6.0, 3.0)]
@@ -19,6 +27,21 @@ HOLE = [(3.0, 3.0), (3.0, 5.0), (6.0, 5.0), (6.0, 3.0)]
 
 def moved(points: Sequence[Flat], x: float, y: float = 0.0) -> list[Flat]:
     return [(px + x, py + y) for px, py in points]
+
+
+def circle(points: int, radius: float, turned: float = 0.0) -> list[Flat]:
+    angles = [turned + 2 * math.pi * n / points for n in range(points)]
+    return [(radius * math.cos(angle), radius * math.sin(angle)) for angle in angles]
+
+
+def test_comparisons_grow_with_what_lies_over_each_other() -> None:
+    """What `area` would do for so many circles is told without doing it."""
+    assert comparisons([polygon(BOX)]) == 2 * 2
+    assert comparisons([polygon(BOX), polygon(moved(BOX, 20))]) == 4 * 4
+    assert comparisons([polygon(BOX), polygon(moved(BOX, 0, 20))]) == 2 * 2 * 2
+    assert 2_000 > comparisons([polygon(circle(500, 90, 0.1))]) > 1_000
+    many = [polygon(circle(500, 2, n / 1000)) for n in range(40)]
+    assert comparisons(many) > 100_000_000
 
 
 def measured(*drawn: Sequence[Flat], exclusive: bool = False) -> float:

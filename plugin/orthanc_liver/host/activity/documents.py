@@ -14,7 +14,6 @@ from orthanc_liver.engine.protocol import (
     ResultObject,
 )
 from orthanc_liver.host.errors import (
-    Busy,
     EngineGone,
     EngineUnavailable,
     NothingStored,
@@ -24,13 +23,12 @@ from orthanc_liver.host.jobs.engine_process import EngineProcess
 from orthanc_liver.host.jobs.job import Job
 from orthanc_liver.host.jobs.storing import store_beside
 from orthanc_liver.host.server.api import Orthanc, OrthancError, Series
+from orthanc_liver.host.server.gate import Gate
 from orthanc_liver.host.settings import Settings
 
 _TIMEOUT_S = 300.0
-# One at a time: each holds a CT in memory.
-_one_at_a_time = threading.Lock()
-# One at work and one that waits. Each holds one of the threads that answer all of Orthanc's HTTP.
-_places = threading.BoundedSemaphore(2)
+# Each holds a CT in memory, for some seconds.
+_gate = Gate(2, "other documents are being stored; nothing was stored: ask again in a minute")
 
 
 @dataclass(frozen=True)
@@ -49,16 +47,11 @@ def store_documents(
 
     Raises NothingStored where they could not be written or stored, Busy where others wait.
     """
-    if not _places.acquire(blocking=False):
-        raise Busy("other documents are being stored; nothing was stored: ask again in a minute")
-    try:
-        with _one_at_a_time:
-            objects = _written(orthanc, series, settings, wanted)
-        return store_beside(orthanc, series, objects)
-    except (EngineGone, EngineUnavailable, StoredElsewhere, OrthancError) as error:
-        raise NothingStored(f"nothing was stored: {error}") from error
-    finally:
-        _places.release()
+    with _gate:
+        try:
+            return store_beside(orthanc, series, _written(orthanc, series, settings, wanted))
+        except (EngineGone, EngineUnavailable, StoredElsewhere, OrthancError) as error:
+            raise NothingStored(f"nothing was stored: {error}") from error
 
 
 def _written(

@@ -218,11 +218,12 @@ class Deliveries:
         with self._lock:
             return [self._show(one) for one in sorted(self._all.values(), key=_age)]
 
-    def show_by_job(self) -> dict[str, list[dict[str, Any]]]:
-        """The same by the id of the job whose result it is."""
-        by_job: dict[str, list[dict[str, Any]]] = {}
-        for one in self.show_all():
-            by_job.setdefault(one["Job"], []).append(one)
+    def show_by_job(self, jobs: Iterable[str]) -> dict[str, list[dict[str, Any]]]:
+        """The same by the id of the job whose result it is, of these jobs alone."""
+        by_job: dict[str, list[dict[str, Any]]] = {job: [] for job in jobs}
+        with self._lock:
+            for one in sorted((d for d in self._all.values() if d.job in by_job), key=_age):
+                by_job[one.job].append(self._show(one))
         return by_job
 
     def count(self) -> dict[str, int]:

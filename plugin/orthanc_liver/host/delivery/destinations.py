@@ -55,10 +55,11 @@ def _senders(orthanc: Orthanc, series: Series) -> list[Destination]:
     aets: dict[str, None] = {}
     for instance in series.instances:
         try:
-            aet = orthanc.get_bytes(f"/instances/{instance}/metadata/RemoteAET").decode()
+            said = orthanc.get_bytes(f"/instances/{instance}/metadata/RemoteAET")
         except Missing:
             continue
-        if aet:
+        # DICOM allows ASCII only; what a modality says all the same is in no encoding for certain.
+        if aet := said.decode(errors="replace"):
             aets[aet] = None
     return [Destination(Kind.SENDER, aet) for aet in aets]
 

@@ -55,7 +55,7 @@ def studies_wanted(orthanc: Orthanc, asked: Mapping[str, Any], find_limit: int) 
 
 def _studies_of(orthanc: Orthanc, first: date, last: date, find_limit: int) -> list[str]:
     """The studies of these dates, at least the first of them where they are too many."""
-    query = {"StudyDate": f"{first:%Y%m%d}-{last:%Y%m%d}"}
+    query = {"StudyDate": f"{_dicom(first)}-{_dicom(last)}"}
     found: list[str] = []
     while len(found) <= MAX_STUDIES:
         body = {"Level": "Study", "Query": query, "Since": len(found), "Limit": MAX_STUDIES + 1}
@@ -73,13 +73,17 @@ def _studies_by_halves(orthanc: Orthanc, first: date, last: date, find_limit: in
     if first == last:
         raise BackfillRefused(
             f"Orthanc finds no more than LimitFindResults, {find_limit}, at a time, and has more "
-            f"studies of {first:%Y%m%d}: raise it, or name the Studies"
+            f"studies of {_dicom(first)}: raise it, or name the Studies"
         )
     middle = first + (last - first) // 2
     found = _studies_of(orthanc, first, middle, find_limit)
     if len(found) <= MAX_STUDIES:
         found += _studies_of(orthanc, middle + timedelta(days=1), last, find_limit)
     return found
+
+
+def _dicom(day: date) -> str:
+    return day.isoformat().replace("-", "")  # %Y has no zeros before a year below 1000
 
 
 def _date(asked: Mapping[str, Any], key: str) -> date:

@@ -158,10 +158,10 @@ class JobQueue:
             self._jobs[job_id] = self._jobs.pop(job_id)
             return job
 
-    def ids(self) -> list[str]:
-        """Every job we know of, oldest first."""
+    def ids(self, *, series: str = "", study: str = "") -> list[str]:
+        """Every job we know of, or those of a series or study alone, oldest first."""
         with self._changed:
-            return list(self._jobs)
+            return [job.id for job in self._of(series, study)]
 
     def job(self, job_id: str) -> Job:
         """One job; UnknownJob where there is no such job."""
@@ -175,10 +175,18 @@ class JobQueue:
         with self._changed:
             return self.job(job_id).as_json()
 
-    def show_all(self) -> list[dict[str, Any]]:
-        """Every job as JSON, oldest first."""
+    def show_all(self, *, series: str = "", study: str = "") -> list[dict[str, Any]]:
+        """Every job, or those of a series or study alone, as JSON, oldest first."""
         with self._changed:
-            return [job.as_json() for job in self._jobs.values()]
+            return [job.as_json() for job in self._of(series, study)]
+
+    def _of(self, series: str, study: str) -> list[Job]:
+        """Of hundreds of jobs only those are shown that are asked for: each costs time."""
+        return [
+            job
+            for job in self._jobs.values()
+            if series in ("", job.series) and study in ("", job.study)
+        ]
 
     def is_busy(self) -> bool:
         """Whether any job is not finished."""

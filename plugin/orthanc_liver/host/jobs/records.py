@@ -403,7 +403,7 @@ def _parsed_property(
 ) -> Found | None:
     try:
         return read(json.loads(text)) if text else None
-    except (NotOurs, ValueError) as error:
+    except (NotOurs, ValueError, RecursionError) as error:
         why = error if isinstance(error, NotOurs) else "it is not JSON"
         raise StateUnreadable(
             f"Orthanc's global property {number} does not hold orthanc-liver's {what}: {why}"

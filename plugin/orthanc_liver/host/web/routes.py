@@ -6,7 +6,7 @@ Nothing else knows of HTTP.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Protocol
@@ -106,7 +106,7 @@ class Routes:
 
     def __init__(self, service: Service) -> None:
         self._service = service
-        self._all_jobs = SharedAnswer(lambda: json_text(self._expanded({})))
+        self._all_jobs = SharedAnswer(lambda: json_text(self._expanded()))
         self._pages = {name: _page(name) for name in ("app", "review")}
         table: list[tuple[str, str, Handler]] = [
             ("GET", "status", self._status),
@@ -251,30 +251,26 @@ class Routes:
 
     def _jobs(self, request: Request, output: RestOutput) -> None:
         """With ?expand the jobs themselves; with ?series=ID or ?study=ID only theirs."""
-        asked = {"Series": request.query.get("series"), "Study": request.query.get("study")}
-        wanted = {key: value for key, value in asked.items() if value}
+        names = [name for name in ("series", "study") if request.query.get(name)]
+        wanted = {name: request.query[name] for name in names}
         if "expand" not in request.query:
-            answer_json(output, [job["ID"] for job in self._jobs_of(wanted)])
+            answer_json(output, self._service.queue.ids(**wanted))
         elif wanted:
-            answer_json(output, self._expanded(wanted))
+            answer_json(output, self._expanded(**wanted))
         else:
             output.AnswerBuffer(self._all_jobs.get(), "application/json")
 
-    def _jobs_of(self, wanted: Mapping[str, str]) -> list[dict[str, Any]]:
-        jobs = self._service.queue.show_all()
-        return [job for job in jobs if wanted.items() <= job["Content"].items()]
+    def _expanded(self, **wanted: str) -> list[dict[str, Any]]:
+        return self._with_what_came_of_it(self._service.queue.show_all(**wanted))
 
-    def _expanded(self, wanted: Mapping[str, str]) -> list[dict[str, Any]]:
-        return self._with_what_came_of_it(self._jobs_of(wanted))
-
-    def _with_what_came_of_it(self, jobs: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-        deliveries = self._service.deliveries.show_by_job()
+    def _with_what_came_of_it(self, jobs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        deliveries = self._service.deliveries.show_by_job(job["ID"] for job in jobs)
         reviews = self._service.reviews
         return [
             job
             | {
                 "Content": job["Content"]
-                | {"Deliveries": deliveries.get(job["ID"], []), "Review": reviews.show(job)}
+                | {"Deliveries": deliveries[job["ID"]], "Review": reviews.show(job)}
             }
             for job in jobs
         ]

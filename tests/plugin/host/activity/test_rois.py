@@ -126,6 +126,31 @@ def test_what_does_not_fit_this_ct_is_refused(host: Host) -> None:
     assert origins(chosen)["TumourMl"][0] == pytest.approx(BOX_ML, rel=1e-6)
 
 
+def test_what_would_take_minutes_to_measure_is_refused_at_once(host: Host) -> None:
+    """40 contours of 500 points over each other on one slice; it took 50 s, and 7 min on eight."""
+    series = small_ct("circles")
+    series_id = host.store(series)
+    dataset = structures(series, "GTV")
+    [outlined] = dataset.ROIContourSequence
+    [first, *_] = outlined.ContourSequence
+    origin = np.array(first.ContourData[:3], float)
+    row, column = np.array(series[0].ImageOrientationPatient, float).reshape(2, 3)
+    circles = []
+    for number in range(40):
+        angles = np.linspace(0, 2 * np.pi, 500, endpoint=False)[:, None] + number / 1000
+        points = origin + 2 * np.cos(angles) * row + 2 * np.sin(angles) * column
+        circles.append(pydicom.Dataset())
+        circles[-1].ContourGeometricType = "CLOSED_PLANAR"
+        circles[-1].NumberOfContourPoints = len(points)
+        circles[-1].ContourData = [f"{value:.4f}" for value in points.ravel()]
+    outlined.ContourSequence = circles
+    store(host, dataset)
+    status, message = refusal(host, series_id, {**GIVEN, "TumourRoi": "GTV"})
+    assert status == 400
+    assert "too many contours over and beside each other" in message
+    assert "give its volume" in message
+
+
 def test_storing_needs_a_segmentation_that_stands(host: Host) -> None:
     host.engine.behave("no liver found")
     series_id = host.upload("nothing to store")

@@ -11,6 +11,7 @@ import pytest
 from orthanc_liver.host.delivery import deliveries
 from tests.plugin.host.conftest import FakeHost
 from tests.plugin.host.series import small_ct
+from tests.support.ct_writer import to_bytes
 from tests.support.patience import wait_for
 
 DESTINATIONS = [{"Modality": "pacs"}, {"DicomWeb": "archive"}]
@@ -91,6 +92,19 @@ def test_a_result_goes_back_to_the_sender_of_the_ct(tmp_path: Path) -> None:
     assert back["Destination"] == {"Sender": "SENDER"}
     assert [to for to, _ in host.orthanc.archive.sent.values()] == ["scanner"]
     assert back["Job"] == job["ID"]
+    host.orthanc.stop()
+
+
+def test_a_sender_whose_name_is_no_ascii_costs_no_job(tmp_path: Path) -> None:
+    host = start(tmp_path, ReturnToSender=True)
+    ct = small_ct("from Munich")
+    stored = [host.orthanc.call("POST", "/instances", to_bytes(one)).json() for one in ct]
+    for one in stored:
+        host.orthanc.call("PUT", f"/instances/{one['ID']}/metadata/RemoteAET", b"M\xdcNCHEN")
+    host.orthanc.settle(stored[0]["ParentSeries"])
+    assert host.ended_job_of(stored[0]["ParentSeries"])["State"] == "Success"
+    [waiting] = deliveries_in(host, "Retry", 1)
+    assert "no modalities of DicomModalities have the sender's AE title" in waiting["Reason"]
     host.orthanc.stop()
 
 

@@ -93,6 +93,14 @@ def pages(host: Host) -> bool:
     return bool(host.orthanc.post("/tools/find", body))
 
 
+def test_years_have_four_digits(host: Host) -> None:
+    """Orthanc compares texts: 999 would be after 2021."""
+    upload(host, "since the year 999", "20210504")
+    ask = {"From": "09990101", "To": "20210504"}
+    assert host.orthanc.post("/liver/backfill", ask)["Studies"] == 1
+    backfill(host, "Done")
+
+
 @pytest.mark.parametrize("kind", HOSTS)
 def test_a_day_that_cannot_be_found_whole_is_refused(kind: str, tmp_path: Path) -> None:
     host = HOSTS[kind](tmp_path, Automatic=False)

@@ -27,7 +27,18 @@ def test_a_value_counts_up_to_its_256th_character() -> None:
     assert said == "StudyDescription of the series does not match the filter 'venous'"
 
 
-@pytest.mark.parametrize("pattern", [".*?.*?x", "(.*)(.*)x", "(a|ab?|.)(a|.)(a|.).*.{0,99}x"])
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        ".*?.*?x",
+        "(.*)(.*)x",
+        "(a|ab?|.)(a|.)(a|.).*x",
+        "a?" * 17 + "x",
+        "(|a)" * 16 + "x",
+        "(?:a|aa|aaa|aaaa){8}x",
+        "[ab]*[ab]*" + "[ab]" * 40 + "x",
+    ],
+)
 def test_the_slowest_patterns_that_are_taken_end(pattern: str) -> None:
     assert problem_of(pattern) is None
     assert not is_found(pattern, "a" * 100_000)

@@ -199,6 +199,16 @@ def test_only_so_many_finished_jobs_are_kept_but_every_unfinished_one(queue: Job
     assert waiting.id in queue.ids()
 
 
+def test_of_hundreds_of_jobs_those_of_a_series_alone_are_shown(
+    queue: JobQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = [queue.submit(series(f"s{number}"), force=False) for number in range(3)]
+    monkeypatch.setattr(Job, "as_json", lambda job: {"ID": job.id} if job is jobs[1] else 1 / 0)
+    assert queue.show_all(series=jobs[1].series) == [{"ID": jobs[1].id}]
+    assert queue.ids(series=jobs[1].series) == [jobs[1].id]
+    assert queue.ids() == [job.id for job in jobs]
+
+
 def test_a_restart_takes_up_what_was_not_finished(queue: JobQueue, paper: Paper) -> None:
     queue.advance(41)
     running, waiting = (queue.submit(series(name), force=True) for name in "ab")

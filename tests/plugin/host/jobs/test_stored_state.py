@@ -323,7 +323,9 @@ def test_what_a_newer_version_wrote_is_refused_and_left_alone(old: Paper, number
 
 @pytest.mark.parametrize("number", READERS)
 @pytest.mark.parametrize(
-    "text", ["{", "{}", "7", "null", '"x"', "[[]]", "[7]", '{"x": 1}', '{"Version": true}']
+    "text",
+    ["{", "{}", "7", "null", '"x"', "[[]]", "[7]", '{"x": 1}', '{"Version": true}', "[" * 99_999],
+    ids=lambda text: text[:20],
 )
 def test_what_another_program_wrote_is_refused_and_left_alone(
     old: Paper, number: int, text: str

@@ -274,7 +274,7 @@ def test_any_deliveries_whatever_are_ours_or_nothing(note: bytes) -> None:
     deliveries = Deliveries(ledger_of(paper))
     deliveries.restore([SERIES])
     assert deliveries.due() == deliveries.running() == []
-    json.dumps(deliveries.show_by_job(), allow_nan=False)
+    json.dumps(deliveries.show_all(), allow_nan=False)
     assert {one["Series"] for one in deliveries.show_all()} <= {SERIES}
 
 

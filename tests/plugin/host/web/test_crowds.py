@@ -6,7 +6,9 @@ import itertools
 import json
 import threading
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import Mock
@@ -14,12 +16,14 @@ from unittest.mock import Mock
 import pytest
 import requests
 
+from orthanc_liver.host import plugin
 from orthanc_liver.host.activity import documents
-from orthanc_liver.host.errors import NothingStored
+from orthanc_liver.host.errors import NoResult, NothingStored
 from orthanc_liver.host.web import shared_answer
 from orthanc_liver.host.web.routes import Routes
 from orthanc_liver.host.web.shared_answer import SharedAnswer
-from tests.plugin.host.conftest import Host, error_of
+from tests.plugin.host.conftest import FakeHost, Host, error_of
+from tests.support.fake_archive import OrthancException
 from tests.support.fake_orthanc import Answer
 from tests.support.patience import patience_s, wait_for
 
@@ -52,7 +56,8 @@ def test_who_asks_for_the_jobs_while_they_are_rendered_shares_the_next_rendering
 
     queue = SimpleNamespace(show_all=show_all)
     reviews = Mock(show=lambda job: None)
-    routes = Routes(Mock(queue=queue, deliveries=Mock(show_by_job=dict), reviews=reviews))
+    deliveries = Mock(show_by_job=lambda jobs: {job: [] for job in jobs})
+    routes = Routes(Mock(queue=queue, deliveries=deliveries, reviews=reviews))
 
     def ask(_: int) -> int:
         answer: Any = Answer()
@@ -82,6 +87,54 @@ def test_a_rendering_that_fails_is_nobodys_answer() -> None:
     assert answer.get() == "new"
 
 
+def test_nobody_waits_for_a_start_that_is_in_trouble(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each who waited would hold one of the threads that answer all of Orthanc's HTTP."""
+    monkeypatch.setattr(plugin, "_START_TIMEOUT_S", 3600.0)
+    host = FakeHost(tmp_path)
+    with monkeypatch.context() as away:
+        away.setattr(host.orthanc.archive, "rest", Mock(side_effect=OrthancException(11, "away")))
+        host.orthanc.start()
+        status, _ = error_of(host.orthanc.call("GET", "/liver/jobs"))
+        assert status == 503
+        assert host.orthanc.get("/liver/status")["Threads"]["start"] != "running"
+    host.orthanc.stop()
+
+
+@pytest.mark.parametrize("shared_host", ["fake"], indirect=True)
+@pytest.mark.parametrize("asked", ["outlines", "outline", "activity"])
+def test_only_eight_wait_for_outlines(
+    host: Host, asked: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reading one may take seconds, and each who waits holds one of Orthanc's HTTP threads."""
+    go_on, begun = threading.Event(), threading.Event()
+
+    def read(*_: Any) -> Any:
+        begun.set()
+        assert go_on.wait(patience_s(30))
+        raise NoResult("this is a test")
+
+    for name in ("outlines_of", "outline_text", "activity_of_series"):
+        monkeypatch.setattr(plugin, name, read)
+    series_id = host.upload(f"a crowd for {asked}")
+    method = "POST" if asked == "activity" else "GET"
+
+    def ask(_: int) -> int:
+        body = b'{"Method": "resin"}' if method == "POST" else b""
+        return host.orthanc.call(method, f"/liver/series/{series_id}/{asked}", body).status_code
+
+    with ThreadPoolExecutor(CLIENTS) as clients:
+        answers = [clients.submit(ask, number) for number in range(CLIENTS)]
+        try:
+            assert begun.wait(patience_s(30))
+            turned_away = CLIENTS - plugin._OUTLINES_ASKED_FOR
+            wait_for("those", lambda: sum(one.done() for one in answers) == turned_away)
+        finally:
+            go_on.set()
+        assert Counter(one.result() for one in answers) == {503: turned_away, 409: 8}
+
+
 @pytest.mark.parametrize("shared_host", ["fake"], indirect=True)
 def test_only_two_wait_for_documents_and_the_others_are_told_to_come_again(
     host: Host, monkeypatch: pytest.MonkeyPatch
@@ -105,7 +158,7 @@ def test_only_two_wait_for_documents_and_the_others_are_told_to_come_again(
     with ThreadPoolExecutor(2) as clients:
         held = [clients.submit(ask, ["SR"]) for _ in range(2)]
         try:
-            wait_for("two", lambda: begun and documents._places._value == 0)
+            wait_for("two", lambda: begun and documents._gate._places._value == 0)
             third, without_store = ask(["SR"]), ask([])
         finally:
             go_on.set()

@@ -55,7 +55,7 @@ def test_what_nobody_foresaw_is_an_honest_500_with_its_place_in_the_log() -> Non
     service, output = Mock(), Mock()
     service.queue.show_all.return_value = [{"Secret^Patient": "Content is missing"}]
     Routes(service).answer(
-        output, "/liver/jobs", method="GET", groups=("jobs",), get={"series": "x"}
+        output, "/liver/jobs", method="GET", groups=("jobs",), get={"expand": "", "series": "x"}
     )
     ((status, text, _), _) = output.SendHttpStatus.call_args
     [[said]] = [call.args for call in service.orthanc.log_error.call_args_list]

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pydicom
 from numpy.typing import NDArray
 from pydicom.uid import RTStructureSetStorage
 from tqdm import tqdm
@@ -34,6 +33,7 @@ from orthanc_liver.dicom.rtstruct_reader import (
     mask_of,
     outline_of,
     read_outlines,
+    referenced_series,
     refusing_damaged,
     roi_of,
 )
@@ -125,20 +125,11 @@ def _outline(file: DicomFile, choice: RoiChoice) -> _Outline:
     try:
         path, structures = read_outlines(Path(str(file.path)))
         with refusing_damaged(path):
-            uid, series_uids = str(structures.SOPInstanceUID), _referenced_series(structures)
+            uid, series_uids = str(structures.SOPInstanceUID), referenced_series(structures)
         words = described(structures, path)
         return _Outline(path, words, uid, series_uids, roi_of(structures, path, choice))
     except LiverError as refusal:
         raise TrainingRefused(str(refusal)) from refusal
-
-
-def _referenced_series(structures: pydicom.Dataset) -> frozenset[str]:
-    return frozenset(
-        str(series.SeriesInstanceUID)
-        for frame in structures.get("ReferencedFrameOfReferenceSequence") or []
-        for study in frame.get("RTReferencedStudySequence") or []
-        for series in study.get("RTReferencedSeriesSequence") or []
-    )
 
 
 def _pairs(

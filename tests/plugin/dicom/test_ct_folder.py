@@ -156,7 +156,7 @@ def test_no_slice_is_left_out_for_its_header(
 
 
 def test_what_is_odd_in_the_pixels_is_told(phantom: Phantom, tmp_path: Path) -> None:
-    clipped = Volume(np.clip(phantom.volume.hu, -150, 300), phantom.volume.grid)
+    clipped = Volume(np.clip(phantom.volume.hu, -150, 300).astype(np.int16), phantom.volume.grid)
     write_ct_folder(tmp_path / "ct", replace(phantom, volume=clipped), "clipped")
     (warning,) = read_ct(tmp_path / "ct").warnings
     assert "The lowest value is -150 HU" in warning
@@ -298,6 +298,7 @@ def test_a_scouts_series_is_left_out_and_named(
     check_is(series, phantom)
     assert series.warnings == (f"Left out: CT series {scouts[0].SeriesInstanceUID} (2 images).",)
     assert find_ct(folder, min_slices=24)
+    assert find_ct(tmp_path / "scouts", min_slices=25)
     with pytest.raises(SeriesRefused, match="holds these CT series"):
         find_ct(folder, min_slices=25)
 

@@ -67,7 +67,7 @@ def test_an_intercept_that_was_lost() -> None:
 
 @pytest.mark.parametrize("among", [[11], [20, 21, 22, 23]])
 def test_slices_whose_rescale_was_lost_are_refused_by_number(among: list[int]) -> None:
-    """Of real CT with one such slice of 35 the liver is 60 mL too small, without a word."""
+    """One such slice of 35 of a real CT: 1497.3 mL of liver instead of 1699.9, without a word."""
     slices = write_ct_series(PATIENT)
 
     def change(slices: list[FileDataset]) -> None:

@@ -144,6 +144,12 @@ def test_a_liver_and_a_tumour_of_one_file_and_what_cannot_be_read(
     assert "contours" not in once.partition("Steps")[0]
     assert told(lambda dataset: contours(dataset).extend(contours(whole))) == once
     assert "no contour on slice 10" in told(lambda dataset: contours(dataset).pop(1))
+    number = copy.deepcopy(whole.StructureSetROISequence[0])
+    number.ROIName = "another"
+    shared = told(lambda dataset: dataset.StructureSetROISequence.append(number))
+    assert "gives one ROINumber to several ROIs" in shared
+    elsewhere = told(lambda dataset: set_series(dataset, generate_uid()))
+    assert "warning: TumourMl: the outline says that it was drawn on another series" in elsewhere
     short = copy.deepcopy(contours(whole)[0])
     short.ContourData = short.ContourData[:6]
     assert "1 contours of one or two points" in told(lambda d: contours(d).append(short))
@@ -163,6 +169,11 @@ def test_a_liver_and_a_tumour_of_one_file_and_what_cannot_be_read(
 def set_frame(structures: pydicom.Dataset, uid: str) -> None:
     for roi in structures.StructureSetROISequence:
         roi.ReferencedFrameOfReferenceUID = uid
+
+
+def set_series(structures: pydicom.Dataset, uid: str) -> None:
+    [frame] = structures.ReferencedFrameOfReferenceSequence
+    frame.RTReferencedStudySequence[0].RTReferencedSeriesSequence[0].SeriesInstanceUID = uid
 
 
 def name_twice(structures: pydicom.Dataset) -> None:
@@ -238,7 +249,8 @@ def test_the_liver_of_a_report_may_be_a_mask_alone(
     from_rtstruct = json.loads(capsys.readouterr().out)
     read = read_ct(tmp_path / "ct")
     liver = read_contour(result / "rtstruct.dcm", LIVER, read).mask
-    write_nifti(tmp_path / "ct.nii.gz", read.volume.hu, read.volume.grid)
+    hu = read.volume.hu.astype(np.int16)
+    write_nifti(tmp_path / "ct.nii.gz", hu, read.volume.grid)
     (result / "rtstruct.dcm").unlink()
     elsewhere = Grid(read.volume.grid.shape, read.volume.grid.affine.copy())
     elsewhere.affine[1, 3] += 0.4

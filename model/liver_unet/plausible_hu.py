@@ -9,6 +9,7 @@ lies between -82 and 54 HU.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,9 @@ _DARKEST_HU = -50
 _NARROWEST_RANGE_HU = 100
 _BODY_MEDIAN_HU = 150
 _LEAST_BODY = 0.01
+# From one slice to the next, of the mean and the darkest hundredth alike; in 16 clinical CT they
+# change by up to 18 and 5. Where the field of view is narrow, the second falls as lung comes.
+_LARGEST_STEP_HU = 300
 # Above this the lowest value says that air was cut off; -210 is the lowest such that was seen.
 _CLIPPED_HU = -300
 # The largest side of what is shown. No liver fits in less; no scanner's table is longer.
@@ -48,6 +52,7 @@ def check_hu(volume: Volume, slice_names: Sequence[str] = ()) -> list[str]:
     background_hu = max(_AIR_HU, lowest_hu + 10)
     _check_range(measured, measured[measured > background_hu], sample.size)
     notes = _check_slices(volume, background_hu, slice_names)
+    _check_steps(volume, slice_names)
     if lowest_hu > _CLIPPED_HU:
         notes.append(
             f"The lowest value is {lowest_hu:g} HU: the values were cut off there, and air, lung "
@@ -93,8 +98,7 @@ def _check_slices(volume: Volume, background_hu: float, names: Sequence[str]) ->
     Air alone is no image between axial slices; others may show the room between body and table.
     """
     hu = volume.hu
-    along_mm = volume.grid.affine[:3, 0]
-    is_axial = abs(along_mm[2]) > np.linalg.norm(along_mm) / 2
+    is_axial = _is_axial(volume.grid)
     empty = [index for index, one in enumerate(hu) if _is_empty(one)]
     if not empty:
         return []
@@ -111,6 +115,39 @@ def _check_slices(volume: Volume, background_hu: float, names: Sequence[str]) ->
     if is_axial and blank:
         return [f"At the ends of the scan {blank} slices hold one value and no image."]
     return []
+
+
+def _check_steps(volume: Volume, names: Sequence[str]) -> None:
+    """Refuse axial slices that lie higher than their neighbours, air and all, or lower."""
+    if not _is_axial(volume.grid):
+        return
+    rows, columns = (max(1, n // _SAMPLE) for n in volume.hu.shape[1:])
+    levels = {
+        index: _levels_hu(one[::rows, ::columns])
+        for index, one in enumerate(volume.hu)
+        if not _is_empty(one)
+    }
+    for below, above in pairwise(levels):
+        step_hu = np.abs(levels[above] - levels[below]).min()
+        if step_hu > _LARGEST_STEP_HU:
+            named = f" ({names[above]})" if names else ""
+            raise VolumeRefused(
+                f"The values jump by {step_hu:.0f} HU from slice {below + 1} to slice {above + 1} "
+                f"of {len(volume.hu)}{named}: one of them is not in HU; export the images again "
+                "from their source."
+            )
+
+
+def _levels_hu(one: _Hu) -> NDArray[np.float64]:
+    """The mean, and the darkest of what was measured."""
+    measured = one[one > _NOT_MEASURED_HU]
+    darkest = np.percentile(measured, 1) if measured.size else _NOT_MEASURED_HU
+    return np.array([one.mean(dtype=np.float64), darkest])
+
+
+def _is_axial(grid: Grid) -> bool:
+    along_mm = grid.affine[:3, 0]
+    return bool(abs(along_mm[2]) > np.linalg.norm(along_mm) / 2)
 
 
 def _is_empty(one: _Hu) -> bool:

@@ -232,6 +232,11 @@ def _zero_slope(s: list[FileDataset]) -> None:
     s[3].RescaleSlope = 0
 
 
+def _negative_slope(s: list[FileDataset]) -> None:
+    for image in s:
+        image.RescaleSlope = -image.RescaleSlope
+
+
 def _long_cosines(s: list[FileDataset]) -> None:
     s[3].ImageOrientationPatient = [2, 0, 0, 0, 1, 0]
 
@@ -692,6 +697,7 @@ REFUSED: list[tuple[Change, str, str]] = [
     (_infinite_intercept, "RescaleIntercept", "finite number"),
     (_no_slope, "RescaleSlope", "is missing"),
     (_zero_slope, "RescaleSlope", "is 0"),
+    (_negative_slope, "RescaleSlope", "is -"),
     (_long_cosines, "direction cosines", "export"),
     (_skewed_cosines, "right angles", "export"),
     (_zero_spacing, "PixelSpacing", "not positive"),
@@ -732,6 +738,11 @@ REFUSED: list[tuple[Change, str, str]] = [
     (_alternating("TemporalPositionIdentifier", [1, 2], "two_phases_in_turn"), "two", "each pass"),
     (_alternating("TemporalPositionIndex", [1, 2], "two_indices_in_turn"), "two", "each pass"),
     (_two_passes_dated_slice_by_slice, "AcquisitionTime", "each pass"),
+    (
+        _alternating("AcquisitionDateTime", ["20250304101500", "20250304101535+0100"], "dated"),
+        "AcquisitionDateTime",
+        "each pass",
+    ),
     (_two_passes_over_midnight, "AcquisitionTime", "each pass"),
     (_of_type("DERIVED", "SECONDARY", "MIP"), "a projection", "made from"),
     (_of_type("DERIVED", "SECONDARY", "REFORMATTED", "MIN IP"), "a projection", "made from"),
@@ -798,4 +809,13 @@ READ: list[tuple[Reading, str]] = [
     (_read_type("DERIVED", "PRIMARY", "AXIAL", "MAT_REMOVED"), ""),
     (_read_type("ORIGINAL", "PRIMARY", "AXIAL", "CT_SOM5 SPI"), ""),
     (_padding_value_within_tissue, "left as they are"),
+    (_each_slice("PatientName", ["A^B"] * 7 + ["C^D"] * 5, "two_names"), "PatientName differs"),
+    (_each_slice("PatientBirthDate", ["19500101"] * 11 + [""], "birth"), "PatientBirthDate dif"),
+    (_each_slice("PatientSex", ["M"] * 3 + ["F"] * 9, "two_sexes"), "PatientSex differs"),
+    (_each_slice("SpacingBetweenSlices", ["2"] * 12, "spacing"), "SpacingBetweenSlices it is 2 mm"),
+    (_each_slice("SpacingBetweenSlices", ["-4.1"] * 12, "rounded"), ""),
+    (_each_slice("SliceLocation", [f"{n * 8}" for n in range(12)], "places"), "it is 8 mm"),
+    (_each_slice("SliceLocation", [f"{-n * 4.4}" for n in range(12)], "backwards"), ""),
+    (_each_slice("SliceThickness", ["2"] * 12, "thin"), "2 mm thick and 4 mm apart"),
+    (_each_slice("SliceThickness", ["8"] * 12, "overlapping"), ""),
 ]

@@ -68,6 +68,7 @@ class Archive:
     sent: to whom and what, by the id of the sending job.
     forgets: Orthanc no longer knows its jobs. settings: those of Orthanc's that matter here.
     pages_finds: "Since" goes on beyond LimitFindResults, which it does not in 1.10.
+    on_deleted: who hears of each series that is no more.
     """
 
     def __init__(self) -> None:
@@ -86,6 +87,7 @@ class Archive:
         self.forgets = False
         self.settings: Mapping[str, Any] = {}
         self.pages_finds = False
+        self.on_deleted: Callable[[str], None] = lambda series: None
         self._lock = threading.RLock()
 
     def rest(self, method: str, uri: str, body: bytes = b"") -> bytes:
@@ -141,11 +143,13 @@ class Archive:
 
     def _delete(self, call: Call) -> Any:
         level, resource = call.names
-        for one in self._there(level, resource):
-            del self.instances[one]
+        gone = [self.instances.pop(one).parents["series"] for one in self._there(level, resource)]
         left = {known for one in self.instances.values() for known in one.parents.values()}
         self.changes = [change for change in self.changes if change["ID"] in left]
         self.notes = {known: notes for known, notes in self.notes.items() if known in left}
+        for series in dict.fromkeys(gone):
+            if series not in left:
+                self.on_deleted(series)
         return {}
 
     def _list(self, call: Call) -> Any:

@@ -39,9 +39,16 @@ HOST = "127.0.0.1:8042"
 class ChangeType(IntEnum):
     """What a change callback hears of."""
 
+    DELETED = 1
     STABLE_SERIES = 8
     ORTHANC_STARTED = 10
     ORTHANC_STOPPED = 11
+
+
+class ResourceType(IntEnum):
+    """What a change is of."""
+
+    SERIES = 2
 
 
 _CHANGE_NOTHING = ("/tools/find", "/tools/lookup")
@@ -57,6 +64,7 @@ class FakeOrthanc:
 
     OrthancException: type[Exception] = OrthancException
     ChangeType: Any = ChangeType
+    ResourceType: Any = ResourceType
 
     def __init__(self, archive: Archive, configuration: Mapping[str, Any]) -> None:
         self.archive = archive
@@ -68,6 +76,7 @@ class FakeOrthanc:
         self.on_change: Callable[[int, int, str], None] = lambda change, level, resource: None
         self.on_rest: dict[str, Callable[..., None]] = {}
         self._configuration = configuration
+        archive.on_deleted = self._series_is_gone
 
     def RestApiGet(self, uri: str) -> bytes:
         self._go_on()
@@ -129,6 +138,10 @@ class FakeOrthanc:
     def die(self) -> None:
         """As by kill -9."""
         self.dead.set()
+
+    def _series_is_gone(self, series: str) -> None:
+        if not self.dead.is_set():
+            self.on_change(ChangeType.DELETED, ResourceType.SERIES, series)
 
     def _write(self, method: str, uri: str, body: bytes) -> bytes:
         self._go_on(f"{method} {uri}")
@@ -213,7 +226,7 @@ class FakeServer(OrthancServer):
     def settle(self, series: str) -> None:
         """Let Orthanc find that nothing arrives any more."""
         self.archive.settle(series)
-        self.module.on_change(ChangeType.STABLE_SERIES, 2, series)
+        self.module.on_change(ChangeType.STABLE_SERIES, ResourceType.SERIES, series)
 
     def send(self, datasets: Iterable[pydicom.Dataset]) -> None:
         stored = [self.call("POST", "/instances", to_bytes(one)).json() for one in datasets]

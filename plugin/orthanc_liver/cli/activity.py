@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orthanc_liver.cli.result_folder import MASK, RTSTRUCT
 from orthanc_liver.sirt.activity import compute_activity
 from orthanc_liver.sirt.inputs import (
     CHOICES,
@@ -119,19 +120,36 @@ def _outlined(options: argparse.Namespace, given: Inputs) -> tuple[Inputs, Seque
 
 
 def _segmented_liver(report: Path, ct: CtSeries, given: Inputs) -> dict[str, Outline]:
-    """What segment outlined, from beside its report; nothing where that was for NIfTI."""
+    """What segment outlined, from beside its report: of a CT from NIfTI there is the mask alone."""
     from orthanc_liver.dicom.roi_choice import ANY
     from orthanc_liver.dicom.rtstruct_reader import outline_of, read_outlines, roi_of
 
-    path = report.with_name("rtstruct.dcm")
-    if not path.exists():
+    path, mask = report.with_name(RTSTRUCT), report.with_name(MASK)
+    if path.exists():
+        liver = outline_of(roi_of(read_outlines(path)[1], path, ANY), ct, path)
+    elif mask.exists():
+        path, liver = mask, _outline_of_mask(mask, ct)
+    else:
         return {}
-    liver = outline_of(roi_of(read_outlines(path)[1], path, ANY), ct, path)
     if not agree(given["LiverMl"].value, liver.volume_ml):
         raise ActivityRefused(
             f"{report} and {path.name} beside it are not of one liver: segment the CT again"
         )
     return {"LiverMl": liver}
+
+
+def _outline_of_mask(path: Path, ct: CtSeries) -> Outline:
+    import numpy as np
+
+    from orthanc_liver.dicom.contours import trace_contours
+    from orthanc_liver.dicom.roi_choice import ANY
+    from orthanc_liver.dicom.rtstruct_reader import Roi, outline_of
+    from orthanc_liver.evaluation.outlines import read_contour
+
+    mask = read_contour(path, ANY, ct).mask
+    contours = trace_contours(mask.astype(np.float32), ct.volume.grid)
+    frame = str(ct.header.get("FrameOfReferenceUID", ""))
+    return outline_of(Roi("Liver", frame, [one.points_mm for one in contours]), ct, path)
 
 
 def _limit(text: str) -> tuple[str, float]:

@@ -10,7 +10,7 @@ from pydicom.filebase import DicomBytesIO
 from pydicom.filereader import read_dataset
 from pydicom.filewriter import write_dataset
 from pydicom.tag import BaseTag
-from pydicom.valuerep import PersonName
+from pydicom.valuerep import STR_VR, PersonName
 
 from orthanc_liver.liver_errors import SeriesRefused
 
@@ -73,9 +73,12 @@ def _check_is_read_again(element: DataElement) -> None:
         buffer.is_implicit_VR, buffer.is_little_endian = implicit, True
         write_dataset(buffer, alone, "ISO_IR 192")
         again = read_dataset(BytesIO(buffer.getvalue()), implicit, is_little_endian=True)
-        if list(again.keys()) != [element.tag] or (again[element.tag].VR == "SQ") != (
-            element.VR == "SQ"
-        ):
-            raise ValueError("another element is read than was written")
-        for nested in again.iterall():
-            str(nested.value)
+        for written, read in zip(alone.iterall(), again.iterall(), strict=True):
+            if written.tag != read.tag or not _is_of_one_form(written.VR, read.VR):
+                raise ValueError("another element is read than was written")
+            str(read.value)
+
+
+def _is_of_one_form(written: str, read: str) -> bool:
+    """Whether the same bytes mean the same; "US or SS" is written as one of them."""
+    return read in written or read == "UN" or {written, read} <= STR_VR

@@ -164,9 +164,10 @@ def _decoded(
         float(_numbers(dataset, uid, keyword, 1)[0])
         for keyword in ("RescaleSlope", "RescaleIntercept")
     )
-    if slope == 0:
+    if slope <= 0:
         raise SeriesRefused(
-            f"RescaleSlope of instance {uid} is 0, so it has no HU; export the series again."
+            f"RescaleSlope of instance {uid} is {slope:g}, so it has no HU; export the series "
+            "again from its source."
         )
     stored = _stored_values(dataset, uid)
     ends_hu = np.array([stored.min(), stored.max()], dtype=np.float64) * slope + intercept

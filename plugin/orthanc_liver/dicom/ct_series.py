@@ -10,6 +10,7 @@ import numpy as np
 import pydicom
 from numpy.typing import NDArray
 from pydicom.config import disable_value_validation
+from pydicom.dataelem import RawDataElement
 
 from liver_unet.model_errors import VolumeRefused
 from liver_unet.plausible_hu import check_hu
@@ -19,10 +20,13 @@ from orthanc_liver.dicom.ct_image import AIRLIKE_HU, CtImage, read_ct_image
 from orthanc_liver.dicom.geometry import stack_affine
 from orthanc_liver.dicom.memory import MemoryLimit
 from orthanc_liver.dicom.passes import check_one_pass
+from orthanc_liver.dicom.told_spacing import doubts_about_spacing
 from orthanc_liver.liver_errors import SeriesRefused
 
 # Positions nearer than this are one position; the thinnest CT slices are ten times as far apart.
 _SAME_POSITION_MM = 0.02
+# Of whom the slices are, beside the PatientID.
+_WHOSE = ("PatientName", "PatientBirthDate", "PatientSex")
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +71,9 @@ def read_ct_series(
                 "needed; send the complete series, or lower the minimum number of slices."
             )
         notes += check_one_pass(images)
+        notes += _notes_on_the_patient(images)
         affine = stack_affine([image.plane for image in images])
+        notes += doubts_about_spacing(images, affine)
         notes += _notes_on_pixels(images)
         header = copied_header(images[0].header, notes)
     uids = tuple(image.plane.sop_instance_uid for image in images)
@@ -186,6 +192,26 @@ def _set_duplicates_aside(images: Sequence[CtImage], notes: list[str]) -> list[C
 
 def _same_pixels(one: CtImage, other: CtImage) -> bool:
     return np.array_equal(one.hu, other.hu)
+
+
+def _notes_on_the_patient(images: Sequence[CtImage]) -> list[str]:
+    """The values themselves are never repeated."""
+    notes = []
+    for keyword in _WHOSE:
+        uids = {_bytes(one, keyword): one.plane.sop_instance_uid for one in reversed(images)}
+        if len(uids) > 1:
+            pair = " and ".join(list(uids.values())[-1:-3:-1])
+            notes.append(
+                f"{keyword} differs within the series (as in instances {pair}): make sure that "
+                "all slices are of one patient; the results bear what the first slice says."
+            )
+    return notes
+
+
+def _bytes(image: CtImage, keyword: str) -> bytes:
+    element = image.header.get_item(keyword)
+    value = element.value if isinstance(element, RawDataElement) else None
+    return (value or b"").strip(b" \0")
 
 
 def _notes_on_pixels(images: Sequence[CtImage]) -> list[str]:

@@ -23,7 +23,7 @@ _ONE_OF_EACH = (
     "TemporalPositionIdentifier",
     "TemporalPositionIndex",
 )
-_NUMBER, _TIME = "AcquisitionNumber", "AcquisitionTime"
+_NUMBER, _TIMES = "AcquisitionNumber", ("AcquisitionTime", "AcquisitionDateTime")
 # How far a value goes along the stack in all, as a multiple of its range: 1 where it only rises or
 # only falls, 2 where a slab in the middle was scanned again, n - 1 where n slices of two passes
 # alternate, 2n / 3 of three.
@@ -38,10 +38,10 @@ def check_one_pass(images: Sequence[CtImage]) -> list[str]:
     The values themselves are never repeated: a damaged file may hold anything.
     """
     notes = []
-    for keyword in (_NUMBER, _TIME, *_ONE_OF_EACH):
+    for keyword in (_NUMBER, *_TIMES, *_ONE_OF_EACH):
         values = _along_the_stack(images, keyword)
         steps = np.abs(np.diff(values))
-        if keyword == _TIME:
+        if keyword in _TIMES:
             steps[steps < _PASSES_APART_S] = 0
         if not steps.any():
             continue
@@ -67,7 +67,7 @@ def _along_the_stack(images: Sequence[CtImage], keyword: str) -> NDArray[np.floa
     if keyword in _ONE_OF_EACH:
         kinds = sorted(set(texts))
         return np.array([kinds.index(text) for text in texts], dtype=np.float64)
-    numbers = [_seconds(text) if keyword == _TIME else _number(text) for text in texts]
+    numbers = [_seconds(text) if keyword in _TIMES else _number(text) for text in texts]
     if any(number is None for number in numbers):
         return np.zeros(len(images))
     return np.array(numbers, dtype=np.float64)
@@ -85,8 +85,8 @@ def _number(text: str) -> float | None:
 
 
 def _seconds(text: str) -> float | None:
-    """Of a DICOM time; midnight is one step like any other."""
-    match = re.fullmatch(r"(\d\d)(\d\d)(\d\d(?:\.\d+)?)", text)
+    """Of a DICOM time, or of that in a date and time; midnight is one step like any other."""
+    match = re.fullmatch(r"(?:\d{8})?(\d\d)(\d\d)(\d\d(?:\.\d+)?)(?:[+-]\d{4})?", text)
     return (
         None if match is None else float(match[1]) * 3600 + float(match[2]) * 60 + float(match[3])
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 
@@ -22,7 +22,14 @@ from orthanc_liver.dicom.part10 import completed
 from orthanc_liver.dicom.roi_choice import OutlineRefused, RoiChoice
 from orthanc_liver.liver_errors import LiverError
 from orthanc_liver.sirt.inputs import ActivityRefused
-from orthanc_liver.sirt.roi_volume import Outline, Point, Slices, check_frame, outline
+from orthanc_liver.sirt.roi_volume import (
+    Outline,
+    Point,
+    Slices,
+    check_frame,
+    doubts_about_series,
+    outline,
+)
 
 _PLANAR = {"CLOSED_PLANAR", "CLOSEDPLANAR_XOR"}
 # What is read here, by SOP class, and what people call it.
@@ -31,12 +38,14 @@ RTSTRUCT: dict[str, str] = {RTStructureSetStorage: "RTSTRUCT"}
 
 @dataclass(frozen=True, eq=False)
 class Roi:
-    """An ROI's contours, each (n, 3) in mm. frame: of reference; exclusive: CLOSEDPLANAR_XOR."""
+    """An ROI's contours, each (n, 3) in mm. frame: of reference; exclusive: CLOSEDPLANAR_XOR;
+    series_uids: the series that it says it was drawn on."""
 
     name: str
     frame: str
     points_mm: list[NDArray[np.float64]]
     exclusive: bool = False
+    series_uids: frozenset[str] = frozenset()
 
 
 @contextmanager
@@ -97,6 +106,8 @@ def roi_of(structures: pydicom.Dataset, path: Path, choice: RoiChoice) -> Roi:
         if "StructureSetROISequence" not in structures or "ROIContourSequence" not in structures:
             raise OutlineRefused(f"{path} is no RTSTRUCT with contours")
         described = {int(roi.ROINumber): roi for roi in structures.StructureSetROISequence}
+        if len(described) < len(structures.StructureSetROISequence):
+            raise OutlineRefused(f"{path} gives one ROINumber to several ROIs: export it again")
         names = {number: _text(roi, "ROIName") for number, roi in described.items()}
         drawn: dict[int, list[pydicom.Dataset]] = {}
         for one in structures.ROIContourSequence:
@@ -104,7 +115,10 @@ def roi_of(structures: pydicom.Dataset, path: Path, choice: RoiChoice) -> Roi:
                 drawn.setdefault(int(one.ReferencedROINumber), []).extend(contours)
         number = choice.among(names, drawn, path)
         frame = _text(described[number], "ReferencedFrameOfReferenceUID") or _only_frame(structures)
-        return _roi(names[number], frame, drawn[number], path)
+        return replace(
+            _roi(names[number], frame, drawn[number], path),
+            series_uids=referenced_series(structures),
+        )
 
 
 def _roi(name: str, frame: str, contours: list[pydicom.Dataset], path: Path) -> Roi:
@@ -134,9 +148,21 @@ def outline_of(roi: Roi, ct: CtSeries, path: Path) -> Outline:
     check_frame_of(roi.frame, ct, path)
     contours = [_points(one) for one in roi.points_mm]
     try:
-        return outline(contours, _slices_of(ct.volume.grid), exclusive=roi.exclusive)
+        found = outline(contours, _slices_of(ct.volume.grid), exclusive=roi.exclusive)
     except ActivityRefused as refusal:
         raise OutlineRefused(f"{path}: {refusal}") from refusal
+    doubts = doubts_about_series(roi.series_uids, _text(ct.header, "SeriesInstanceUID"))
+    return replace(found, warnings=(*found.warnings, *doubts))
+
+
+def referenced_series(structures: pydicom.Dataset) -> frozenset[str]:
+    """The CT series that a structure set says it was drawn on."""
+    return frozenset(
+        _text(series, "SeriesInstanceUID")
+        for frame in structures.get("ReferencedFrameOfReferenceSequence") or []
+        for study in frame.get("RTReferencedStudySequence") or []
+        for series in study.get("RTReferencedSeriesSequence") or []
+    )
 
 
 def check_frame_of(frame: str, ct: CtSeries, path: Path) -> None:

@@ -33,6 +33,8 @@ def segment_of(
     with refusing_damaged(path):
         check_frame_of(str(dataset.get("FrameOfReferenceUID") or ""), ct, path)
         named = {int(one.SegmentNumber): one for one in dataset.SegmentSequence}
+        if len(named) < len(dataset.SegmentSequence):
+            raise OutlineRefused(f"{path} gives one SegmentNumber to several segments")
         labels = {n: str(one.get("SegmentLabel") or "").strip() for n, one in named.items()}
         drawn = list(_drawn(dataset, path))
         number = choice.among(labels, {segment for segment, _, _ in drawn}, path)

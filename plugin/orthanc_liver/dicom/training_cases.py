@@ -8,12 +8,12 @@ from __future__ import annotations
 import hashlib
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
-import pydicom
 from numpy.typing import NDArray
 from pydicom.uid import RTStructureSetStorage
 from tqdm import tqdm
@@ -34,10 +34,13 @@ from orthanc_liver.dicom.rtstruct_reader import (
     mask_of,
     outline_of,
     read_outlines,
+    referenced_series,
     refusing_damaged,
     roi_of,
 )
 from orthanc_liver.liver_errors import LiverError, SeriesRefused
+
+_Made = TypeVar("_Made")
 
 # In a case's folder: what its mask was drawn from.
 _MADE_FROM = "outline.sha256"
@@ -85,7 +88,8 @@ def prepared(data: Path, cache: Path, choice: RoiChoice = LIVER) -> Path:
     """Return data, or cache with DICOM cases converted to folders named by RTSTRUCT UID.
 
     choice: which ROI is the liver; each case's is told on standard error.
-    Raises TrainingRefused where CT and RTSTRUCT do not pair, or an outline does not fit its CT.
+    Raises TrainingRefused where CT and RTSTRUCT do not pair, or with every outline that cannot be
+    read or does not fit its CT.
     """
     series, structures = _cts_and_structures(data)
     if not series and not structures:
@@ -94,18 +98,43 @@ def prepared(data: Path, cache: Path, choice: RoiChoice = LIVER) -> Path:
         return data
     if images := sorted(data.rglob("*.nii*")):
         raise TrainingRefused(f"{data} holds DICOM and NIfTI ({images[0]}): give one of them")
-    outlines = [_outline(one, choice) for one in structures]
+    with _Refusals() as refusals:
+        outlines = [found for one in structures for found in refusals.but(_outline, one, choice)]
     pairs = _pairs(series, outlines)
     cache.mkdir(parents=True, exist_ok=True)
     for stale in {path.name for path in cache.iterdir()} - {outline.uid for outline in outlines}:
         shutil.rmtree(cache / stale)
-    for outline, files in tqdm(pairs, unit="case", desc="DICOM", disable=None):
-        tqdm.write(f"{outline.path}: the liver is ROI {outline.roi.name!r}", file=sys.stderr)
-        folder = cache / outline.uid
-        if not _is_made_from(outline, folder):
-            shutil.rmtree(folder, ignore_errors=True)
-            _convert(outline, files, folder)
+    with _Refusals() as refusals:
+        for outline, files in tqdm(pairs, unit="case", desc="DICOM", disable=None):
+            tqdm.write(f"{outline.path}: the liver is ROI {outline.roi.name!r}", file=sys.stderr)
+            folder = cache / outline.uid
+            if not _is_made_from(outline, folder):
+                shutil.rmtree(folder, ignore_errors=True)
+                refusals.but(_convert, outline, files, folder)
     return cache
+
+
+class _Refusals:
+    """What is refused is gathered, so that one look at the list mends all cases."""
+
+    def __init__(self) -> None:
+        self._told: list[str] = []
+
+    def __enter__(self) -> _Refusals:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self._told and kind is None:
+            of_several = f" ({len(self._told)} cases are refused)" if len(self._told) > 1 else ""
+            raise TrainingRefused("; ".join(self._told) + of_several)
+
+    def but(self, work: Callable[..., _Made], *given: Any) -> list[_Made]:
+        """What it makes, nothing where it is refused."""
+        try:
+            return [work(*given)]
+        except TrainingRefused as refusal:
+            self._told.append(str(refusal))
+            return []
 
 
 def _cts_and_structures(data: Path) -> tuple[dict[str, list[DicomFile]], list[DicomFile]]:
@@ -125,20 +154,11 @@ def _outline(file: DicomFile, choice: RoiChoice) -> _Outline:
     try:
         path, structures = read_outlines(Path(str(file.path)))
         with refusing_damaged(path):
-            uid, series_uids = str(structures.SOPInstanceUID), _referenced_series(structures)
+            uid, series_uids = str(structures.SOPInstanceUID), referenced_series(structures)
         words = described(structures, path)
         return _Outline(path, words, uid, series_uids, roi_of(structures, path, choice))
     except LiverError as refusal:
         raise TrainingRefused(str(refusal)) from refusal
-
-
-def _referenced_series(structures: pydicom.Dataset) -> frozenset[str]:
-    return frozenset(
-        str(series.SeriesInstanceUID)
-        for frame in structures.get("ReferencedFrameOfReferenceSequence") or []
-        for study in frame.get("RTReferencedStudySequence") or []
-        for series in study.get("RTReferencedSeriesSequence") or []
-    )
 
 
 def _pairs(

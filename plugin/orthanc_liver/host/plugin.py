@@ -75,7 +75,7 @@ def register(module: OrthancModule, also: OnChange | None = None, explorer_js: s
 
     def on_change(change: int, level: int, resource: str) -> None:
         try:
-            plugin.on_change(change)
+            plugin.on_change(change, level, resource)
         finally:
             if also:
                 also(change, level, resource)
@@ -96,7 +96,7 @@ class Plugin:
 
     def __init__(self, module: OrthancModule) -> None:
         configuration = json.loads(module.GetConfiguration())
-        self._changes = module.ChangeType
+        self._changes, self._levels = module.ChangeType, module.ResourceType
         self._started = threading.Event()
         self._start_was_tried = threading.Event()
         self.orthanc = Orthanc(module)
@@ -147,7 +147,7 @@ class Plugin:
             self._backfill.thread,
         ]
 
-    def on_change(self, change: int) -> None:
+    def on_change(self, change: int, level: int, resource: str) -> None:
         """Orthanc's changes: only noted here, worked on elsewhere."""
         if change == self._changes.ORTHANC_STARTED:
             self._starting.start()
@@ -155,6 +155,8 @@ class Plugin:
             self._stop()
         elif change == self._changes.STABLE_SERIES:
             self._change_log.thread.wake()
+        elif change == self._changes.DELETED and level == self._levels.SERIES:
+            self._change_log.series_is_gone(resource)
 
     def wait_until_started(self) -> bool:
         """Orthanc answers HTTP a moment before it says that it has started; wait that moment.

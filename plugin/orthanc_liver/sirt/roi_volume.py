@@ -5,7 +5,7 @@ Points are (x, y, z) in mm (LPS). Areas are the polygons' own, not counts of pix
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import inf, isclose
@@ -209,6 +209,16 @@ def check_frame(of_outline: str, of_ct: str) -> None:
         raise ActivityRefused("the outline does not say in which frame of reference it lies")
     if of_outline != of_ct:
         raise ActivityRefused("the outline lies in another frame of reference than this CT")
+
+
+def doubts_about_series(of_outline: Collection[str], of_ct: str) -> tuple[str, ...]:
+    """What is to be said where an outline names other series than the CT; none named, nothing."""
+    if not of_outline or not of_ct or of_ct in of_outline:
+        return ()
+    return (
+        "the outline says that it was drawn on another series than this CT: check that both show "
+        "the same breath",
+    )
 
 
 def agree(told_ml: float, outlined_ml: float) -> bool:

@@ -13,7 +13,12 @@ import pydicom
 import pytest
 from pydicom.uid import generate_uid
 
+from liver_unet.nifti import write_nifti
+from liver_unet.volume import Grid
 from orthanc_liver.cli.main import REFUSED, main
+from orthanc_liver.dicom.ct_folder import read_ct
+from orthanc_liver.dicom.roi_choice import LIVER
+from orthanc_liver.evaluation.outlines import read_contour
 from tests.support.case_writer import write_ct_folder, write_rtstruct
 from tests.support.phantom import oriented, small_abdomen
 
@@ -139,6 +144,12 @@ def test_a_liver_and_a_tumour_of_one_file_and_what_cannot_be_read(
     assert "contours" not in once.partition("Steps")[0]
     assert told(lambda dataset: contours(dataset).extend(contours(whole))) == once
     assert "no contour on slice 10" in told(lambda dataset: contours(dataset).pop(1))
+    number = copy.deepcopy(whole.StructureSetROISequence[0])
+    number.ROIName = "another"
+    shared = told(lambda dataset: dataset.StructureSetROISequence.append(number))
+    assert "gives one ROINumber to several ROIs" in shared
+    elsewhere = told(lambda dataset: set_series(dataset, generate_uid()))
+    assert "warning: TumourMl: the outline says that it was drawn on another series" in elsewhere
     short = copy.deepcopy(contours(whole)[0])
     short.ContourData = short.ContourData[:6]
     assert "1 contours of one or two points" in told(lambda d: contours(d).append(short))
@@ -158,6 +169,11 @@ def test_a_liver_and_a_tumour_of_one_file_and_what_cannot_be_read(
 def set_frame(structures: pydicom.Dataset, uid: str) -> None:
     for roi in structures.StructureSetROISequence:
         roi.ReferencedFrameOfReferenceUID = uid
+
+
+def set_series(structures: pydicom.Dataset, uid: str) -> None:
+    [frame] = structures.ReferencedFrameOfReferenceSequence
+    frame.RTReferencedStudySequence[0].RTReferencedSeriesSequence[0].SeriesInstanceUID = uid
 
 
 def name_twice(structures: pydicom.Dataset) -> None:
@@ -222,6 +238,36 @@ def test_a_tumour_counts_as_far_as_it_lies_in_the_liver_of_the_report(
     assert main(beside) == REFUSED
     assert "50 % of the outline for TumourMl lie outside" in capsys.readouterr().err
     assert shown([*beside, "--outside-is-meant"])[0] == pytest.approx(inside_ml / 2, rel=0.01)
+
+
+def test_the_liver_of_a_report_may_be_a_mask_alone(
+    segmented: Callable[[slice], list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As segment leaves it for a CT from NIfTI."""
+    words, result = segmented(slice(41, 61)), tmp_path / "result"
+    assert main(words) == 0
+    from_rtstruct = json.loads(capsys.readouterr().out)
+    read = read_ct(tmp_path / "ct")
+    liver = read_contour(result / "rtstruct.dcm", LIVER, read).mask
+    hu = read.volume.hu.astype(np.int16)
+    write_nifti(tmp_path / "ct.nii.gz", hu, read.volume.grid)
+    (result / "rtstruct.dcm").unlink()
+    elsewhere = Grid(read.volume.grid.shape, read.volume.grid.affine.copy())
+    elsewhere.affine[1, 3] += 0.4
+    mask = result / "liver.nii.gz"
+    for ct in (tmp_path / "ct", tmp_path / "ct.nii.gz"):
+        write_nifti(mask, liver.astype(np.uint8), read.volume.grid)
+        asked = [f"--ct={ct}" if one.startswith("--ct=") else one for one in words]
+        assert main(asked) == 0
+        from_mask = json.loads(capsys.readouterr().out)
+        assert from_mask["ActivityGbq"] == pytest.approx(from_rtstruct["ActivityGbq"], rel=1e-6)
+        assert any("lie outside that for LiverMl" in one for one in from_mask["Warnings"])
+        write_nifti(mask, np.roll(liver, 30, axis=2).astype(np.uint8), read.volume.grid)
+        assert main(asked) == REFUSED
+        assert "of the outline for TumourMl lie outside" in capsys.readouterr().err
+        write_nifti(mask, liver.astype(np.uint8), elsewhere)
+        assert main(asked) == REFUSED
+        assert "liver.nii.gz does not lie on the CT's voxels" in capsys.readouterr().err
 
 
 def test_a_report_of_another_liver_or_without_an_outline(

@@ -10,11 +10,13 @@ from io import BytesIO
 import numpy as np
 import pydicom
 import pytest
-from pydicom.dataelem import DataElement
+from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import FileDataset
+from pydicom.tag import Tag
 from pydicom.uid import UID, ImplicitVRLittleEndian
 
 from orthanc_liver.dicom.contours import Contour
+from orthanc_liver.dicom.copied_header import copied_header
 from orthanc_liver.dicom.ct_series import CtSeries, read_ct_series
 from orthanc_liver.dicom.result import Provenance, RoiStyle, to_bytes
 from orthanc_liver.dicom.rtstruct import build_rtstruct
@@ -95,6 +97,7 @@ def test_what_a_result_is_filed_by_is_the_ct_s_to_the_byte(
         ("StudyDescription", "LO"),
         ("PatientComments", "LT"),
         ("PatientAddress", "LO"),
+        ("EthnicGroup", "SH"),
         ("AdmissionID", "LO"),
         ("PatientName", "PN"),
     ],
@@ -116,11 +119,18 @@ def test_text_within_a_sequence_keeps_its_bytes_too() -> None:
         item = pydicom.Dataset()
         item.CodeValue, item.CodingSchemeDesignator = "A1", "99LOCAL"
         item.add(DataElement("CodeMeaning", "LO", b"Bauch \xfc", already_converted=True))
+        item.add(DataElement("InstitutionAddress", "ST", b"Stra\xdfe", already_converted=True))
+        item.add(DataElement("LongCodeValue", "UC", b"lang \xfc", already_converted=True))
+        item.add(DataElement("UniversalEntityID", "UT", b"Text \xfc", already_converted=True))
         image.SpecificCharacterSet = "ISO_IR 192"
         image.ProcedureCodeSequence = [item]
 
     rtstruct = results(edited(edit))["RTSTRUCT"]
-    assert bytes_of(rtstruct.ProcedureCodeSequence[0], "CodeMeaning") == b"Bauch \xfc"
+    [copied] = rtstruct.ProcedureCodeSequence
+    assert bytes_of(copied, "CodeMeaning") == b"Bauch \xfc"
+    assert bytes_of(copied, "InstitutionAddress") == b"Stra\xdfe"
+    assert bytes_of(copied, "LongCodeValue") == b"lang \xfc"
+    assert bytes_of(copied, "UniversalEntityID") == b"Text \xfc"
 
 
 def _with_uid(keyword: str, uid: str, image: FileDataset, number: int) -> None:
@@ -158,6 +168,53 @@ def test_another_vr_than_the_dictionary_s_spoils_no_rtstruct() -> None:
     assert rtstruct.file_meta.TransferSyntaxUID == ImplicitVRLittleEndian
     assert "DeidentificationMethodCodeSequence" not in rtstruct
     assert len(rtstruct.ROIContourSequence[0].ContourSequence) == 1
+
+
+@pytest.mark.parametrize(
+    "keyword", ["PatientID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID"]
+)
+def test_what_a_result_is_filed_by_is_never_left_out(keyword: str) -> None:
+    """It claims to be a number, and is none."""
+    damaged, other = pydicom.Dataset(), pydicom.Dataset()
+    for dataset, name in ((damaged, keyword), (other, "PatientComments")):
+        tag = Tag(name)
+        dataset[tag] = RawDataElement(tag, "FD", 10, b"PHANTOM-1 ", 0, False, True)
+    with pytest.raises(SeriesRefused, match=f"^{keyword} of the first slice cannot be read"):
+        copied_header(damaged, [])
+    notes: list[str] = []
+    assert not copied_header(other, notes)
+    assert notes == ["PatientComments of the first slice cannot be read and was left out."]
+
+
+def test_text_in_the_place_of_a_number_becomes_no_other_number() -> None:
+    """In implicit VR the text 2 would be read as the number 8242; that of DS stays text."""
+
+    def edit(image: FileDataset, _: int) -> None:
+        code = pydicom.Dataset()
+        code.add(DataElement("RecommendedDisplayCIELabValue", "LO", "2"))
+        image.add(DataElement("PregnancyStatus", "LO", "2"))
+        image.add(DataElement("PatientWeight", "LO", "70"))
+        image.ProcedureCodeSequence = [code]
+
+    series = edited(edit)
+    assert series.warnings == tuple(
+        f"{keyword} of the first slice cannot be read and was left out."
+        for keyword in ("ProcedureCodeSequence", "PregnancyStatus")
+    )
+    rtstruct = results(series)["RTSTRUCT"]
+    assert "PregnancyStatus" not in rtstruct
+    assert rtstruct.PatientWeight == 70
+
+
+def test_private_attributes_within_a_sequence_are_not_copied() -> None:
+    def edit(image: FileDataset, _: int) -> None:
+        item = pydicom.Dataset()
+        item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = "A1", "99LOCAL", "Bauch"
+        item.private_block(0x0009, "A MAKER", create=True).add_new(1, "LO", "Secret")
+        image.ProcedureCodeSequence = [item]
+
+    for one in results(edited(edit)).values():
+        assert not any(element.tag.is_private for element in one.iterall())
 
 
 def test_identity_is_refused_rather_than_left_out() -> None:

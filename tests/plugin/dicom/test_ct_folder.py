@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
@@ -16,12 +18,14 @@ from pydicom.uid import (
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     MediaStorageDirectoryStorage,
+    SecondaryCaptureImageStorage,
     generate_uid,
 )
 
 from liver_unet.nifti import write_nifti
-from liver_unet.volume import Grid
-from orthanc_liver.dicom.ct_folder import CtFiles, find_ct, read_ct
+from liver_unet.volume import Grid, Volume
+from orthanc_liver.dicom import ct_folder
+from orthanc_liver.dicom.ct_folder import CtFiles, dicom_files, find_ct, read_ct
 from orthanc_liver.dicom.ct_series import CtSeries, read_ct_series
 from orthanc_liver.liver_errors import SeriesRefused
 from tests.support.case_writer import write_ct_folder, write_rtstruct
@@ -132,6 +136,47 @@ def test_what_is_no_dicom_is_counted(folder: Path, phantom: Phantom) -> None:
     assert series.warnings == ("Not read: files that are not DICOM (3 of 27).",)
 
 
+@pytest.mark.parametrize(
+    ("keyword", "value", "said"),
+    [
+        ("Modality", "OT", "is not a CT image (Modality OT"),
+        ("SOPClassUID", SecondaryCaptureImageStorage, "Secondary Capture Image Storage"),
+        ("SeriesInstanceUID", "", "007.dcm is damaged, one of 1 such"),
+        ("SOPClassUID", "", "007.dcm is damaged, one of 1 such"),
+    ],
+)
+def test_no_slice_is_left_out_for_its_header(
+    keyword: str, value: str, said: str, folder: Path
+) -> None:
+    """The rest would be a sound series but for the slice at the end that it lacks."""
+    dataset = pydicom.dcmread(folder / "007.dcm")
+    setattr(dataset, keyword, value)
+    dataset.save_as(folder / "007.dcm")
+    assert said in refusal(folder)
+
+
+def test_what_is_odd_in_the_pixels_is_told(phantom: Phantom, tmp_path: Path) -> None:
+    clipped = Volume(np.clip(phantom.volume.hu, -150, 300).astype(np.int16), phantom.volume.grid)
+    write_ct_folder(tmp_path / "ct", replace(phantom, volume=clipped), "clipped")
+    (warning,) = read_ct(tmp_path / "ct").warnings
+    assert "The lowest value is -150 HU" in warning
+
+
+def test_a_folder_that_may_not_be_looked_into_is_said(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "more").mkdir()
+    look = os.scandir
+
+    def forbidden(path: str) -> object:
+        if str(path).endswith("more"):
+            raise PermissionError(13, "Permission denied")
+        return look(path)
+
+    monkeypatch.setattr(os, "scandir", forbidden)
+    assert refusal(folder).endswith("cannot be read (PermissionError)")
+
+
 def test_a_dicomdir_is_one_whatever_its_name(folder: Path, phantom: Phantom) -> None:
     meta = FileMetaDataset()
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
@@ -145,6 +190,7 @@ def test_a_dicomdir_is_one_whatever_its_name(folder: Path, phantom: Phantom) -> 
     series = read_ct(folder)
     check_is(series, phantom)
     assert not series.warnings
+    assert len(dicom_files(folder)[0]) == 24
 
 
 def test_links_to_folders_are_followed_once(folder: Path, phantom: Phantom, tmp_path: Path) -> None:
@@ -189,10 +235,39 @@ def test_zip_files_that_cannot_be_trusted(folder: Path, tmp_path: Path) -> None:
         assert said in refusal(path)
         assert str(path) in refusal(path)
     with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("study/", b"")
+    assert "holds no DICOM file" in refusal(path)
+    with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("one", b"")
         with pytest.warns(UserWarning, match="Duplicate"):
             archive.writestr("one", b"")
     assert "two files of one name" in refusal(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "most", "is_refused"),
+    [
+        ("_MOST_MEMBERS", 23, True),
+        ("_MOST_MEMBERS", 24, False),
+        ("_MOST_BYTES", 24 * 10_000, True),
+        ("_LARGEST", 10_000, True),
+    ],
+)
+def test_a_zip_file_larger_than_any_ct_is_not_unpacked(
+    name: str,
+    most: int,
+    is_refused: bool,
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each file has 14 kB."""
+    path = zipped(tmp_path / "ct.zip", folder)
+    monkeypatch.setattr(ct_folder, name, most)
+    if is_refused:
+        assert "would unpack to 24 files of 0.000" in refusal(path)
+    else:
+        assert len(found(path).files) == 24
 
 
 def test_a_study_of_several_series(phantom: Phantom, tmp_path: Path) -> None:
@@ -222,6 +297,10 @@ def test_a_scouts_series_is_left_out_and_named(
     series = read_ct(folder)
     check_is(series, phantom)
     assert series.warnings == (f"Left out: CT series {scouts[0].SeriesInstanceUID} (2 images).",)
+    assert find_ct(folder, min_slices=24)
+    assert find_ct(tmp_path / "scouts", min_slices=25)
+    with pytest.raises(SeriesRefused, match="holds these CT series"):
+        find_ct(folder, min_slices=25)
 
 
 def test_an_outline_beside_its_ct_is_no_slice(phantom: Phantom, tmp_path: Path) -> None:

@@ -242,6 +242,37 @@ def test_what_is_no_liver_is_refused_by_case(
     assert refusal(study) == f"{study / 'rs.dcm'} outlines {said}, which is no liver"
 
 
+def test_every_bad_case_is_named(study: Path) -> None:
+    """A sound one among them is converted all the same, and not anew when the others are mended."""
+    phantom = small_abdomen()
+    for name, slices in (("sound", range(4, 18)), ("more", range(4, 18))):
+        first = write_ct(study / name, phantom, uid_seed=name)
+        write_structures(study / f"{name}.dcm", first, boxes(phantom.volume.grid, slices))
+    for path in (study / "more.dcm", study / "rs.dcm"):
+        dataset = pydicom.dcmread(path)
+        del dataset.ROIContourSequence[1].ContourSequence[4]
+        del dataset.ROIContourSequence[1].ContourSequence[17]
+        dataset.save_as(path)
+    with pytest.raises(TrainingRefused) as refused:
+        prepared(study, study.parent / "cases")
+    for name in ("more.dcm", "rs.dcm"):
+        assert f"{study / name} leaves out slice" in str(refused.value)
+    assert str(refused.value).endswith("(2 cases are refused)")
+    [made] = study.parent.glob("cases/*")
+    assert (made / "liver.nii.gz").exists()
+    for name in ("more", "rs"):
+        edit_roi_name(study / f"{name}.dcm", "nothing of the kind")
+    with pytest.raises(TrainingRefused) as refused:
+        prepared(study, study.parent / "cases")
+    assert str(refused.value).count("outlines nothing named") == 2
+
+
+def edit_roi_name(path: Path, name: str) -> None:
+    dataset = pydicom.dcmread(path)
+    dataset.StructureSetROISequence[1].ROIName = name
+    dataset.save_as(path)
+
+
 def test_a_contour_beyond_the_ct_is_left_out_with_a_warning(
     study: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

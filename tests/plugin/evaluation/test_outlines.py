@@ -400,6 +400,8 @@ def put(keyword: str, value: Any) -> Callable[[pydicom.Dataset], object]:
                 "ContourData",
             )
         ),
+        ("seg.dcm", lambda seg: seg.SegmentSequence.append(seg.SegmentSequence[0])),
+        ("rs.dcm", lambda rs: rs.StructureSetROISequence.append(rs.StructureSetROISequence[0])),
         ("rs.dcm", put("ContourData", ["NaN"] * 9)),
         ("rs.dcm", put("ContourData", ["inf"] * 9)),
         ("rs.dcm", put("ContourData", ["1"] * 8)),

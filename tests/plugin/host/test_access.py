@@ -45,6 +45,7 @@ def test_every_callback_of_ours_is_the_table_of_routes() -> None:
     module = SimpleNamespace(
         OrthancException=RuntimeError,
         ChangeType=SimpleNamespace(),
+        ResourceType=SimpleNamespace(),
         GetConfiguration=lambda: "{}",
         RegisterRestCallback=Mock(),
         RegisterOnChangeCallback=Mock(),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
 from math import isfinite
@@ -12,7 +12,14 @@ from typing import Any
 
 from orthanc_liver.host.server.api import Missing, Orthanc, OrthancError, Series
 from orthanc_liver.sirt.inputs import ActivityRefused
-from orthanc_liver.sirt.roi_volume import Outline, Point, Slices, check_frame, outline
+from orthanc_liver.sirt.roi_volume import (
+    Outline,
+    Point,
+    Slices,
+    check_frame,
+    doubts_about_series,
+    outline,
+)
 
 # Of edges: 14 s at the most, for one of Orthanc's HTTP threads computes. A liver in three parts
 # takes 6 million on 300 slices; 40 circles over each other take 100 million on one.
@@ -23,7 +30,8 @@ PLANAR = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
 @dataclass(frozen=True)
 class Roi:
     """One ROI of one RTSTRUCT. number: its place in the ROI contour sequence; drawn_at: date and
-    time of the structure set, as DICOM writes them; series: those that it says it is drawn on."""
+    time of the structure set, as DICOM writes them; series: those that it says it is drawn on;
+    is_the_only: of its ROINumber."""
 
     instance: str
     name: str
@@ -34,6 +42,7 @@ class Roi:
     approval: str
     drawn_at: str
     series: tuple[str, ...]
+    is_the_only: bool = True
 
     @property
     def is_approved(self) -> bool:
@@ -86,13 +95,16 @@ def others_of_that_name(orthanc: Orthanc, series: Series, ours: Roi) -> list[Roi
 def rois_in(orthanc: Orthanc, instance: str) -> Iterator[Roi]:
     """Every ROI with a contour of one RTSTRUCT."""
     tags = orthanc.get(f"/instances/{instance}/simplified-tags")
-    described = {_text(roi, "ROINumber"): roi for roi in _items(tags, "StructureSetROISequence")}
+    rois = _items(tags, "StructureSetROISequence")
+    described: dict[str, list[dict[str, Any]]] = {}
+    for roi in rois:
+        described.setdefault(_text(roi, "ROINumber"), []).append(roi)
     for number, outlined in enumerate(_items(tags, "ROIContourSequence")):
-        roi = described.get(_text(outlined, "ReferencedROINumber"))
+        meant = described.get(_text(outlined, "ReferencedROINumber"), [])
         kinds = tuple(
             str(one.get("ContourGeometricType")) for one in _items(outlined, "ContourSequence")
         )
-        if roi and kinds:
+        for roi in meant if kinds else ():
             yield Roi(
                 instance,
                 _text(roi, "ROIName"),
@@ -103,6 +115,7 @@ def rois_in(orthanc: Orthanc, instance: str) -> Iterator[Roi]:
                 _text(tags, "ApprovalStatus"),
                 _text(tags, "StructureSetDate") + _text(tags, "StructureSetTime"),
                 tuple(_series_of(tags)),
+                is_the_only=len(meant) == 1,
             )
 
 
@@ -110,7 +123,9 @@ def outline_of(orthanc: Orthanc, series: Series, roi: Roi) -> Outline:
     """The ROI on the series' slices; ActivityRefused where it does not fit them. Kept, so that
     asking again costs nothing."""
     source = (series.source_key, series.last_update)
-    return _read_outline(orthanc, series.id, source, roi, md5_of(orthanc, roi.instance))
+    found = _read_outline(orthanc, series.id, source, roi, md5_of(orthanc, roi.instance))
+    doubts = doubts_about_series(roi.series, series.tags.get("SeriesInstanceUID", ""))
+    return replace(found, warnings=(*found.warnings, *doubts))
 
 
 def md5_of(orthanc: Orthanc, instance: str) -> bytes:
@@ -128,6 +143,8 @@ def _read_outline(
 ) -> Outline:
     """source, md5: what else than the names decides what the outline is."""
     slices = _slices(orthanc, series_id, roi)
+    if not roi.is_the_only:
+        raise ActivityRefused("its RTSTRUCT gives one ROINumber to several ROIs: export it again")
     if any(kind not in PLANAR for kind in roi.kinds):
         raise ActivityRefused("the ROI has contours that enclose nothing: it has no volume")
     contours = list(contours_of(orthanc, roi))

@@ -4,6 +4,8 @@ Orthanc says StableSeries when nothing arrived for StableAge, but never for what
 before it stopped. So the place in the log that is kept over a restart stays behind by a little
 more than StableAge, and after a start everything from there on is considered, stable or not.
 Considering a series twice does no harm.
+
+What was deleted is not in that log, only in Orthanc's callback.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from collections import deque
 from typing import Any
 
 from orthanc_liver.host.errors import NotAdmitted
+from orthanc_liver.host.intake.copies import mark_left_behind
 from orthanc_liver.host.intake.intake import Door, Intake
 from orthanc_liver.host.jobs.job import Job
 from orthanc_liver.host.jobs.job_queue import JobQueue
@@ -46,6 +49,7 @@ class ChangeLog:
         self._read_to = 0
         self._not_done_with: deque[tuple[int, float]] = deque()  # (seq, when read)
         self._to_consider: dict[str, None] = {}  # a set in the order of arrival
+        self._gone: deque[str] = deque()  # series that were deleted
         self._end_at_start = 0
         self._known: set[str] = set()  # series that have a job at the start
         self._while_away: set[str] = set()
@@ -57,12 +61,24 @@ class ChangeLog:
         self._known = {self._queue.job(job_id).series for job_id in self._queue.ids()}
         self.thread.start()
 
+    def series_is_gone(self, series_id: str) -> None:
+        """Orthanc has deleted it, or moved its slices to another study."""
+        self._gone.append(series_id)
+        self.thread.wake()
+
     def _turn(self) -> float:
+        self._look_at_what_is_left()
         self._read_log()
         self._consider_all()
         self._end_of_absence()
         self._queue.write_again()
         return _LONGEST_SLEEP_S
+
+    def _look_at_what_is_left(self) -> None:
+        while self._gone:
+            for job in self._queue.jobs_of(self._gone[0]):
+                mark_left_behind(self._orthanc, job)
+            self._gone.popleft()
 
     def _read_log(self) -> None:
         """Read on to the end of the log."""

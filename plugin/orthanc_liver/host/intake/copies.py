@@ -1,17 +1,22 @@
-"""What became of our results where Orthanc copied, anonymized or merged the study they lay in.
+"""What became of our results where Orthanc copied, anonymized, split or merged their study.
 
 Orthanc gives a copy UIDs of its own. Where it anonymizes, references follow; where it modifies or
-merges, a copied result goes on naming the slices of the original (1.10).
+merges, a copied result goes on naming the slices of the original (1.10). Where it moves the slices
+alone, the result stays behind, and nothing that arrives tells of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+import re
+from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any
 
 from orthanc_liver.engine.protocol import Kind
+from orthanc_liver.host.jobs.job import Job
 from orthanc_liver.host.jobs.records import mark_elsewhere, unmark_superseded
+from orthanc_liver.host.jobs.storing import is_result_in
 from orthanc_liver.host.server.api import Missing, Orthanc, Series
 
 _MADE_BY_ORTHANC = {"AnonymizedFrom", "ModifiedFrom"}
@@ -41,15 +46,27 @@ def look_at_result(orthanc: Orthanc, series: Series) -> None:
         _outlined(orthanc, series.study)
 
 
+def mark_left_behind(orthanc: Orthanc, job: Job) -> None:
+    """Mark the result of a job whose series was deleted, unless it came again or went with it."""
+    with contextlib.suppress(Missing):
+        orthanc.series(job.series)
+        return
+    for instance in job.result_instances:
+        if is_result_in(orthanc, instance, job.study):
+            _mark(orthanc, instance, is_here=False)
+
+
 def _outlined(orthanc: Orthanc, study: str) -> set[str]:
-    """The study's series that an RTSTRUCT of ours belongs to; copies of ours are marked or not."""
+    """The study's series that an RTSTRUCT of ours was made of, without a slice left out; copies of
+    ours are marked or not."""
     beside = orthanc.get(f"/studies/{study}/series")
     ids = {one["MainDicomTags"].get("SeriesInstanceUID"): one["ID"] for one in beside}
 
     @cache
-    def slices(series_id: str) -> frozenset[str]:
-        images = orthanc.get(f"/series/{series_id}/instances")
-        return frozenset(one["MainDicomTags"]["SOPInstanceUID"] for one in images)
+    def slices(series_id: str) -> dict[str, str]:
+        """How each image lies."""
+        images = [one["MainDicomTags"] for one in orthanc.get(f"/series/{series_id}/instances")]
+        return {one["SOPInstanceUID"]: _directions(one) for one in images}
 
     outlined = set()
     for kind, instance in _results(beside):
@@ -57,12 +74,25 @@ def _outlined(orthanc: Orthanc, study: str) -> set[str]:
             continue
         tags = orthanc.get(f"/instances/{instance}/simplified-tags")
         named = {ids[uid]: images for uid, images in _images_named(tags).items() if uid in ids}
-        here = {one for one, images in named.items() if images <= slices(one)}
+        here = {one for one, images in named.items() if images <= slices(one).keys()}
         if kind == Kind.RTSTRUCT:
-            outlined |= here
+            outlined |= {one for one in here if _are_whole(named[one], slices(one))}
         if not str(tags.get("SOPInstanceUID")).startswith(_OUR_UIDS):
             _mark(orthanc, instance, is_here=bool(here))
     return outlined
+
+
+def _are_whole(named: set[str], lying: Mapping[str, str]) -> bool:
+    """Whether no image is left out but such as lie across those named, as scout views do."""
+    stack = {lying[uid] for uid in named}
+    return all(uid in named or directions not in stack for uid, directions in lying.items())
+
+
+def _directions(tags: Mapping[str, str]) -> str:
+    """One stack's cosines are written alike but for their last digits."""
+    text = tags.get("ImageOrientationPatient", "")
+    numbers = re.findall(r"-?\d*\.?\d+(?:[eE][-+]?\d+)?", text)
+    return " ".join(f"{round(float(one), 2) + 0:g}" for one in numbers)
 
 
 def _results(beside: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:

@@ -170,6 +170,11 @@ class JobQueue:
                 raise UnknownJob("there is no such job")
             return self._jobs[job_id]
 
+    def jobs_of(self, series_id: str) -> list[Job]:
+        """Those of one series, oldest first."""
+        with self._changed:
+            return [job for job in self._jobs.values() if job.series == series_id]
+
     def show(self, job_id: str) -> dict[str, Any]:
         """One job as JSON; UnknownJob where there is no such job."""
         with self._changed:

@@ -63,6 +63,7 @@ _PLACE_PROPERTY = 4504
 _JOBS_PROPERTIES = range(4510, 4574)
 
 _OUTDATED = {"Outdated": "its series has changed since"}
+_ELSEWHERE = {"Elsewhere": "its slices are not in this study"}
 _DELIVERIES_PER_SERIES = 20
 _REVIEWS_PER_SERIES = 20
 _MAX_NOTE_BYTES = 1_000_000
@@ -288,7 +289,7 @@ def mark_superseded(orthanc: Orthanc, instance: str, by: str) -> None:
 
 def mark_elsewhere(orthanc: Orthanc, instance: str) -> None:
     """Note on a result that it belongs to slices which its study does not hold."""
-    _mark(orthanc, instance, {"Elsewhere": "its slices are not in this study"})
+    _mark(orthanc, instance, _ELSEWHERE)
 
 
 def mark_outdated(orthanc: Orthanc, instance: str) -> None:
@@ -296,11 +297,11 @@ def mark_outdated(orthanc: Orthanc, instance: str) -> None:
     _mark(orthanc, instance, _OUTDATED)
 
 
-def unmark_outdated(orthanc: Orthanc, instance: str) -> None:
-    """The series is again what this result was made of; any other note stays."""
+def unmark_made_again(orthanc: Orthanc, instance: str) -> None:
+    """The series is there and again what this result was made of; any other note stays."""
     path = f"/instances/{instance}/metadata/{_SUPERSEDED_METADATA}"
     with contextlib.suppress(Missing):
-        if orthanc.get_bytes(path) == json.dumps(_OUTDATED).encode():
+        if orthanc.get_bytes(path) in [json.dumps(one).encode() for one in (_OUTDATED, _ELSEWHERE)]:
             orthanc.delete(path)
 
 

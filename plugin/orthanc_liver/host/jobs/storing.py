@@ -11,7 +11,7 @@ from typing import Any
 
 from orthanc_liver.engine.protocol import Kind
 from orthanc_liver.host.errors import StoredElsewhere
-from orthanc_liver.host.jobs.records import write_preview
+from orthanc_liver.host.jobs.records import unmark_made_again, write_preview
 from orthanc_liver.host.server.api import BadFile, Missing, Orthanc, OrthancError, Series
 
 _MEDIA_STORAGE_SOP_INSTANCE_UID = 3  # in group 2, which every DICOM file begins with
@@ -84,6 +84,7 @@ def _stored(
     if ours:
         # With OverwriteInstances it would be replaced, which drops the notes on it.
         instance, parent = ours[0], orthanc.get(f"/instances/{ours[0]}")["ParentSeries"]
+        unmark_made_again(orthanc, instance)
         if differing := _differing(orthanc, instance, content):
             kept["DiffersIn"] = differing
             orthanc.log_error(

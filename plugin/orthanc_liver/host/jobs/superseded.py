@@ -16,7 +16,6 @@ from orthanc_liver.host.jobs.records import (
     Record,
     mark_outdated,
     mark_superseded,
-    unmark_outdated,
     unmark_superseded,
 )
 from orthanc_liver.host.jobs.storing import is_result_in
@@ -31,8 +30,6 @@ def supersede(orthanc: Orthanc, record: Record | None, job: Job, *, keep: bool) 
     if former and former["Instance"] == job.result["Instance"]:
         if isinstance(former.get("Supersedes"), str):
             job.result["Supersedes"] = former["Supersedes"]
-        for instance in job.result_instances:
-            unmark_outdated(orthanc, instance)
         former = None
     cut_off = _stored_by_attempts_cut_off(orthanc, record, job)
     if not former and not cut_off:

@@ -40,6 +40,7 @@ class OrthancModule(Protocol):
 
     OrthancException: type[Exception]
     ChangeType: Any
+    ResourceType: Any
 
     def RestApiGet(self, uri: str) -> bytes: ...
     def RestApiPost(self, uri: str, body: bytes) -> bytes: ...

@@ -151,6 +151,24 @@ def test_what_would_take_minutes_to_measure_is_refused_at_once(host: Host) -> No
     assert "give its volume" in message
 
 
+def test_an_roi_number_of_several_rois_and_another_series(host: Host) -> None:
+    """By its number alone nobody knows which of two ROIs a contour is of."""
+    series = small_ct("rois of one number")
+    series_id = host.store(series)
+    shared, elsewhere = structures(series, "shared"), structures(series, "elsewhere")
+    shared.StructureSetROISequence[0].ROINumber = shared.StructureSetROISequence[1].ROINumber
+    [frame] = elsewhere.ReferencedFrameOfReferenceSequence
+    [drawn_on] = frame.RTReferencedStudySequence[0].RTReferencedSeriesSequence
+    drawn_on.SeriesInstanceUID = generate_uid()
+    for one in (shared, elsewhere):
+        store(host, one)
+    for name in ("shared", "empty"):
+        status, message = refusal(host, series_id, GIVEN | {"TumourRoi": name})
+        assert (status, "one ROINumber to several" in message) == (400, True), message
+    told = ask(host, series_id, **GIVEN, TumourRoi="elsewhere")["Warnings"]
+    assert any("TumourMl: the outline says that it was drawn on another series" in o for o in told)
+
+
 def test_storing_needs_a_segmentation_that_stands(host: Host) -> None:
     host.engine.behave("no liver found")
     series_id = host.upload("nothing to store")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from io import BytesIO
 from pathlib import Path
@@ -14,10 +14,13 @@ import pytest
 from pydicom.uid import generate_uid
 
 from tests.plugin.host.conftest import FakeHost, Host
+from tests.plugin.host.series import small_ct
 from tests.plugin.host.watch import is_superseded
+from tests.support.bad_input import crossing
 from tests.support.ct_writer import to_bytes
 from tests.support.patience import wait_for
 
+Change = Callable[[pydicom.FileDataset], None]
 ELSEWHERE = {"Elsewhere": "its slices are not in this study"}
 
 
@@ -91,7 +94,13 @@ def copy(host: FakeHost, study: str, follow: bool, note: str, keeps: str = "") -
     return str(made)
 
 
-def _stored_copy(host: FakeHost, instance: str, uids: dict[str, str], follow: bool) -> Any:
+def _stored_copy(
+    host: FakeHost,
+    instance: str,
+    uids: dict[str, str],
+    follow: bool,
+    change: Change = lambda dataset: None,
+) -> Any:
     file = host.orthanc.call("GET", f"/instances/{instance}/file").content
     dataset = pydicom.dcmread(BytesIO(file))
     own = [dataset[name] for name in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")]
@@ -99,6 +108,7 @@ def _stored_copy(host: FakeHost, instance: str, uids: dict[str, str], follow: bo
         if element.VR == "UI" and not element.value.startswith("1.2.840.10008"):
             element.value = uids[element.value]
     dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+    change(dataset)
     return host.orthanc.call("POST", "/instances", to_bytes(dataset)).json()
 
 
@@ -156,6 +166,50 @@ def test_an_outline_that_came_alone_is_marked(fake: FakeHost) -> None:
     assert note_on(fake, outline) == ELSEWHERE
 
 
+def test_a_copy_with_a_slice_that_our_outline_lacks_is_segmented(fake: FakeHost) -> None:
+    """As where somebody anonymizes a study before what came late has had its job."""
+    slices = small_ct("copied too early")
+    series_id = fake.store(slices[:-1])
+    fake.ended_job_of(series_id)
+    study = fake.orthanc.get(f"/series/{series_id}")["ParentStudy"]
+    fake.orthanc.call("POST", "/instances", to_bytes(slices[-1]))
+    [ct], [outline] = ct_and_copies(fake, copy(fake, study, follow=True, note="AnonymizedFrom"))
+    assert fake.ended_job_of(ct)["Content"]["Outcome"] == "segmented"
+    assert not is_superseded(fake, outline)
+
+
+def test_a_copy_with_a_scout_view_that_our_outline_lacks_is_not_segmented(fake: FakeHost) -> None:
+    slices = small_ct("copied with a scout")
+    series_id = fake.store(slices[:-1])
+    fake.ended_job_of(series_id)
+    study = fake.orthanc.get(f"/series/{series_id}")["ParentStudy"]
+    fake.orthanc.call("POST", "/instances", to_bytes(crossing(slices[-1])))
+    [ct], _ = ct_and_copies(fake, copy(fake, study, follow=True, note="AnonymizedFrom"))
+    looked_at(fake, "copied with a scout")
+    assert fake.jobs_of(ct) == []
+
+
+def as_a_seg(dataset: pydicom.FileDataset) -> None:
+    dataset.Modality = "SEG"
+
+
+def nobodys(dataset: pydicom.FileDataset) -> None:
+    del dataset.Manufacturer
+
+
+@pytest.mark.parametrize("change", [as_a_seg, nobodys])
+def test_only_an_rtstruct_of_ours_makes_a_copy_outlined(fake: FakeHost, change: Change) -> None:
+    series_id, _ = segmented(fake, f"copied {change.__name__}")
+    [outline] = fake.rtstructs_beside(series_id)
+    uids: defaultdict[str, str] = defaultdict(generate_uid)
+    _stored_copy(fake, outline, uids, follow=True, change=change)
+    images = fake.orthanc.get(f"/series/{series_id}")["Instances"]
+    [ct] = {_stored_copy(fake, one, uids, follow=True)["ParentSeries"] for one in images}
+    fake.orthanc.call("PUT", f"/series/{ct}/metadata/ModifiedFrom", series_id.encode())
+    fake.orthanc.settle(ct)
+    assert fake.ended_job_of(ct)["Content"]["Outcome"] == "segmented"
+
+
 def test_what_others_made_is_left_alone(fake: FakeHost) -> None:
     _, study = segmented(fake, "others'")
     made = copy(fake, study, follow=False, note="ModifiedFrom")
@@ -179,6 +233,24 @@ def test_what_others_made_is_left_alone(fake: FakeHost) -> None:
     assert note_on(fake, original) == "a note"
 
 
+def test_a_result_whose_slices_are_gone_is_marked_until_they_come_again(fake: FakeHost) -> None:
+    """Split off, merged away or deleted: nothing arrives in the study that is left."""
+    series_id, study = segmented(fake, "left behind")
+    [outline] = fake.rtstructs_beside(series_id)
+    other, _ = segmented(fake, "not left behind")
+    fake.orthanc.call("DELETE", f"/series/{series_id}")
+    wait_for("the mark", partial(is_superseded, fake, outline))
+    assert note_on(fake, outline) == ELSEWHERE
+    assert not any(is_superseded(fake, one) for one in fake.rtstructs_beside(other))
+    assert fake.upload("left behind") == series_id
+    assert fake.ended_job_of(series_id, 2)["Content"]["Result"]["Instance"] == outline
+    assert not is_superseded(fake, outline)
+    # What is deleted with its result, or whose slices were only replaced, leaves nothing to mark.
+    fake.orthanc.call("DELETE", f"/studies/{study}")
+    looked_at(fake, "left behind")
+    assert "marked" not in fake.orthanc.log().partition(f"instance {outline} is a result")[2][60:]
+
+
 def test_orthanc_anonymizes(real: Host) -> None:
     _, study = segmented(real, "anonymized")
     made = real.orthanc.post(f"/studies/{study}/anonymize", {})["ID"]
@@ -196,6 +268,25 @@ def test_orthanc_modifies(real: Host) -> None:
     [ct], [outline] = ct_and_copies(real, made)
     assert real.ended_job_of(ct)["Content"]["Outcome"] == "segmented"
     assert note_on(real, outline) == ELSEWHERE
+
+
+def test_orthanc_splits(real: Host) -> None:
+    series_id, study = segmented(real, "split off")
+    [outline] = real.rtstructs_beside(series_id)
+    real.orthanc.post(f"/studies/{study}/split", {"Series": [series_id], "KeepSource": False})
+    wait_for("the mark", lambda: is_superseded(real, outline))
+    assert note_on(real, outline) == ELSEWHERE
+
+
+def test_orthanc_merges_the_slices_alone(real: Host) -> None:
+    series_id, _ = segmented(real, "merged alone")
+    [outline] = real.rtstructs_beside(series_id)
+    target_series, target = segmented(real, "merged there")
+    [there] = real.rtstructs_beside(target_series)
+    real.orthanc.post(f"/studies/{target}/merge", {"Resources": [series_id], "KeepSource": False})
+    wait_for("the mark", lambda: is_superseded(real, outline))
+    assert note_on(real, outline) == ELSEWHERE
+    assert not is_superseded(real, there)
 
 
 def test_orthanc_merges(real: Host) -> None:

@@ -1,0 +1,54 @@
+"""Whether what a CT's headers tell of the slices' distance is what their positions come to.
+
+Positions decide. They can be wrong as a whole: written anew by a program that took the slices for
+1 mm, or even because every second slice is missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orthanc_liver.dicom.ct_image import CtImage
+
+# SpacingBetweenSlices may be rounded; SliceLocation is along the table, which a tilt of 30 degrees
+# makes 15 % more.
+_MOST_OFF = {"SpacingBetweenSlices": 0.1, "SliceLocation": 0.25}
+# Slices as thick as this share of their distance have been seen to be called gapless.
+_GAP = 1.5
+
+
+def doubts_about_spacing(images: Sequence[CtImage], affine: NDArray[np.float64]) -> list[str]:
+    """Return warnings; images: in their order, on the affine."""
+    apart_mm = abs(float(affine[:3, 0] @ images[0].plane.normal))
+    told_mm = {
+        "SpacingBetweenSlices": _middle([_number(one, "SpacingBetweenSlices") for one in images]),
+        "SliceLocation": _middle(np.diff([_number(one, "SliceLocation") for one in images])),
+    }
+    notes = [
+        f"The slices' positions are {apart_mm:.4g} mm apart, by {keyword} it is {mm:.4g} mm: one "
+        "of them is wrong, and with it the volume may be."
+        for keyword, mm in told_mm.items()
+        if mm > 0 and abs(mm - apart_mm) > _MOST_OFF[keyword] * apart_mm
+    ]
+    thick_mm = _middle([_number(one, "SliceThickness") for one in images])
+    if 0 < thick_mm * _GAP < apart_mm:
+        notes.append(
+            f"The slices are {thick_mm:.4g} mm thick and {apart_mm:.4g} mm apart: what lies "
+            "between was not measured, or slices are missing."
+        )
+    return notes
+
+
+def _middle(numbers: Sequence[float] | NDArray[np.float64]) -> float:
+    """The median's size; 0 where any is missing."""
+    return abs(float(np.median(numbers))) if np.isfinite(numbers).all() else 0.0
+
+
+def _number(image: CtImage, keyword: str) -> float:
+    try:
+        return float(image.header[keyword].value)
+    except Exception:  # noqa: BLE001 a damaged value may raise anything, and tells no distance
+        return float("nan")

@@ -81,8 +81,9 @@ def segment_series(
             mask=found.mask_on_ct,
             liver_ml=found.volume_ml,
             provenance=Provenance(__version__, segmenter.spec.name, segmenter.spec.sha256),
-            style=roi_style(settings),
+            style=roi_style(settings, series),
             created=created,
+            remarks=series.warnings + doubts + _warnings_of(found),
         )
         objects, missing = _objects(source, settings.kinds)
     with stages("preview"):
@@ -111,6 +112,10 @@ def _objects(source: Source, kinds: Iterable[Kind]) -> tuple[dict[Kind, bytes], 
     return written, tuple(missing)
 
 
+def _warnings_of(found: Liver) -> tuple[str, ...]:
+    return (*found.warnings, *volume_warnings(found.volume_ml))
+
+
 def report(
     segmenter: Segmenter, warnings: tuple[str, ...], stages: Stages, found: Liver | NoLiver
 ) -> dict[str, Any]:
@@ -120,7 +125,7 @@ def report(
             "outcome": Outcome.SEGMENTED,
             "liver_ml": round(found.volume_ml, 2),
         }
-        warnings += (*found.warnings, *volume_warnings(found.volume_ml))
+        warnings += _warnings_of(found)
     else:
         why = {"reason": found.reason, "seen_ml": round(found.seen_ml, 2)}
         result = {"outcome": Outcome.NO_LIVER, "liver_ml": None, "no_liver": why}

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from orthanc_liver.engine.protocol import NEEDS, JobSettings, Kind, with_needs
+from orthanc_liver.engine.protocol import NEEDS, SOURCE, JobSettings, Kind, with_needs
 from orthanc_liver.host.filter_pattern import problem_of
 from orthanc_liver.sirt.limits import wrong_limits
 
@@ -86,6 +86,13 @@ def _text(max_length: int) -> Check:
         return f"must be a text of 1 to {max_length} characters"
 
     return check
+
+
+def _series_description(value: Any) -> str | None:
+    if problem := _text(64)(value):
+        return problem
+    wrong = set(re.findall(r"\{.*?\}|[{}]", value)) - {SOURCE}
+    return f"{min(wrong)} is not {SOURCE}" if wrong else None
 
 
 def _device(value: Any) -> str | None:
@@ -217,7 +224,10 @@ class Settings:
         JobSettings.roi_colour, "The colour of the ROI: red, green, blue.", _colour
     )
     series_description: str = _setting(
-        JobSettings.series_description, "The series description of the RTSTRUCT.", _text(64)
+        JobSettings.series_description,
+        "The series description of the results; {source} stands for number and description of "
+        "the CT's series.",
+        _series_description,
     )
     store: tuple[str, ...] = _setting(
         JobSettings.kinds,

@@ -101,6 +101,8 @@ def test_the_table_explains_every_setting() -> None:
         ("RoiColour", [1, 2, 256]),
         ("RoiColour", "red"),
         ("SeriesDescription", 7),
+        ("SeriesDescription", "Liver {Source}"),
+        ("SeriesDescription", "Liver {source"),
         ("Store", "RTSTRUCT"),
         ("Store", []),
         ("Store", [7]),

@@ -40,6 +40,7 @@ class ChangeType(IntEnum):
     """What a change callback hears of."""
 
     STABLE_SERIES = 8
+    STABLE_STUDY = 9
     ORTHANC_STARTED = 10
     ORTHANC_STOPPED = 11
 

@@ -83,8 +83,9 @@ def segment_series(
             mask=found.mask_on_ct,
             liver_ml=found.volume_ml,
             provenance=Provenance(__version__, spec.name, spec.sha256),
-            style=roi_style(settings),
+            style=roi_style(settings, series),
             created=created,
+            remarks=series.warnings + doubts + _warnings_of(found),
         )
         objects, missing = _objects(source, settings.kinds)
     with stages("preview"):
@@ -113,18 +114,21 @@ def _objects(source: Source, kinds: Iterable[Kind]) -> tuple[dict[Kind, bytes], 
     return written, tuple(missing)
 
 
+def _warnings_of(found: Liver) -> tuple[str, ...]:
+    return (*found.warnings, *volume_warnings(found.volume_ml))
+
+
 def report(
     segmenter: Segmenter, warnings: tuple[str, ...], stages: Stages, found: Liver | NoLiver
 ) -> dict[str, Any]:
     """What is told about a result, in JSON's own types; warnings: those of the series."""
     if isinstance(found, Liver):
-        unusual = volume_warnings(found.volume_ml)
-        warnings += (*found.warnings, *unusual)
         result: dict[str, Any] = {
             "outcome": Outcome.SEGMENTED,
             "liver_ml": round(found.volume_ml, 2),
-            **_doubt(found, Grade.LOOK if unusual else Grade.SURE),
+            **_doubt(found),
         }
+        warnings += _warnings_of(found)
     else:
         why = {"reason": found.reason, "seen_ml": round(found.seen_ml, 2)}
         result = {"outcome": Outcome.NO_LIVER, "liver_ml": None, "no_liver": why}
@@ -142,11 +146,12 @@ def report(
     }
 
 
-def _doubt(liver: Liver, at_least: Grade) -> dict[str, Any]:
+def _doubt(liver: Liver) -> dict[str, Any]:
     """How far the outline can be trusted, where the networks were asked."""
     if liver.doubt is None:
         return {}
-    doubt = liver.doubt.at_least(at_least)
+    unusual = bool(volume_warnings(liver.volume_ml))
+    doubt = liver.doubt.at_least(Grade.LOOK if unusual else Grade.SURE)
     return {
         "grade": doubt.grade.word,
         **{name: round(share, 4) for name, share in doubt.shares.items()},

@@ -198,6 +198,18 @@ class Archive:
     def _simplified(self, call: Call) -> Any:
         return _simple(self.instances[self._there("instances", call.names[0])[0]].dataset)
 
+    def _tags(self, call: Call) -> Any:
+        dataset = self.instances[self._there("instances", call.names[0])[0]].dataset
+        return {
+            f"{element.tag.group:04x},{element.tag.element:04x}": {
+                "Name": element.keyword,
+                "Type": "String",
+                "Value": _text(element.value) or "",
+            }
+            for element in dataset
+            if element.VR not in ("SQ", "OB", "OW", "UN")
+        }
+
     def _content(self, call: Call) -> bytes:
         instance, path = call.names
         found: Any = self.instances[self._there("instances", instance)[0]].dataset
@@ -334,6 +346,7 @@ _ROUTES: list[tuple[str, str, Callable[[Archive, Call], Any]]] = [
     ("GET", f"/instances/{_ID}/file", Archive._file),
     ("GET", f"/instances/{_ID}/attachments/dicom/md5", Archive._md5),
     ("GET", f"/instances/{_ID}/simplified-tags", Archive._simplified),
+    ("GET", f"/instances/{_ID}/tags", Archive._tags),
     ("GET", f"/instances/{_ID}/content/(.+)", Archive._content),
     ("GET|PUT|DELETE", f"/(series|instances)/{_ID}/(metadata/[^/]+)", Archive._note),
     ("GET", f"/(series|instances)/{_ID}/metadata", Archive._names_of_notes),

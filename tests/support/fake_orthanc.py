@@ -41,6 +41,7 @@ class ChangeType(IntEnum):
 
     DELETED = 1
     STABLE_SERIES = 8
+    STABLE_STUDY = 9
     ORTHANC_STARTED = 10
     ORTHANC_STOPPED = 11
 

@@ -97,7 +97,7 @@ class RoiStyle:
 
     name: str = JobSettings.roi_name
     colour: tuple[int, ...] = JobSettings.roi_colour
-    series_description: str = JobSettings.series_description
+    series_description: str = "Liver auto"
 
     def __post_init__(self) -> None:
         for what, text in (

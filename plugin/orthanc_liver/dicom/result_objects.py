@@ -14,6 +14,7 @@ from pydicom.dataset import Dataset
 
 from orthanc_liver.dicom.contours import Contour
 from orthanc_liver.dicom.ct_series import CtSeries
+from orthanc_liver.dicom.labels import series_description
 from orthanc_liver.dicom.result import Provenance, RoiStyle
 from orthanc_liver.dicom.rtstruct import build_rtstruct
 from orthanc_liver.dicom.segmentation import build_segmentation
@@ -29,6 +30,7 @@ class Source:
 
     contours: none where the RTSTRUCT is there already. mask: gives (slice, row, column) on the
     series' grid; only asked for where it is needed, for it is as large as the CT.
+    remarks: sentences about the outline that whoever reads the RTSTRUCT is to see.
     """
 
     series: CtSeries
@@ -39,11 +41,17 @@ class Source:
     style: RoiStyle
     created: datetime
     activity: dict[str, Any] | None = None
+    remarks: tuple[str, ...] = ()
 
 
 def _rtstruct(source: Source, _: Made) -> Dataset:
     return build_rtstruct(
-        source.series, source.contours, source.provenance, source.style, source.created
+        source.series,
+        source.contours,
+        source.provenance,
+        source.style,
+        source.created,
+        source.remarks,
     )
 
 
@@ -80,6 +88,7 @@ def build(kind: Kind, source: Source, made: Made) -> Dataset:
         return BUILDERS[kind](source, made)
 
 
-def roi_style(settings: JobSettings) -> RoiStyle:
-    """The look of the result."""
-    return RoiStyle(settings.roi_name, settings.roi_colour, settings.series_description)
+def roi_style(settings: JobSettings, series: CtSeries) -> RoiStyle:
+    """The look of the result of a CT."""
+    described = series_description(settings.series_description, series.header)
+    return RoiStyle(settings.roi_name, settings.roi_colour, described)

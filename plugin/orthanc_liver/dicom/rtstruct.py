@@ -24,6 +24,11 @@ from pydicom.uid import (
 from orthanc_liver import NOTE
 from orthanc_liver.dicom.contours import DECIMALS_MM, Contour
 from orthanc_liver.dicom.ct_series import CtSeries
+from orthanc_liver.dicom.labels import (
+    can_be_written,
+    structure_set_description,
+    structure_set_label,
+)
 from orthanc_liver.dicom.result import (
     IMPLEMENTATION_UID,
     ORGAN,
@@ -50,22 +55,28 @@ def build_rtstruct(
     provenance: Provenance,
     style: RoiStyle,
     created: datetime,
+    remarks: Sequence[str] = (),
 ) -> Dataset:
     """Build the RTSTRUCT: one ROI, every contour tied to the instance it lies on.
 
-    UIDs come from patient, sources, provenance, style and contours, never from created: the same
-    input gives the same object. ContourData is the text to be written, not numbers.
+    UIDs come from patient, sources, provenance, style, remarks and contours, never from created:
+    the same input gives the same object. ContourData is the text to be written, not numbers.
     Raises SeriesRefused where the CT lacks UIDs to refer to.
     """
     contour_data = [_contour_data(contour) for contour in contours]
-    fingerprint = _fingerprint(series, contours, contour_data, provenance, style)
+    label = structure_set_label(style.name, series.header)
+    description = structure_set_description(remarks, _origin(provenance))
+    texts = [style.name, style.series_description, label, description]
+    fingerprint = _fingerprint(series, contours, contour_data, provenance, style, texts)
     dataset = Dataset()
     copy_patient_and_study(dataset, series.header)
-    if not all(t.isascii() for t in (style.name, style.series_description, provenance.model_name)):
-        dataset.SpecificCharacterSet = "ISO_IR 192"  # the CT's own may not have these letters
+    if not can_be_written([*texts, provenance.model_name], series.header):
+        dataset.SpecificCharacterSet = "ISO_IR 192"
     _add_series(dataset, series, style, created, uid_from(fingerprint, "series"))
     _add_equipment(dataset, provenance, created)
-    _add_structure_set(dataset, provenance, style, created, uid_from(fingerprint, "instance"))
+    _add_structure_set(dataset, created, uid_from(fingerprint, "instance"))
+    dataset.StructureSetLabel, dataset.StructureSetName = label, style.series_description
+    dataset.StructureSetDescription = description
     dataset.ReferencedFrameOfReferenceSequence = [_referenced_frame(series)]
     dataset.StructureSetROISequence = [_roi(series, provenance, style)]
     dataset.ROIContourSequence = [_roi_contour(series, contours, contour_data, style)]
@@ -87,11 +98,12 @@ def _fingerprint(
     contour_data: Sequence[str],
     provenance: Provenance,
     style: RoiStyle,
+    texts: Sequence[str],
 ) -> str:
     """Return a hash of all that makes one result differ from another; dates do not."""
     slices = [contour.slice_index for contour in contours]
     sources = [*whose(series.header), series.sop_instance_uids]
-    parts = [*sources, asdict(provenance), asdict(style), slices, contour_data]
+    parts = [*sources, asdict(provenance), asdict(style), texts, slices, contour_data]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
@@ -130,19 +142,18 @@ def _short(text: str) -> str:
     return text.replace("\\", "/")[:64]
 
 
-def _add_structure_set(
-    dataset: Dataset, provenance: Provenance, style: RoiStyle, created: datetime, uid: UID
-) -> None:
+def _origin(provenance: Provenance) -> str:
+    return (
+        f"Outlined by {SOFTWARE} {provenance.software_version} with the model "
+        f"{provenance.model_name[:256]} (sha256 {provenance.model_sha256}). {NOTE}"
+    )
+
+
+def _add_structure_set(dataset: Dataset, created: datetime, uid: UID) -> None:
     dataset.SOPClassUID = RTStructureSetStorage
     dataset.SOPInstanceUID = uid
     dataset.InstanceCreationDate, dataset.InstanceCreationTime = date_and_time(created)
     dataset.InstanceNumber = 1
-    dataset.StructureSetLabel = f"{style.name[:11].rstrip()} auto"  # at most 16 characters
-    dataset.StructureSetName = style.name
-    dataset.StructureSetDescription = (
-        f"Outlined by {SOFTWARE} {provenance.software_version} with the model "
-        f"{provenance.model_name[:256]} (sha256 {provenance.model_sha256}). {NOTE}"
-    )
     dataset.StructureSetDate, dataset.StructureSetTime = date_and_time(created)
     dataset.ApprovalStatus = "UNAPPROVED"
 

@@ -79,7 +79,7 @@ def _source(order: DocumentOrder, instances: Iterator[bytes]) -> Source:
         mask=lambda: mask,
         liver_ml=float(np.count_nonzero(mask)) * series.volume.grid.voxel_ml,
         provenance=Provenance(order.software_version, order.model_name, order.model_sha256),
-        style=roi_style(settings),
+        style=roi_style(settings, series),
         created=datetime.now().astimezone(),
         activity=order.activity,
     )

@@ -63,6 +63,10 @@ def with_needs(kinds: Iterable[str]) -> tuple[Kind, ...]:
     return tuple(k for k in Kind if k in named or any(k in NEEDS.get(one, ()) for one in named))
 
 
+# In the setting SeriesDescription, what the CT is called.
+SOURCE = "{source}"
+
+
 @dataclass(frozen=True)
 class JobSettings:
     """The settings that travel with a job, with their defaults. kinds: what is to be written;
@@ -72,7 +76,7 @@ class JobSettings:
     maximum_memory_mib: int = 6144
     roi_name: str = "Liver"
     roi_colour: tuple[int, ...] = (221, 130, 101)
-    series_description: str = "Liver (automatic, for review)"
+    series_description: str = f"Liver auto: {SOURCE}"
     kinds: tuple[Kind, ...] = (Kind.RTSTRUCT,)
     projections: bool = False
 

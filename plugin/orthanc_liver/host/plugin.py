@@ -22,6 +22,7 @@ from orthanc_liver.host.errors import NoResult, NotAdmitted, NotAllowed, NotRunn
 from orthanc_liver.host.intake.backfill import Backfill, studies_wanted
 from orthanc_liver.host.intake.change_log import ChangeLog, end_of_log, place_to_begin
 from orthanc_liver.host.intake.intake import Door, Intake, Settled
+from orthanc_liver.host.intake.series_filter import SeriesFilter
 from orthanc_liver.host.jobs.job import Job, State
 from orthanc_liver.host.jobs.job_queue import JobQueue
 from orthanc_liver.host.jobs.records import Ledger
@@ -126,6 +127,7 @@ class Plugin:
         self._worker = Worker(
             self.orthanc, self.queue, self.settings, of_orthanc.stable_age_s, self._results
         )
+        self._filter = SeriesFilter(self.orthanc, self.settings)
         self._intake = Intake(
             self.orthanc,
             self.queue,
@@ -153,7 +155,7 @@ class Plugin:
             self._starting.start()
         elif change == self._changes.ORTHANC_STOPPED:
             self._stop()
-        elif change == self._changes.STABLE_SERIES:
+        elif change in (self._changes.STABLE_SERIES, self._changes.STABLE_STUDY):
             self._change_log.thread.wake()
         elif change == self._changes.DELETED and level == self._levels.SERIES:
             self._change_log.series_is_gone(resource)
@@ -193,13 +195,17 @@ class Plugin:
         return self._ask(series_id, force=force)
 
     def segment_study(self, study_id: str, *, force: bool) -> list[Job]:
-        """Somebody asks for every series of a study that the settings admit."""
+        """Somebody asks for the series of a study that the settings admit, all or the best."""
         self._refuse_unless_running()
         jobs = []
-        for series_id in self.orthanc.get(f"/studies/{study_id}")["Series"]:
+        for series_id in self._filter.wanted(study_id):
             with contextlib.suppress(NotAdmitted, Missing):
                 jobs.append(self._ask(series_id, force=force))
         return jobs
+
+    def try_filter(self) -> list[dict[str, Any]]:
+        """What the settings make of the last series that came."""
+        return self._filter.try_on_last()
 
     def cancel(self, job_id: str) -> None:
         """End a job, and the inference process where it works on that job."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -10,52 +9,14 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from orthanc_liver.engine.protocol import NEEDS, JobSettings, Kind, with_needs
-from orthanc_liver.host.filter_pattern import problem_of
+from orthanc_liver.engine.protocol import NEEDS, SOURCE, JobSettings, Kind, with_needs
+from orthanc_liver.host.filter_conditions import did_you_mean, problem_of_filter
 from orthanc_liver.sirt.limits import wrong_limits
 
 SECTION = "LiverSegmentation"
 
 # plugin/orthanc_liver/host/settings.py, three folders below the checkout.
 CHECKOUT = Path(__file__).resolve().parents[3]
-
-# What Orthanc indexes by default of a series and its study, and so can be filtered on.
-MAIN_TAGS = frozenset(
-    {
-        "AccessionNumber",
-        "AcquisitionDeviceProcessingDescription",
-        "BodyPartExamined",
-        "CardiacNumberOfImages",
-        "ContrastBolusAgent",
-        "ImageOrientationPatient",
-        "ImagesInAcquisition",
-        "InstitutionName",
-        "Manufacturer",
-        "Modality",
-        "NumberOfSlices",
-        "NumberOfTemporalPositions",
-        "NumberOfTimeSlices",
-        "OperatorsName",
-        "PerformedProcedureStepDescription",
-        "ProtocolName",
-        "ReferringPhysicianName",
-        "RequestedProcedureDescription",
-        "RequestingPhysician",
-        "SequenceName",
-        "SeriesDate",
-        "SeriesDescription",
-        "SeriesInstanceUID",
-        "SeriesNumber",
-        "SeriesTime",
-        "SeriesType",
-        "StationName",
-        "StudyDate",
-        "StudyDescription",
-        "StudyID",
-        "StudyInstanceUID",
-        "StudyTime",
-    }
-)
 
 # What the page puts into a link to a viewer.
 LINK_PLACES = ("{StudyInstanceUID}", "{SeriesInstanceUID}", "{orthanc}")
@@ -86,6 +47,13 @@ def _text(max_length: int) -> Check:
         return f"must be a text of 1 to {max_length} characters"
 
     return check
+
+
+def _series_description(value: Any) -> str | None:
+    if problem := _text(64)(value):
+        return problem
+    wrong = set(re.findall(r"\{.*?\}|[{}]", value)) - {SOURCE}
+    return f"{min(wrong)} is not {SOURCE}" if wrong else None
 
 
 def _device(value: Any) -> str | None:
@@ -141,19 +109,6 @@ def _interpreter(value: Any) -> str | None:
     return f"there is no program {path}; give the interpreter of orthanc-liver's own environment"
 
 
-def _filter(value: Any) -> str | None:
-    if not isinstance(value, dict):
-        return "must be an object of main DICOM tags and regular expressions"
-    for tag, pattern in value.items():
-        if tag not in MAIN_TAGS:
-            return f"{tag!r} is no main DICOM tag of a series or study{_nearest(tag, MAIN_TAGS)}"
-        if not isinstance(pattern, str):
-            return f"{tag}: must be a regular expression"
-        if problem := problem_of(pattern):
-            return f"{tag}: {problem}"
-    return None
-
-
 def _destinations(value: Any) -> str | None:
     if not isinstance(value, list | tuple):
         return "must be a list of destinations"
@@ -193,11 +148,17 @@ class Settings:
         "The least number of instances; below it a series cannot cover a liver.",
         _whole_number(2, 100_000),
     )
-    filter: Mapping[str, str] = _setting(
+    filter: Mapping[str, Any] = _setting(
         {},
-        "Main DICOM tags of the series or its study, each with a regular expression that must be "
-        "found in the first 256 characters of the tag's value. A missing tag counts as empty.",
-        _filter,
+        "What a series must be: attributes, each with a regular expression or with AtLeast and "
+        "AtMost; AllOf and AnyOf join filters. A missing attribute counts as empty.",
+        problem_of_filter,
+    )
+    one_per_study: bool = _setting(
+        False,
+        "Of each study take only the best series that passes, when the study is complete; see "
+        "Which series.",
+        _boolean,
     )
     interpreter: str = _setting(
         "",
@@ -217,7 +178,10 @@ class Settings:
         JobSettings.roi_colour, "The colour of the ROI: red, green, blue.", _colour
     )
     series_description: str = _setting(
-        JobSettings.series_description, "The series description of the RTSTRUCT.", _text(64)
+        JobSettings.series_description,
+        "The series description of the results; {source} stands for number and description of "
+        "the CT's series.",
+        _series_description,
     )
     store: tuple[str, ...] = _setting(
         JobSettings.kinds,
@@ -342,7 +306,7 @@ def read_settings(configuration: Mapping[str, Any]) -> tuple[Settings, list[str]
         return Settings(), [f"{SECTION} must be an object"]
     by_key = {_key(one.name): one for one in fields(Settings)}
     problems = [
-        f"{SECTION}.{key}: there is no such setting{_nearest(key, by_key)}"
+        f"{SECTION}.{key}: there is no such setting{did_you_mean(key, by_key)}"
         for key in section
         if key not in by_key
     ]
@@ -368,9 +332,3 @@ def interpreter_path(setting: str) -> Path:
 
 def _key(name: str) -> str:
     return "".join(word.capitalize() for word in name.split("_"))
-
-
-def _nearest(word: str, known: Any) -> str:
-    lower = {one.lower(): one for one in known}
-    close = difflib.get_close_matches(word.lower(), lower, n=1, cutoff=0.4)
-    return f"; did you mean {lower[close[0]]}?" if close else ""

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from orthanc_liver.host.settings import MAIN_TAGS, Settings, read_settings, settings_table
+from orthanc_liver.host.settings import Settings, read_settings, settings_table
 from tests.support.orthanc_server import CHECKOUT
 
 INTERPRETER = {"Interpreter": sys.executable}
@@ -25,6 +25,7 @@ def test_every_key_reaches_its_attribute() -> None:
         "Modality": "MR",
         "MinimumSlices": 33,
         "Filter": {"SeriesDescription": "portal"},
+        "OnePerStudy": True,
         "Interpreter": sys.executable,
         "Device": "cuda:1",
         "Threads": 3,
@@ -90,6 +91,17 @@ def test_the_table_explains_every_setting() -> None:
         ("Filter", {"SeriesDescription": "(.*)(.*)" + r"\1\2" * 9 + "z"}),
         ("Filter", {"SeriesDescription": "(" * 5000 + ")" * 5000}),
         ("Filter", {"SeriesDescripton": "liver"}),
+        ("Filter", {"SliceThickness": {}}),
+        ("Filter", {"SliceThickness": {"AtMost": "3"}}),
+        ("Filter", {"SliceThickness": {"AtMost": True}}),
+        ("Filter", {"SliceThickness": {"Below": 3}}),
+        ("Filter", {"0018,12": "B30f"}),
+        ("Filter", {"AnyOf": []}),
+        ("Filter", {"AnyOf": {"Modality": "CT"}}),
+        ("Filter", {"AllOf": [{"AnyOf": [{"Modality": "("}]}]}),
+        ("Filter", {"AllOf": [{"AllOf": [{"AllOf": [{"AllOf": [{"AllOf": [{}]}]}]}]}]}),
+        ("Filter", {"AllOf": [{"Modality": "CT"}] * 51}),
+        ("OnePerStudy", "yes"),
         ("Interpreter", "/no/such/python"),
         ("Interpreter", str(CHECKOUT / "orthanc.json")),
         ("Interpreter", "/usr/bin"),
@@ -105,6 +117,8 @@ def test_the_table_explains_every_setting() -> None:
         ("RoiColour", [1, 2, 256]),
         ("RoiColour", "red"),
         ("SeriesDescription", 7),
+        ("SeriesDescription", "Liver {Source}"),
+        ("SeriesDescription", "Liver {source"),
         ("Store", "RTSTRUCT"),
         ("Store", []),
         ("Store", [7]),
@@ -189,7 +203,12 @@ def test_a_usual_filter_is_taken(pattern: str) -> None:
 def test_a_misspelt_tag_names_the_nearest() -> None:
     [problem] = problems_of(Filter={"SeriesDescripton": "x"})
     assert problem.endswith("did you mean SeriesDescription?")
-    assert "SeriesDescription" in MAIN_TAGS
+    [problem] = problems_of(Filter={"AnyOf": [{"SliceThicknes": "x"}]})
+    assert problem.endswith("did you mean SliceThickness?")
+    [problem] = problems_of(Filter={"Qxyz": "x"})
+    assert problem.endswith(
+        "'Qxyz' is no attribute that is known here; write it as its number, 0018,1210"
+    )
 
 
 def test_all_problems_are_told_at_once() -> None:

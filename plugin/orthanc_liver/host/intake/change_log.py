@@ -45,7 +45,8 @@ class ChangeLog:
         self._automatic = settings.automatic
         self._lag_s = lag_s
         self.thread = Background("change log", orthanc, self._turn)
-        self._interesting = {"NewSeries", "NewInstance", "StableSeries"}  # until read once
+        self._settled = "StableStudy" if settings.one_per_study else "StableSeries"
+        self._interesting = {"NewSeries", "NewInstance", self._settled}  # until read once
         self._read_to = 0
         self._not_done_with: deque[tuple[int, float]] = deque()  # (seq, when read)
         self._to_consider: dict[str, None] = {}  # a set in the order of arrival
@@ -93,18 +94,25 @@ class ChangeLog:
             if answer["Changes"]:
                 self._read_to = answer["Last"]
                 self._not_done_with.append((self._read_to, time.monotonic()))
-        self._interesting = {"StableSeries"}
+        self._interesting = {self._settled}
 
     def _note(self, change: dict[str, Any]) -> None:
-        series_id = change["ID"]
-        if change["ResourceType"] == "Instance":
-            try:
-                series_id = self._orthanc.get(f"/instances/{change['ID']}")["ParentSeries"]
-            except Missing:
-                return
-        self._to_consider[series_id] = None
-        if change["Seq"] <= self._end_at_start and series_id not in self._known:
-            self._while_away.add(series_id)
+        try:
+            series = self._series_of(change)
+        except Missing:
+            return
+        for series_id in series:
+            self._to_consider[series_id] = None
+            if change["Seq"] <= self._end_at_start and series_id not in self._known:
+                self._while_away.add(series_id)
+
+    def _series_of(self, change: dict[str, Any]) -> list[str]:
+        match change["ResourceType"]:
+            case "Instance":
+                return [self._orthanc.get(f"/instances/{change['ID']}")["ParentSeries"]]
+            case "Study":
+                return list(self._orthanc.get(f"/studies/{change['ID']}")["Series"])
+        return [change["ID"]]
 
     def _consider_all(self) -> None:
         for series_id in list(self._to_consider):

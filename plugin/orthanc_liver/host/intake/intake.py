@@ -8,7 +8,7 @@ from enum import Enum, auto
 
 from orthanc_liver.host.errors import NoModelYet, NotAdmitted
 from orthanc_liver.host.intake.copies import is_outlined_copy, look_at_result
-from orthanc_liver.host.intake.series_filter import why_not
+from orthanc_liver.host.intake.series_filter import SeriesFilter
 from orthanc_liver.host.jobs.job import Job
 from orthanc_liver.host.jobs.job_queue import JobQueue
 from orthanc_liver.host.jobs.records import Ledger, Record
@@ -51,7 +51,7 @@ class Intake:
         self._orthanc = orthanc
         self._queue = queue
         self._ledger = ledger
-        self._settings = settings
+        self._filter = SeriesFilter(orthanc, settings)
         self._model_sha256 = model_sha256
 
     def offer(self, series_id: str, door: Door, *, force: bool = False) -> Job | Settled:
@@ -63,12 +63,13 @@ class Intake:
         series = self._orthanc.series(series_id)
         if door is Door.ARRIVED:
             look_at_result(self._orthanc, series)
-        refusal = why_not(series, self._orthanc.study_tags(series), self._settings)
-        if refusal:
+        by_itself = door is not Door.ASKED
+        admits = self._filter.why_not_by_itself if by_itself else self._filter.why_not
+        if refusal := admits(series):
             raise NotAdmitted(refusal)
         if door is Door.BACKFILL and not self._model_sha256():
             raise NoModelYet("no model is loaded yet")
-        if door is not Door.ASKED and is_outlined_copy(self._orthanc, series):
+        if by_itself and is_outlined_copy(self._orthanc, series):
             raise NotAdmitted("it is a copy that Orthanc made, and holds our outline of its slices")
         # Else a job could end after its record was read and before the queue is asked.
         with self._queue.standing_still():

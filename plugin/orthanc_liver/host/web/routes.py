@@ -69,6 +69,7 @@ class Service(Protocol):
     def status(self) -> dict[str, Any]: ...
     def metrics(self) -> str: ...
     def segment_series(self, series_id: str, *, force: bool) -> Job: ...
+    def try_filter(self) -> list[dict[str, Any]]: ...
     def segment_study(self, study_id: str, *, force: bool) -> list[Job]: ...
     def cancel(self, job_id: str) -> None: ...
     def ask_backfill(self, asked: Mapping[str, Any]) -> dict[str, Any] | None: ...
@@ -112,6 +113,7 @@ class Routes:
             ("GET", "status", self._status),
             ("GET", "app", self._app),
             ("GET", "metrics", self._metrics),
+            ("GET", "filter/test", self._try_filter),
             ("POST", f"series/{_RESOURCE}/segment", self._segment_series),
             ("POST", f"studies/{_RESOURCE}/segment", self._segment_study),
             ("GET", f"series/{_RESOURCE}/preview", self._preview),
@@ -225,6 +227,9 @@ class Routes:
 
     def _metrics(self, request: Request, output: RestOutput) -> None:
         output.AnswerBuffer(self._service.metrics(), CONTENT_TYPE)
+
+    def _try_filter(self, request: Request, output: RestOutput) -> None:
+        answer_json(output, self._service.try_filter())
 
     def _segment_series(self, request: Request, output: RestOutput) -> None:
         job = self._service.segment_series(request.id, force=request.force)

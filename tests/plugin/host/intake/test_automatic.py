@@ -40,7 +40,7 @@ def test_the_engine_gets_every_instance_and_the_settings(host: Host) -> None:
         "maximum_memory_mib": 6144,
         "roi_name": "Liver",
         "roi_colour": [221, 130, 101],
-        "series_description": "Liver (automatic, for review)",
+        "series_description": "Liver auto: {source}",
         "kinds": ["RTSTRUCT"],
         "projections": False,
     }

@@ -83,7 +83,7 @@ def segment_series(
             mask=found.mask_on_ct,
             liver_ml=found.volume_ml,
             provenance=Provenance(__version__, spec.name, spec.sha256),
-            style=roi_style(settings, series),
+            style=roi_style(settings, series, found.doubt),
             created=created,
             remarks=series.warnings + doubts + _warnings_of(found),
         )

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from liver_unet.grade import Doubt, Grade, Region
 from liver_unet.liver import Liver, NoLiver
 from liver_unet.stages import Stages
 from liver_unet.volume import Grid
+from orthanc_liver.engine.protocol import GRADES
 from orthanc_liver.pipeline import report
 from tests.support.threshold_engine import on_cpu
 
@@ -32,6 +35,26 @@ def test_an_unusual_volume_is_told_beside_what_else_is_to_be_told(ml: float, usu
     sentence = f"the liver measures {ml} mL, outside the usual 500-5000 mL: check the outline"
     assert others == ([] if usual else [sentence])
     assert "no_liver" not in told
+
+
+def test_how_far_the_outline_can_be_trusted() -> None:
+    doubt = Doubt(
+        Grade.SURE, {"unsure_share": 0.03456}, (), (Region(41, 66, 12.34), Region(9, 12, 2.5))
+    )
+    told = report(on_cpu(), (), Stages(), replace(liver_of(1500), doubt=doubt))
+    assert (told["grade"], told["unsure_share"]) == ("sure", 0.0346)
+    assert told["look_at"] == [{"slices": [41, 66], "ml": 12.3}, {"slices": [9, 12], "ml": 2.5}]
+    unusual = report(on_cpu(), (), Stages(), replace(liver_of(490), doubt=doubt))
+    assert unusual["grade"] == "look"
+    reason = replace(doubt, grade=Grade.DOUBTFUL, reasons=("the outline is doubtful: ...",))
+    told = report(on_cpu(), (), Stages(), replace(liver_of(490), doubt=reason))
+    assert told["grade"] == "doubtful"
+    assert told["warnings"][0] == "the outline is doubtful: ..."
+    assert "grade" not in report(on_cpu(), (), Stages(), liver_of(1500))
+
+
+def test_both_sides_of_the_border_know_the_same_grades() -> None:
+    assert tuple(grade.word for grade in Grade) == GRADES
 
 
 def test_without_a_liver_it_says_why() -> None:

@@ -18,7 +18,7 @@ _NAME_IN_LABEL = 11
 def series_description(template: str, header: Dataset) -> str:
     """The template with the CT in SOURCE's place, cut there where it would be too long."""
     room = _LO - len(template.replace(SOURCE, ""))
-    return template.replace(SOURCE, _source(header)[: max(room, 0)]).strip()
+    return template.replace(SOURCE, _source(header)[: max(room, 0)])[:_LO].strip()
 
 
 def structure_set_label(roi_name: str, header: Dataset) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
+from liver_unet.grade import Doubt, Grade
 from orthanc_liver.dicom.contours import Contour
 from orthanc_liver.dicom.ct_series import CtSeries
 from orthanc_liver.dicom.labels import series_description
@@ -88,7 +89,10 @@ def build(kind: Kind, source: Source, made: Made) -> Dataset:
         return BUILDERS[kind](source, made)
 
 
-def roi_style(settings: JobSettings, series: CtSeries) -> RoiStyle:
-    """The look of the result of a CT."""
-    described = series_description(settings.series_description, series.header)
+def roi_style(settings: JobSettings, series: CtSeries, doubt: Doubt | None = None) -> RoiStyle:
+    """The look of the result of a CT; a doubtful one says so wherever its series is listed."""
+    template = settings.series_description
+    if doubt and doubt.grade is Grade.DOUBTFUL:
+        template = f"DOUBTFUL: {template}"
+    described = series_description(template, series.header)
     return RoiStyle(settings.roi_name, settings.roi_colour, described)

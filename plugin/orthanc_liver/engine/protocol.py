@@ -45,6 +45,10 @@ class Outcome(StrEnum):
     CANCELLED = "cancelled"
 
 
+# How an outline is to be taken, the better one first; a report's "grade".
+GRADES = ("sure", "look", "doubtful")
+
+
 class Kind(StrEnum):
     """What may be stored beside a CT, by DICOM modality, in the order in which it is made."""
 
@@ -175,6 +179,12 @@ class Done:
         report = self.report or {}
         _typed(float | None, report.get("liver_ml"))
         _typed(tuple[str, ...], report.get("warnings", []))
+        if report.get("grade") not in (None, *GRADES):
+            raise ValueError("no grade")
+        for region in _typed(list[Any], report.get("look_at", [])):
+            first, last = _typed(tuple[int, ...], region["slices"])
+            if not 0 < first <= last:
+                raise ValueError("no slices")
         for seconds in _typed(dict[str, Any], report.get("seconds", {})).values():
             _typed(float, seconds)
 

@@ -8,6 +8,7 @@ from io import BytesIO
 import pydicom
 import pytest
 
+from liver_unet.grade import Doubt, Grade
 from orthanc_liver.dicom.labels import (
     can_be_written,
     series_description,
@@ -150,3 +151,15 @@ def test_the_setting_reaches_the_style() -> None:
     series = segmented("VENOUS").series
     style = roi_style(JobSettings(series_description="Leber, {source}"), series)
     assert style.series_description == "Leber, S5 VENOUS"
+
+
+def test_a_doubtful_outline_says_so_where_its_series_is_listed() -> None:
+    series = segmented("VENOUS").series
+    settings = JobSettings(series_description="Leber, {source}")
+    for grade in Grade:
+        style = roi_style(settings, series, Doubt(grade, {}, (), ()))
+        told = style.series_description == "DOUBTFUL: Leber, S5 VENOUS"
+        assert told == (grade is Grade.DOUBTFUL)
+    long = JobSettings(series_description="L" * 64)
+    style = roi_style(long, series, Doubt(Grade.DOUBTFUL, {}, (), ()))
+    assert style.series_description == "DOUBTFUL: " + "L" * 54

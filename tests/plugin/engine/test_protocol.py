@@ -39,6 +39,8 @@ REPORT = {
     "liver_ml": 1500.5,
     "warnings": ["one"],
     "seconds": {"read": 1, "infer": 2.5},
+    "grade": "look",
+    "look_at": [{"slices": [41, 66], "ml": 12.3}],
     "new": [{}],
 }
 MESSAGES: list[Message] = [
@@ -68,6 +70,24 @@ def test_what_is_written_is_read() -> None:
     assert [read(pipe) for _ in MESSAGES] == MESSAGES
     with pytest.raises(PipeClosed):
         read(pipe)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"grade": "certain"},
+        {"grade": 1},
+        {"look_at": {}},
+        {"look_at": [{"ml": 3}]},
+        {"look_at": [{"slices": [3]}]},
+        {"look_at": [{"slices": [4, 3]}]},
+        {"look_at": [{"slices": ["1", "2"]}]},
+    ],
+)
+def test_a_report_with_a_doubt_that_is_none_is_no_message(told: dict[str, Any]) -> None:
+    head = {"type": "Done", "job": "j", "outcome": "segmented", "reason": ""}
+    with pytest.raises(ProtocolError):
+        read(raw(json.dumps({**head, "report": told}).encode()))
 
 
 def raw(head: bytes, payload: bytes = b"") -> BytesIO:

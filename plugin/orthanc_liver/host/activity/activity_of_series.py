@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from orthanc_liver.engine.protocol import Kind, Outcome, with_needs
+from orthanc_liver.engine.protocol import GRADES, Kind, Outcome, with_needs
 from orthanc_liver.host.activity.documents import Documents, store_documents
 from orthanc_liver.host.activity.roi_of_series import (
     Roi,
@@ -19,6 +19,7 @@ from orthanc_liver.host.errors import NoResult
 from orthanc_liver.host.jobs.job import Job
 from orthanc_liver.host.jobs.records import Ledger, Record
 from orthanc_liver.host.jobs.source import is_source
+from orthanc_liver.host.review.review import Verdict
 from orthanc_liver.host.server.api import Orthanc, Series
 from orthanc_liver.host.settings import Settings
 from orthanc_liver.sirt.activity import Activity, compute_activity
@@ -61,9 +62,9 @@ def activity_of_series(
     outlines = _outlined(orthanc, series, asked)
     warnings: tuple[str, ...] = ()
     if "LiverMl" not in {**given, **outlines}:
-        outlines["LiverMl"], warnings = _segmented_liver(
-            ledger.read_record(series.id), orthanc, series
-        )
+        record = ledger.read_record(series.id)
+        outlines["LiverMl"], warnings = _segmented_liver(record, orthanc, series)
+        warnings += _unaccepted(record, ledger)
     outlined, told = _measured(outlines, asked)
     inputs = given | outlined
     absent = [name for name in DICOM_TAGS if name in method.needs and name not in inputs]
@@ -180,6 +181,17 @@ def _segmented_liver(
             "them was changed"
         )
     return ours, warnings
+
+
+def _unaccepted(record: Record | None, ledger: Ledger) -> tuple[str, ...]:
+    """A doubtful outline is told of as such until somebody has accepted it."""
+    job = record.job if record else None
+    if job is None or job.result is None or (job.report or {}).get("grade") != GRADES[-1]:
+        return ()
+    last = next(iter(reversed(ledger.read_reviews(job.series))), None)
+    if last and last.rtstruct == job.result["Instance"] and last.verdict is Verdict.ACCEPTED:
+        return ()
+    return ("the outline is doubtful and nobody has accepted it: judge it on the review page",)
 
 
 def _standing_job(record: Record | None, orthanc: Orthanc, series: Series) -> Job:

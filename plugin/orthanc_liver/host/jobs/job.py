@@ -171,6 +171,7 @@ class Job:
             "Series": self.series,
             "Outcome": str(self.outcome),
             "LiverMl": (self.report or {}).get("liver_ml"),
+            "Grade": (self.report or {}).get("grade"),
             "Seconds": shown["EffectiveRuntime"],
             "Attempt": self.attempt,
             "Model": (self.model or {}).get("Name"),

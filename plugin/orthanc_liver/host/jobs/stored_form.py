@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, TypeVar
 
-from orthanc_liver.engine.protocol import Outcome
+from orthanc_liver.engine.protocol import GRADES, Outcome
 from orthanc_liver.host.delivery.delivery import Delivery
 from orthanc_liver.host.delivery.destinations import Destination, Kind
 from orthanc_liver.host.errors import NotOurs
@@ -205,7 +205,17 @@ def _read_report(kept: Any) -> dict[str, Any]:
         raise NotOurs("liver_ml is not a number")
     report.list_of("warnings", _read_sentence)
     report.given("no_liver", lambda why: Fields(why).text("reason", "(?s:.+)"))
+    report.text("grade", "|".join(("", *GRADES)))
+    report.list_of("look_at", _read_region)
     return report.all
+
+
+def _read_region(kept: Any) -> tuple[int, int]:
+    """Slices of the CT to look at, counted from 1."""
+    slices = Fields(kept).list_of("slices", lambda one: Fields({"slice": one}).number("slice", 1))
+    if len(slices) != 2 or slices[0] > slices[1]:
+        raise NotOurs("slices are not a first and a last one")
+    return slices[0], slices[1]
 
 
 def _read_sentence(kept: Any) -> str:

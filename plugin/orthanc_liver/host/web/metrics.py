@@ -20,6 +20,7 @@ class Ended:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._outcomes: Counter[str] = Counter()
+        self._grades: Counter[str] = Counter()
         self._no_liver: Counter[str] = Counter()  # by reason, of which the model has a handful
         self._stage_seconds: dict[str, float] = {}
         self._stage_count: Counter[str] = Counter()
@@ -30,6 +31,8 @@ class Ended:
         stages = report.get("seconds", {})
         with self._lock:
             self._outcomes[str(job.outcome)] += 1
+            if grade := report.get("grade"):
+                self._grades[grade] += 1
             if why := report.get("no_liver"):
                 self._no_liver[why["reason"]] += 1
             for stage, seconds in stages.items():
@@ -45,6 +48,12 @@ class Ended:
                     "counter",
                     "Jobs that ended since Orthanc started, by outcome.",
                     [({"outcome": name}, n) for name, n in self._outcomes.items()],
+                ),
+                _family(
+                    "liver_outlines_total",
+                    "counter",
+                    "Outlines since Orthanc started, by how sure the networks were of them.",
+                    [({"grade": name}, n) for name, n in self._grades.items()],
                 ),
                 _family(
                     "liver_jobs_without_liver_total",

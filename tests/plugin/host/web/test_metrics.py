@@ -57,7 +57,8 @@ def test_a_job_shows_in_the_figures(host: Host) -> None:
 def test_seconds_add_up_by_stage() -> None:
     ended = Ended()
     for infer_s in (1.25, 2.5):
-        report = {"seconds": {"infer": infer_s, "back to the CT grid": 0.5}}
+        seconds = {"infer": infer_s, "back to the CT grid": 0.5}
+        report = {"seconds": seconds, "grade": "look" if infer_s < 2 else "doubtful"}
         ended.note(Job("series", "study", "key", outcome=Outcome.SEGMENTED, report=report))
     ended.note(Job("series", "study", "key", outcome=Outcome.REFUSED))
     none: dict[str, Any] = {"no_liver": {"reason": "nothing that could be one was seen"}}
@@ -68,6 +69,8 @@ def test_seconds_add_up_by_stage() -> None:
     assert found["liver_stage_seconds_sum", (("stage", "back to the CT grid"),)] == 1.0
     assert found["liver_jobs_ended_total", (("outcome", "segmented"),)] == 2
     assert found["liver_jobs_ended_total", (("outcome", "refused"),)] == 1
+    assert found["liver_outlines_total", (("grade", "look"),)] == 1
+    assert found["liver_outlines_total", (("grade", "doubtful"),)] == 1
     why = (("reason", "nothing that could be one was seen"),)
     assert found["liver_jobs_without_liver_total", why] == 1
 

@@ -108,7 +108,7 @@ def _image_format(spec: ModelSpec) -> JsonDict:
 
 
 def _prediction_format(spec: ModelSpec) -> JsonDict:
-    names = ["background", "liver", "neighbouring organs"]
+    names = spec.class_names or ("rest", "liver", *["neighbours"] * (spec.classes - 2))
     return {
         "type": "image",
         "format": "segmentation",
@@ -117,7 +117,7 @@ def _prediction_format(spec: ModelSpec) -> JsonDict:
         "dtype": "float32",
         "value_range": [0, 1],
         "is_patch_data": True,
-        "channel_def": {str(n): names[min(n, 2)] for n in range(spec.classes)},
+        "channel_def": {str(n): name for n, name in enumerate(names)},
     }
 
 

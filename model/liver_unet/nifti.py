@@ -43,7 +43,8 @@ def read_nifti(path: Path) -> tuple[NDArray[np.float32], Grid]:
         z, y, x = array.shape
         return array, Grid((z, y, x), _RAS_TO_LPS @ affine @ _REVERSE_AXES)
     except (ImageFileError, HeaderDataError, OSError, EOFError, ValueError, zlib.error) as error:
-        raise ImageFileError(f"{path} cannot be read as a 3D NIfTI image: {error}") from error
+        why = " ".join(str(error).split())
+        raise ImageFileError(f"{path} cannot be read as a 3D NIfTI image: {why}") from error
 
 
 def _verify_check_sums(image: nib.nifti1.Nifti1Pair) -> None:

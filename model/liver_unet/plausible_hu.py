@@ -8,7 +8,7 @@ lies between -82 and 54 HU.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -28,6 +28,11 @@ _LEAST_BODY = 0.01
 # From one slice to the next, of the mean and the darkest hundredth alike; in 16 clinical CT they
 # change by up to 18 and 5. Where the field of view is narrow, the second falls as lung comes.
 _LARGEST_STEP_HU = 300
+# The mean difference of neighbours against the median of all; in 32 clinical CT it is at most 2.3
+# times that. Where slices are sorted by their names (1, 10, 11, 2) it comes to 5 times.
+_MOST_UNLIKE = 3
+_DIFFERENCE_HU = 20
+_LEAST_UPRIGHT = 0.999
 # Above this the lowest value says that air was cut off; -210 is the lowest such that was seen.
 _CLIPPED_HU = -300
 # The largest side of what is shown. No liver fits in less; no scanner's table is longer.
@@ -52,7 +57,16 @@ def check_hu(volume: Volume, slice_names: Sequence[str] = ()) -> list[str]:
     background_hu = max(_AIR_HU, lowest_hu + 10)
     _check_range(measured, measured[measured > background_hu], sample.size)
     notes = _check_slices(volume, background_hu, slice_names)
-    _check_steps(volume, slice_names)
+    if _is_axial(volume.grid):
+        rows, columns = (max(1, n // _SAMPLE) for n in volume.hu.shape[1:])
+        shown = {
+            index: one[::rows, ::columns]
+            for index, one in enumerate(volume.hu)
+            if not _is_empty(one)
+        }
+        _check_steps(shown, len(volume.hu), slice_names)
+        if not _is_sheared(volume.grid):
+            notes += _notes_on_order(shown)
     if lowest_hu > _CLIPPED_HU:
         notes.append(
             f"The lowest value is {lowest_hu:g} HU: the values were cut off there, and air, lung "
@@ -117,25 +131,37 @@ def _check_slices(volume: Volume, background_hu: float, names: Sequence[str]) ->
     return []
 
 
-def _check_steps(volume: Volume, names: Sequence[str]) -> None:
+def _check_steps(shown: Mapping[int, _Hu], count: int, names: Sequence[str]) -> None:
     """Refuse axial slices that lie higher than their neighbours, air and all, or lower."""
-    if not _is_axial(volume.grid):
-        return
-    rows, columns = (max(1, n // _SAMPLE) for n in volume.hu.shape[1:])
-    levels = {
-        index: _levels_hu(one[::rows, ::columns])
-        for index, one in enumerate(volume.hu)
-        if not _is_empty(one)
-    }
+    levels = {index: _levels_hu(one) for index, one in shown.items()}
     for below, above in pairwise(levels):
         step_hu = np.abs(levels[above] - levels[below]).min()
         if step_hu > _LARGEST_STEP_HU:
             named = f" ({names[above]})" if names else ""
             raise VolumeRefused(
                 f"The values jump by {step_hu:.0f} HU from slice {below + 1} to slice {above + 1} "
-                f"of {len(volume.hu)}{named}: one of them is not in HU; export the images again "
-                "from their source."
+                f"of {count}{named}: one of them is not in HU; export the images again from their "
+                "source."
             )
+
+
+def _notes_on_order(shown: Mapping[int, _Hu]) -> list[str]:
+    """Warn of axial neighbours that differ far more than others do."""
+    steps = {
+        (below, above): float(np.abs(shown[above].astype(np.float32) - shown[below]).mean())
+        for below, above in pairwise(shown)
+    }
+    if not steps:
+        return []
+    most_hu = max(_DIFFERENCE_HU, _MOST_UNLIKE * float(np.median(list(steps.values()))))
+    odd = [f"{below + 1} and {above + 1}" for (below, above), hu in steps.items() if hu > most_hu]
+    if not odd:
+        return []
+    more = f" and {len(odd) - 3} more pairs" if len(odd) > 3 else ""
+    return [
+        f"Slices {', '.join(odd[:3])}{more} differ far more than other neighbours: slices may be "
+        "in a wrong order, damaged or of another breath; check the outline there."
+    ]
 
 
 def _levels_hu(one: _Hu) -> NDArray[np.float64]:
@@ -148,6 +174,12 @@ def _levels_hu(one: _Hu) -> NDArray[np.float64]:
 def _is_axial(grid: Grid) -> bool:
     along_mm = grid.affine[:3, 0]
     return bool(abs(along_mm[2]) > np.linalg.norm(along_mm) / 2)
+
+
+def _is_sheared(grid: Grid) -> bool:
+    """Whether neighbours lie beside each other, too, as with a tilted gantry."""
+    along, down, across = (grid.affine[:3, axis] / grid.spacing_mm[axis] for axis in range(3))
+    return bool(abs(along @ np.cross(down, across)) < _LEAST_UPRIGHT)
 
 
 def _is_empty(one: _Hu) -> bool:

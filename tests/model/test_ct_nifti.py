@@ -176,6 +176,14 @@ class TestCheckSum:
         path.write_bytes(path.read_bytes()[:-6])
         assert "cannot be read" in refusal_of(path)
 
+    def test_cut_short_and_not_compressed(self, tmp_path: Path) -> None:
+        path = tmp_path / "ct.nii"
+        write_nifti(path, np.asarray(PATIENT.hu, dtype=np.int16), PATIENT.grid)
+        path.write_bytes(path.read_bytes()[:-1000])
+        said = refusal_of(path)
+        assert "cannot be read" in said
+        assert "\n" not in said
+
 
 def test_a_sound_file_is_read_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "ct.nii.gz"

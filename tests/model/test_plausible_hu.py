@@ -120,7 +120,8 @@ class TestSlicesWithoutAnImage:
         values = PATIENT.hu.copy()
         values[11] = -1000
         values[11, 33:36, 30:60] = 40
-        assert check_hu(Volume(values, PATIENT.grid)) == []
+        (warning,) = check_hu(Volume(values, PATIENT.grid))
+        assert warning.startswith("Slices 11 and 12, 12 and 13 differ far more")
 
     def test_the_room_beside_the_body_is_no_end_of_the_scan(self) -> None:
         sagittal = oriented(small_abdomen(), "sagittal").volume
@@ -133,6 +134,23 @@ class TestSlicesWithoutAnImage:
         """Law: a slice of one value between others is refused, whatever the value."""
         with pytest.raises(VolumeRefused, match=f"Slice {index + 1} of 24"):
             check_hu(with_slices(slice(index, index + 1), hu))
+
+
+class TestNeighbours:
+    """Slices as real ones are, with noise of their own."""
+
+    def noisy(self, order: list[int]) -> Volume:
+        noise = np.random.default_rng(3).normal(0, 12, PATIENT.hu.shape)
+        return Volume((PATIENT.hu + noise)[order].astype(np.float32), PATIENT.grid)
+
+    def test_their_order_is_right(self) -> None:
+        for order in (list(range(24)), list(range(24))[::-1]):
+            assert check_hu(self.noisy(order)) == []
+
+    def test_slices_sorted_by_their_names(self) -> None:
+        """As by a program that makes one file of them; a real CT so: 1274.6 mL of 1364."""
+        (warning,) = check_hu(self.noisy(sorted(range(24), key=str)))
+        assert warning.startswith("Slices 12 and 13, 13 and 14, 17 and 18 differ far more")
 
 
 @pytest.mark.parametrize("factor", [0.1, 0.01, 10.0])

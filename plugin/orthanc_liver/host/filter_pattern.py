@@ -16,7 +16,7 @@ _MAX_STEPS = 100_000_000
 Steps = list[int]
 
 
-class _TooManySteps(ValueError):
+class _TooManySteps(ArithmeticError):
     """There is no need to count on."""
 
 

@@ -93,11 +93,11 @@ def test_nobody_waits_for_a_start_that_is_in_trouble(
     """Each who waited would hold one of the threads that answer all of Orthanc's HTTP."""
     monkeypatch.setattr(plugin, "_START_TIMEOUT_S", 3600.0)
     host = FakeHost(tmp_path)
-    with monkeypatch.context() as away:
+    with ThreadPoolExecutor(1) as client, monkeypatch.context() as away:
         away.setattr(host.orthanc.archive, "rest", Mock(side_effect=OrthancException(11, "away")))
         host.orthanc.start()
-        status, _ = error_of(host.orthanc.call("GET", "/liver/jobs"))
-        assert status == 503
+        asked = client.submit(host.orthanc.call, "GET", "/liver/jobs")
+        assert error_of(asked.result(patience_s(5)))[0] == 503
         assert host.orthanc.get("/liver/status")["Threads"]["start"] != "running"
     host.orthanc.stop()
 

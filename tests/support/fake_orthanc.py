@@ -39,6 +39,7 @@ HOST = "127.0.0.1:8042"
 class ChangeType(IntEnum):
     """What a change callback hears of."""
 
+    NEW_SERIES = 4
     STABLE_SERIES = 8
     STABLE_STUDY = 9
     ORTHANC_STARTED = 10

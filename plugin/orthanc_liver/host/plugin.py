@@ -19,6 +19,7 @@ from orthanc_liver.host.delivery.deliveries import Deliveries
 from orthanc_liver.host.delivery.destinations import Sending
 from orthanc_liver.host.delivery.transmitter import Transmitter
 from orthanc_liver.host.errors import NoResult, NotAdmitted, NotAllowed, NotRunning, StateUnreadable
+from orthanc_liver.host.intake.arriving import Arriving
 from orthanc_liver.host.intake.backfill import Backfill, studies_wanted
 from orthanc_liver.host.intake.change_log import ChangeLog, end_of_log, place_to_begin
 from orthanc_liver.host.intake.intake import Door, Intake, Settled
@@ -73,7 +74,7 @@ def register(module: OrthancModule, also: OnChange | None = None, explorer_js: s
 
     def on_change(change: int, level: int, resource: str) -> None:
         try:
-            plugin.on_change(change)
+            plugin.on_change(change, resource)
         finally:
             if also:
                 also(change, level, resource)
@@ -103,6 +104,7 @@ class Plugin:
         self._problems += of_orthanc.problems
         self._find_limit = of_orthanc.find_limit
         self._ledger = Ledger(self.orthanc)
+        self.arriving = Arriving(self.orthanc, self.settings.modality)
         self._ended = Ended()
         self.journal = Journal(self.orthanc, self.settings.log_format)
         self.queue = JobQueue(self.settings.jobs_kept, self._ledger, self._note_end)
@@ -144,13 +146,16 @@ class Plugin:
             self._backfill.thread,
         ]
 
-    def on_change(self, change: int) -> None:
+    def on_change(self, change: int, resource: str) -> None:
         """Orthanc's changes: only noted here, worked on elsewhere."""
         if change == self._changes.ORTHANC_STARTED:
             self._starting.start()
         elif change == self._changes.ORTHANC_STOPPED:
             self._stop()
+        elif change == self._changes.NEW_SERIES:
+            self.arriving.begin(resource)
         elif change in (self._changes.STABLE_SERIES, self._changes.STABLE_STUDY):
+            self.arriving.end(resource)
             self._change_log.thread.wake()
 
     def wait_until_started(self) -> bool:
@@ -162,6 +167,7 @@ class Plugin:
         return {
             "Version": __version__,
             **self._worker.status(),
+            **({"Engine": "stopped: settings"} if self._problems else {}),
             "Modality": self.settings.modality,
             "Automatic": self.settings.automatic and not self._problems,
             "Queue": self.queue.count(),
@@ -196,9 +202,9 @@ class Plugin:
         """What the settings make of the last series that came."""
         return self._filter.try_on_last()
 
-    def cancel(self, job_id: str) -> None:
-        """End a job, and the inference process where it works on that job."""
-        self._worker.interrupt(self.queue.cancel(job_id))
+    def cancel(self, job_id: str, by: str) -> None:
+        """End a job, and the inference process where it works on that job; by: who asks."""
+        self._worker.interrupt(self.queue.cancel(job_id, by))
 
     def ask_backfill(self, asked: Mapping[str, Any]) -> dict[str, Any] | None:
         """Somebody asks for older studies. Errors: see studies_wanted and Backfill.ask."""

@@ -11,6 +11,7 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 APT_RUN := orthanc orthanc-python orthanc-dicomweb
 APT_POSTGRESQL := orthanc-postgresql postgresql
 APT_TEST := dcmtk dicom3tools plastimatch
+AXE := 4.10.3
 APT_BROWSER := chromium chromium-driver nginx-light
 # Half of the tests wait while the other half computes. A file's tests share what they start.
 SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadfile --max-worker-restart 0
@@ -104,8 +105,14 @@ judges: $(JUDGES)/dcmrtstruct2nii/installed $(JUDGES)/pydicomrt/installed
 	@$(call apt_install,$(APT_TEST))
 
 .PHONY: browser
-browser:
+browser: $(JUDGES)/axe/installed
 	@$(call apt_install,$(APT_BROWSER)) || echo "make: tests go on without a browser"
+
+# What finds faults of accessibility in a page, for the tests alone; nothing of it is run by node.
+$(JUDGES)/axe/installed:
+	mkdir -p $(@D)
+	@if cd $(@D) && npm pack --silent axe-core@$(AXE) && tar xzf axe-core-$(AXE).tgz --strip-components=1; \
+	then touch installed; else echo "make: tests go on without axe-core (it needs npm)"; fi
 
 # $(1): Debian packages
 define apt_install

@@ -40,6 +40,7 @@ class ChangeType(IntEnum):
     """What a change callback hears of."""
 
     DELETED = 1
+    NEW_SERIES = 4
     STABLE_SERIES = 8
     STABLE_STUDY = 9
     ORTHANC_STARTED = 10

@@ -19,6 +19,7 @@ from orthanc_liver.host.delivery.deliveries import Deliveries
 from orthanc_liver.host.delivery.destinations import Sending
 from orthanc_liver.host.delivery.transmitter import Transmitter
 from orthanc_liver.host.errors import NoResult, NotAdmitted, NotAllowed, NotRunning, StateUnreadable
+from orthanc_liver.host.intake.arriving import Arriving
 from orthanc_liver.host.intake.backfill import Backfill, studies_wanted
 from orthanc_liver.host.intake.change_log import ChangeLog, end_of_log, place_to_begin
 from orthanc_liver.host.intake.intake import Door, Intake, Settled
@@ -107,6 +108,7 @@ class Plugin:
         self._problems += of_orthanc.problems
         self._find_limit = of_orthanc.find_limit
         self._ledger = Ledger(self.orthanc)
+        self.arriving = Arriving(self.orthanc, self.settings.modality)
         self._ended = Ended()
         self.journal = Journal(self.orthanc, self.settings.log_format)
         self.queue = JobQueue(self.settings.jobs_kept, self._ledger, self._note_end)
@@ -155,7 +157,10 @@ class Plugin:
             self._starting.start()
         elif change == self._changes.ORTHANC_STOPPED:
             self._stop()
+        elif change == self._changes.NEW_SERIES:
+            self.arriving.begin(resource)
         elif change in (self._changes.STABLE_SERIES, self._changes.STABLE_STUDY):
+            self.arriving.end(resource)
             self._change_log.thread.wake()
         elif change == self._changes.DELETED and level == self._levels.SERIES:
             self._change_log.series_is_gone(resource)
@@ -173,6 +178,7 @@ class Plugin:
         return {
             "Version": __version__,
             **self._worker.status(),
+            **({"Engine": "stopped: settings"} if self._problems else {}),
             "Modality": self.settings.modality,
             "Automatic": self.settings.automatic and not self._problems,
             "Queue": self.queue.count(),
@@ -207,9 +213,9 @@ class Plugin:
         """What the settings make of the last series that came."""
         return self._filter.try_on_last()
 
-    def cancel(self, job_id: str) -> None:
-        """End a job, and the inference process where it works on that job."""
-        self._worker.interrupt(self.queue.cancel(job_id))
+    def cancel(self, job_id: str, by: str) -> None:
+        """End a job, and the inference process where it works on that job; by: who asks."""
+        self._worker.interrupt(self.queue.cancel(job_id, by))
 
     def ask_backfill(self, asked: Mapping[str, Any]) -> dict[str, Any] | None:
         """Somebody asks for older studies. Errors: see studies_wanted and Backfill.ask."""

@@ -136,13 +136,27 @@ class JobQueue:
                 raise OrthancError("what is about to be stored could not be written down")
             return True
 
-    def cancel(self, job_id: str) -> Job:
+    def cancel(self, job_id: str, by: str = "") -> Job:
         """End an unfinished job; UnknownJob, or NotAllowed where it has ended."""
         with self._changed:
             job = self.job(job_id)
             if job.state is State.RUNNING and job.stage == _STORING:
                 raise NotAllowed("the job is storing its result and cannot be cancelled any more")
-            self._update(job, Event.CANCEL, outcome=Outcome.CANCELLED, reason="cancelled")
+            reason = f"cancelled by {by}" if by else "cancelled"
+            self._update(job, Event.CANCEL, outcome=Outcome.CANCELLED, reason=reason)
+            return job
+
+    def put_first(self, job_id: str) -> Job:
+        """Let a waiting job be the next; UnknownJob, or NotAllowed where it does not wait."""
+        with self._changed:
+            job = self.job(job_id)
+            if job.state not in WAITING:
+                raise NotAllowed(f"a job in state {job.state} does not wait")
+            others = [one.priority for one in self._jobs.values() if one.state in WAITING]
+            if self.in_order()[0] is not job:
+                job.priority = max(others) + 1
+            self._not_before_s.pop(job_id, None)
+            self._persist()
             return job
 
     def resubmit(self, job_id: str) -> Job:
@@ -192,6 +206,19 @@ class JobQueue:
             for job in self._jobs.values()
             if series in ("", job.series) and study in ("", job.study)
         ]
+
+    def in_order(self) -> list[Job]:
+        """The unfinished jobs, what runs first and then in the order in which they will."""
+        with self._changed:
+            jobs = [job for job in self._jobs.values() if job.state in UNFINISHED]
+            return sorted(jobs, key=self._rank)
+
+    def finished(self) -> list[Job]:
+        """The last job of each series that has ended, newest first."""
+        with self._changed:
+            last = {job.series: job for job in self._jobs.values()}
+            ended = [job for job in last.values() if job.state not in UNFINISHED]
+            return sorted(ended, key=lambda job: job.completed or job.created, reverse=True)
 
     def is_busy(self) -> bool:
         """Whether any job is not finished."""
@@ -244,6 +271,11 @@ class JobQueue:
             if job.state in WAITING and self._not_before_s.get(job.id, 0.0) <= now_s
         ]
         return min(due, key=lambda job: (-job.priority, job.created), default=None)
+
+    def _rank(self, job: Job) -> tuple[object, ...]:
+        rests_until_s = self._not_before_s.get(job.id, 0.0)
+        rest_s = rests_until_s if rests_until_s > time.monotonic() else 0.0
+        return (job.state is not State.RUNNING, rest_s, -job.priority, job.created)
 
     def _seconds_to_next(self) -> float | None:
         times_s = [

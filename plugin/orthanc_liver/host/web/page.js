@@ -7,6 +7,34 @@ const UNFINISHED = ['Running', 'Retry', 'Pending'];
 const LIVER = location.origin + location.pathname.replace(/(app|series\/[^/]+\/review)\/*$/, '');
 const ORTHANC = LIVER.replace(/liver\/$/, '');
 const get = (id) => document.getElementById(id);
+// Of the languages that the browser prefers, the first that there is a table for. Tables are keyed
+// by the English text; what the server says stays English.
+const LANGUAGE = navigator.languages.map((one) => one.slice(0, 2)).find((one) => one === 'en' || one in TEXTS) || 'en';
+const LOCALE = navigator.languages.find((one) => one.startsWith(LANGUAGE)) || LANGUAGE;
+
+function t(text, values = {}) {
+  const known = TEXTS[LANGUAGE]?.[text] ?? text;
+  return known.replace(/\{(\w+)\}/g, (place, name) => values[name] ?? place);
+}
+
+function translate(root) {
+  const walk = document.createTreeWalker(root, NodeFilter.SHOW_TEXT | NodeFilter.SHOW_ELEMENT);
+  for (let node = walk.nextNode(); node; node = walk.nextNode()) {
+    if (node.nodeType === Node.TEXT_NODE) {
+      const text = node.data.trim().replace(/\s+/g, ' ');
+      if (text && t(text) !== text) { node.data = node.data.replace(node.data.trim(), t(text)); }
+    } else {
+      for (const name of ['aria-label', 'alt']) {
+        if (node.hasAttribute(name)) { node.setAttribute(name, t(node.getAttribute(name))); }
+      }
+      if (node.content) { translate(node.content); }
+    }
+  }
+}
+
+document.documentElement.lang = LANGUAGE;
+document.title = t(document.title);
+translate(document.body);
 
 async function call(path, method = 'GET', body = undefined) {
   const headers = { Accept: 'application/json' };
@@ -22,15 +50,37 @@ async function call(path, method = 'GET', body = undefined) {
 function describe(delivery) {
   const [[kind, place]] = Object.entries(delivery.Destination);
   const reason = delivery.Reason ? `: ${delivery.Reason}` : '';
-  const tried = delivery.Attempts > 1 ? ` (attempt ${delivery.Attempts})` : '';
+  const tried = delivery.Attempts > 1 ? ` (${t('attempt {number}', { number: delivery.Attempts })})` : '';
   const state = { Success: 'sent', Failure: 'given up', Retry: 'failed, is sent again', Running: 'is being sent', Pending: 'waits' }[delivery.State];
-  return `${kind} ${place}: ${state}${tried}${reason}`;
+  return `${kind} ${place}: ${t(state)}${tried}${reason}`;
 }
 
 // Only touch what differs, so that a screen reader is told of changes alone.
 function say(element, text) {
   if (element.textContent !== text) { element.textContent = text; }
   element.hidden = !text;
+}
+
+// Texts of DICOM beside each other, whatever direction each of them is written in.
+function sayParts(element, parts) {
+  const texts = parts.filter(Boolean);
+  if (element.dataset.parts === JSON.stringify(texts)) { return; }
+  element.dataset.parts = JSON.stringify(texts);
+  element.replaceChildren(...texts.flatMap((text, n) =>
+    [n ? ' · ' : '', Object.assign(document.createElement('bdi'), { textContent: text })]));
+}
+
+// Family, Given of Family^Given.
+function person(name) {
+  const [family, ...others] = (name || '').split('=')[0].split('^').filter(Boolean);
+  return [family, others.join(' ')].filter(Boolean).join(', ');
+}
+
+const day = (date) => /^(\d{4})(\d\d)(\d\d)/.exec(date || '')?.slice(1).join('-');
+
+function ordinal(number) {
+  if (LANGUAGE !== 'en') { return `${number}.`; }
+  return number + { one: 'st', two: 'nd', few: 'rd', other: 'th' }[new Intl.PluralRules('en', { type: 'ordinal' }).select(number)];
 }
 
 function list(element, lines) {
@@ -46,13 +96,16 @@ function when(text) {
   const parts = /^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)/.exec(text || '');
   if (!parts) { return ''; }
   const [, year, month, ...rest] = parts.map(Number);
-  return new Date(Date.UTC(year, month - 1, ...rest)).toLocaleString();
+  const time = new Date(Date.UTC(year, month - 1, ...rest));
+  const isToday = time.toDateString() === new Date().toDateString();
+  const clock = { hour: '2-digit', minute: '2-digit' };
+  return isToday ? time.toLocaleTimeString(LOCALE, clock) : `${time.toLocaleDateString(LOCALE)} ${time.toLocaleTimeString(LOCALE, clock)}`;
 }
 
 function decided(review) {
-  const verdict = { accepted: 'Accepted', rejected: 'Rejected' }[review.Verdict];
-  const name = review.IsTyped ? `${review.By} (a name as typed)` : review.By;
-  return `${verdict} by ${name}, ${when(review.Time)}${review.Reason ? `: ${review.Reason}` : ''}`;
+  const verdict = { accepted: 'Accepted by {name}', rejected: 'Rejected by {name}' }[review.Verdict];
+  const name = review.IsTyped ? `${review.By} (${t('a name as typed')})` : review.By;
+  return `${t(verdict, { name })}, ${when(review.Time)}${review.Reason ? `: ${review.Reason}` : ''}`;
 }
 
 // A link to the viewer that the setting Viewer names, for a study and a series of Orthanc's.

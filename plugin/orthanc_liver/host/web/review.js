@@ -92,17 +92,13 @@ function described({ Rtstruct, Name, Label, Date: date, Approval }) {
   return Rtstruct === lookedFor ? `Result: ${of}` : of;
 }
 
-const day = (date) => /^(\d{4})(\d\d)(\d\d)/.exec(date || '')?.slice(1).join('-');
-
 async function nameIt() {
   const [series, status] = await Promise.all([call(`${ORTHANC}series/${SERIES}`), call(`${LIVER}status`)]);
   const study = await call(`${ORTHANC}studies/${series.ParentStudy}`);
   const { PatientName, PatientID } = study.PatientMainDicomTags;
-  const [family, ...others] = (PatientName || '').split('^').filter(Boolean);
-  const name = [family, others.join(' ')].filter(Boolean).join(', ');
-  say(get('who'), [name, PatientID].filter(Boolean).join(' · ') || 'Review');
-  say(get('about'), [day(study.MainDicomTags.StudyDate), study.MainDicomTags.StudyDescription,
-    series.MainDicomTags.SeriesDescription].filter(Boolean).join(' · '));
+  sayParts(get('who'), [person(PatientName), PatientID]);
+  sayParts(get('about'), [day(study.MainDicomTags.StudyDate), study.MainDicomTags.StudyDescription,
+    series.MainDicomTags.SeriesDescription]);
   link(get('viewer'), status.Viewer, study, series);
 }
 

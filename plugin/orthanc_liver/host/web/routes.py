@@ -5,8 +5,9 @@ Nothing else knows of HTTP.
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,10 +24,11 @@ from orthanc_liver.host.errors import (
     Unknown,
     fault_of_ours,
 )
-from orthanc_liver.host.jobs.job import Job
+from orthanc_liver.host.intake.arriving import Arriving
+from orthanc_liver.host.jobs.job import UNFINISHED, Job
 from orthanc_liver.host.jobs.job_queue import JobQueue
 from orthanc_liver.host.jobs.records import read_preview
-from orthanc_liver.host.review.reviews import Reviews
+from orthanc_liver.host.review.reviews import NOBODY, Reviews
 from orthanc_liver.host.server.api import (
     Missing,
     Orthanc,
@@ -39,6 +41,7 @@ from orthanc_liver.host.server.api import (
 from orthanc_liver.host.server.identifiers import JOB, RESOURCE
 from orthanc_liver.host.server.journal import Journal
 from orthanc_liver.host.web.metrics import CONTENT_TYPE
+from orthanc_liver.host.web.queue_view import queue_asked, queue_view
 from orthanc_liver.host.web.request import HttpError, Request
 from orthanc_liver.host.web.shared_answer import SharedAnswer
 from orthanc_liver.sirt.activity import Activity
@@ -51,6 +54,7 @@ _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-store",
 }
+_FOLDER = Path(__file__).parent
 _HTML = "text/html; charset=utf-8"
 _RETRY_AFTER_S = 10
 _RESOURCE, _JOB = f"({RESOURCE})", f"({JOB})"
@@ -64,6 +68,7 @@ class Service(Protocol):
     deliveries: Deliveries
     reviews: Reviews
     journal: Journal
+    arriving: Arriving
 
     def wait_until_started(self) -> bool: ...
     def status(self) -> dict[str, Any]: ...
@@ -71,7 +76,7 @@ class Service(Protocol):
     def segment_series(self, series_id: str, *, force: bool) -> Job: ...
     def try_filter(self) -> list[dict[str, Any]]: ...
     def segment_study(self, study_id: str, *, force: bool) -> list[Job]: ...
-    def cancel(self, job_id: str) -> None: ...
+    def cancel(self, job_id: str, by: str) -> None: ...
     def ask_backfill(self, asked: Mapping[str, Any]) -> dict[str, Any] | None: ...
     def cancel_backfill(self) -> None: ...
     def deliver_again(self, job_id: str) -> list[dict[str, Any]]: ...
@@ -124,9 +129,11 @@ class Routes:
             ("GET", f"series/{_RESOURCE}/outlines", self._outlines),
             ("GET", f"series/{_RESOURCE}/outline", self._outline),
             ("POST", f"series/{_RESOURCE}/decision", self._decide),
+            ("GET", "queue", self._queue),
             ("GET", "jobs", self._jobs),
             ("GET", f"jobs/{_JOB}", self._job),
             ("POST", f"jobs/{_JOB}/cancel", self._cancel),
+            ("POST", f"jobs/{_JOB}/next", self._put_first),
             ("POST", f"jobs/{_JOB}/resubmit", self._resubmit),
             ("POST", f"jobs/{_JOB}/deliver", self._deliver),
             ("GET", "deliveries", self._deliveries),
@@ -268,6 +275,16 @@ class Routes:
     def _expanded(self, **wanted: str) -> list[dict[str, Any]]:
         return self._with_what_came_of_it(self._service.queue.show_all(**wanted))
 
+    def _queue(self, request: Request, output: RestOutput) -> None:
+        """By pages, with what is on its way in."""
+        queue, asked = self._service.queue, queue_asked(request.query)
+        view = queue_view(queue.in_order(), queue.finished(), asked, self._shown)
+        answer_json(output, view | {"Arriving": self._service.arriving.show()})
+
+    def _shown(self, jobs: Iterable[Job]) -> list[dict[str, Any]]:
+        return self._with_what_came_of_it([job.as_json() for job in jobs])
+
+
     def _with_what_came_of_it(self, jobs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         deliveries = self._service.deliveries.show_by_job(job["ID"] for job in jobs)
         reviews = self._service.reviews
@@ -285,7 +302,12 @@ class Routes:
         answer_json(output, self._with_what_came_of_it([job])[0])
 
     def _cancel(self, request: Request, output: RestOutput) -> None:
-        self._service.cancel(request.id)
+        by = "" if request.user == NOBODY else request.user
+        self._service.cancel(request.id, by)
+        answer_json(output, {})
+
+    def _put_first(self, request: Request, output: RestOutput) -> None:
+        self._service.queue.put_first(request.id)
         answer_json(output, {})
 
     def _resubmit(self, request: Request, output: RestOutput) -> None:
@@ -311,16 +333,25 @@ class Routes:
 
 
 def _page(name: str) -> str:
-    """A page with its script and style in it: its address may end in a slash, or not."""
-    folder = Path(__file__).parent
+    """A page with its script, style and texts in it: its address may end in a slash, or not."""
 
     def content(named: re.Match[str]) -> str:
-        text = (folder / named[2]).read_text(encoding="utf-8")
+        text = (_FOLDER / named[2]).read_text(encoding="utf-8")
         return f"<{named[1]}>\n{text}</{named[1]}>"
 
-    page = (folder / f"{name}.html").read_text(encoding="utf-8")
-    return re.sub(r"<!-- (script|style) (\S+) -->", content, page)
+    page = (_FOLDER / f"{name}.html").read_text(encoding="utf-8")
+    page = re.sub(r"<!-- (script|style) (\S+) -->", content, page)
+    return page.replace("<!-- texts -->", f"<script>const TEXTS = {_texts()};</script>")
 
 
-def _reference(job: Job) -> dict[str, str]:
-    return {"ID": job.id, "Path": f"/liver/jobs/{job.id}"}
+def _texts() -> str:
+    """What the pages say in other languages than English; a language is a file."""
+    files = sorted((_FOLDER / "texts").glob("*.json"))
+    tables = {one.stem: json.loads(one.read_text(encoding="utf-8")) for one in files}
+    return json.dumps(tables).replace("<", "\\u003c")
+
+
+def _reference(job: Job) -> dict[str, Any]:
+    """IsDone: nothing new would come of it, this job of the same images has ended already."""
+    done = job.state not in UNFINISHED
+    return {"ID": job.id, "Path": f"/liver/jobs/{job.id}", "IsDone": done}

@@ -45,11 +45,12 @@ def test_a_job_looks_like_one_of_orthancs_own(host: Host) -> None:
 def test_segment_series_answers_with_the_job_and_a_second_time_with_the_same(host: Host) -> None:
     series_id = host.upload("asked for")
     first = host.orthanc.post(f"/liver/series/{series_id}/segment")
-    assert first == {"ID": first["ID"], "Path": f"/liver/jobs/{first['ID']}"}
+    path = f"/liver/jobs/{first['ID']}"
+    assert first == {"ID": first["ID"], "Path": path, "IsDone": False}
     job = host.ended_job_of(series_id)
     assert job["ID"] == first["ID"]
     again = host.orthanc.post(f"/liver/series/{series_id}/segment", {"Force": False})
-    assert again == first
+    assert again == first | {"IsDone": True}
     assert first["ID"] in host.orthanc.get("/liver/jobs")
     assert len(host.jobs_of(series_id)) == 1
 
@@ -79,7 +80,7 @@ def test_segment_study_takes_what_the_filter_admits(host: Host) -> None:
     study_id = host.orthanc.get(f"/series/{series_id}")["ParentStudy"]
     assert len(host.orthanc.get(f"/studies/{study_id}")["Series"]) == 2  # CT and RTSTRUCT
     answer = host.orthanc.post(f"/liver/studies/{study_id}/segment", {"Force": True})
-    assert [set(one) for one in answer] == [{"ID", "Path"}]
+    assert [set(one) for one in answer] == [{"ID", "Path", "IsDone"}]
     assert host.job(answer[0]["ID"], "Success")["Content"]["Series"] == series_id
     mr = host.upload("a study of mr", modality="MR")
     study_id = host.orthanc.get(f"/series/{mr}")["ParentStudy"]

@@ -99,7 +99,7 @@ def resample_slabs(
 def _at_points(
     data: torch.Tensor, source: Grid, target: Grid, fill: float, nearest: bool
 ) -> torch.Tensor:
-    points = sampling_points(source, target).to(data.device)
+    points = sampling_points(source, target, data.device)
     values = functional.grid_sample(
         data.float()[None, None],
         points,
@@ -170,10 +170,10 @@ def _lying_along(axis: int, values: torch.Tensor) -> torch.Tensor:
     return values.reshape([-1 if i == axis else 1 for i in range(3)])
 
 
-def sampling_points(source: Grid, target: Grid) -> torch.Tensor:
+def sampling_points(source: Grid, target: Grid, device: torch.device) -> torch.Tensor:
     """Return torch's sampling points (1, slice, row, column, xyz) of the target in the source."""
     theta = points_from_mm(source) @ np.linalg.inv(points_from_mm(target))
-    matrix = torch.from_numpy(theta[:3]).float()[None]
+    matrix = torch.from_numpy(theta[:3]).float().to(device)[None]
     return functional.affine_grid(matrix, [1, 1, *target.shape], align_corners=False)
 
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from liver_unet.model_errors import TrainingRefused
+from liver_unet.training.augmentation import Augmentation
+from liver_unet.training.length import ByMinutes, ByPatches
+from liver_unet.training.shares import Shares
+from liver_unet.training.tissues import CLASSES
 
 SHIPPED = Path(__file__).parent / "configs"
 
@@ -28,26 +32,33 @@ class PlateauSchedule:
 
 @dataclass(frozen=True)
 class TrapezoidSchedule:
-    """Warm up, stay, and go down to nothing in a straight line at the end; in steps."""
+    """Warm up over so many patches, stay, and for the last share of the length go down to nothing.
+
+    The state before the way down is kept: a longer training goes on from it.
+    """
 
     warmup: int
-    cooldown: int
+    cooldown: float
 
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """Lengths in mm, window in HU, durations in steps; patch is (slice, row, column) voxels.
+    """Lengths in mm, window in HU; patch is (slice, row, column) voxels.
 
-    folds: the patients are dealt into so many groups, each validated on once. fold_0 names the
-    patients of the first group where the data holds them; see folds.py.
-    patches: who makes them, see monai_patches.py and fused_patches.py.
-    average_decay: of the running average of the weights, per step; 0 keeps no average.
-    start_share: how much of the weights that the training began from goes into those it leaves.
+    patches: who makes them, see patches.py and monai_patches.py; those of MONAI know no reach_mm,
+    shares and augmentation. reach_mm: how much of a scan above and below the liver is learnt from.
+    classes: 2, liver and rest, or those of tissues.py. batch: patches a step, of each card.
+    average_decay: of the running average of the weights, per step; 0 keeps none.
+    validations: how many there are, evenly spaced over the length.
+    folds: the patients are dealt into so many groups, each validated on once. development: the
+    cases of the first group where the data holds them; same_patient: volumes of one patient; see
+    patients.py. shares: of the patches, by kind of case.
     """
 
-    patches: Literal["monai", "fused"]
-    loss: Literal["dice_focal", "dice_ce_neighbours"]
+    patches: Literal["monai", "painted"]
+    loss: Literal["dice_focal", "dice_ce_organs"]
     schedule: PlateauSchedule | TrapezoidSchedule
+    length: ByPatches | ByMinutes
     spacing_mm: float
     window_hu: tuple[float, float]
     patch: tuple[int, int, int]
@@ -56,14 +67,15 @@ class TrainingConfig:
     batch: int
     learning_rate: float
     weight_decay: float
-    steps: int
     average_decay: float
-    start_share: float
-    validate_every: int
-    checkpoint_every: int
+    validations: int
     seed: int
     folds: int
-    fold_0: tuple[str, ...]
+    development: tuple[str, ...]
+    same_patient: tuple[tuple[str, ...], ...]
+    reach_mm: float = 2000.0
+    shares: Shares = field(default_factory=Shares)
+    augmentation: Augmentation = field(default_factory=Augmentation)
 
     def __post_init__(self) -> None:
         halvings = 2 ** (len(self.channels) - 1)
@@ -83,13 +95,17 @@ class TrainingConfig:
             raise TrainingRefused(
                 f"window_hu = {list(self.window_hu)}: the lower bound must come first"
             )
-        for name in ("batch", "steps", "validate_every", "checkpoint_every"):
-            if getattr(self, name) < 1:
-                raise TrainingRefused(f"{name} = {getattr(self, name)}: must be at least 1")
-        if not 0 <= self.start_share <= 1:
-            raise TrainingRefused(f"start_share = {self.start_share}: must be from 0 to 1")
-        if self.spacing_mm <= 0 or self.classes < 2 or self.folds < 2:
-            raise TrainingRefused("spacing_mm must be positive, classes and folds at least 2")
+        if self.batch < 2:
+            raise TrainingRefused(
+                f"batch = {self.batch}: must be at least 2; from two patches on torch has fast "
+                "convolutions for the deep layers on a CPU"
+            )
+        if self.classes not in (2, CLASSES):
+            raise TrainingRefused(f"classes = {self.classes}: must be 2 or {CLASSES}")
+        if self.spacing_mm <= 0 or self.validations < 1 or self.folds < 2:
+            raise TrainingRefused(
+                "spacing_mm must be positive, validations at least 1 and folds at least 2"
+            )
 
 
 def load_config(name_or_path: str | Path) -> TrainingConfig:
@@ -116,12 +132,12 @@ def load_config(name_or_path: str | Path) -> TrainingConfig:
 def _parsed(kind: type, found: Mapping[str, Any]) -> dict[str, Any]:
     """Return the keyword arguments of a dataclass, every one checked against its type."""
     types = get_type_hints(kind)
-    known = [field.name for field in fields(kind)]
-    if unknown := sorted(found.keys() - set(known)):
+    known = {one.name: one.default is one.default_factory is MISSING for one in fields(kind)}
+    if unknown := sorted(found.keys() - known.keys()):
         raise TrainingRefused(f"unknown setting {unknown[0]!r}; known are {', '.join(known)}")
-    if missing := [name for name in known if name not in found]:
+    if missing := [name for name, needed in known.items() if needed and name not in found]:
         raise TrainingRefused(f"setting {missing[0]!r} is missing")
-    return {name: _value(name, found[name], types[name]) for name in known}
+    return {name: _value(name, value, types[name]) for name, value in found.items()}
 
 
 def _value(name: str, found: Any, kind: Any) -> Any:
@@ -132,6 +148,8 @@ def _value(name: str, found: Any, kind: Any) -> Any:
         raise TrainingRefused(f"{name} = {found!r}: must be one of {', '.join(parts)}")
     if origin is UnionType:
         return _one_of(name, found, parts)
+    if is_dataclass(kind) and isinstance(kind, type) and isinstance(found, dict):
+        return kind(**_parsed(kind, found))
     if origin is tuple and isinstance(found, list):
         inner = parts[:1] * len(found) if parts[-1] is Ellipsis else parts
         if len(inner) == len(found):
@@ -146,7 +164,7 @@ def _value(name: str, found: Any, kind: Any) -> Any:
 def _one_of(name: str, found: Any, kinds: tuple[type, ...]) -> Any:
     """A table becomes the dataclass that has exactly its keys."""
     for kind in kinds:
-        if isinstance(found, dict) and found.keys() == {field.name for field in fields(kind)}:
+        if isinstance(found, dict) and found.keys() == {one.name for one in fields(kind)}:
             return kind(**_parsed(kind, found))
-    keys = " or ".join(", ".join(field.name for field in fields(kind)) for kind in kinds)
+    keys = " or ".join(", ".join(one.name for one in fields(kind)) for kind in kinds)
     raise TrainingRefused(f"[{name}] must hold exactly: {keys}")

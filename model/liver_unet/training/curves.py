@@ -7,15 +7,15 @@ from pathlib import Path
 
 
 class Curve:
-    """A CSV file whose first column is the step."""
+    """A CSV file whose first column is how many patches were seen."""
 
     def __init__(self, path: Path, columns: tuple[str, ...]) -> None:
         self.path = path
-        self._columns = ("step", *columns)
+        self._columns = ("patches", *columns)
 
-    def begin(self, step: int) -> None:
-        """Forget rows after `step`: the training goes on from there and writes them again."""
-        kept = [row for row in self._stored() if row[0].isdigit() and int(row[0]) <= step]
+    def begin(self, patches: int) -> None:
+        """Forget rows after so many patches: the training goes on from there, writing them anew."""
+        kept = [row for row in self._stored() if row[0].isdigit() and int(row[0]) <= patches]
         part = self.path.with_suffix(".part")
         with part.open("w", newline="") as file:
             csv.writer(file).writerows([self._columns, *kept])

@@ -14,7 +14,9 @@ import torch
 from numpy.typing import NDArray
 
 from liver_unet.resample import points_from_mm
-from liver_unet.training.averaged import AveragedCase
+from liver_unet.training.augmentation import Augmentation
+from liver_unet.training.chance import Chance
+from liver_unet.training.held import HeldCase
 from liver_unet.volume import Grid
 
 
@@ -34,19 +36,23 @@ class Growth:
         """Change torch's sampling points (..., xyz) in source, in place."""
         from_mm = points_from_mm(source)
         centre = from_mm[:3, :3] @ self.centre_mm + from_mm[:3, 3]
-        offset = points - torch.from_numpy(centre).float()
-        offset_mm = offset @ torch.from_numpy(np.linalg.inv(from_mm[:3, :3]).T).float()
-        distance_mm2 = offset_mm.square().sum(dim=-1, keepdim=True)
+        to_mm = torch.from_numpy(np.linalg.inv(from_mm[:3, :3]).T).to(points)
+        offset = points - torch.from_numpy(centre).to(points)
+        distance_mm2 = (offset @ to_mm).square().sum(dim=-1, keepdim=True)
         points -= offset.mul_(self.share * torch.exp(distance_mm2 / (-2 * self.reach_mm**2)))
 
 
-def draw_growth(case: AveragedCase, random: np.random.Generator) -> Growth | None:
+def draw_growth(case: HeldCase, numbers: Augmentation, chance: Chance) -> Growth | None:
     """Return a larger spleen, or a part of the liver larger or smaller; None for most patches."""
-    chance = random.random()
-    if chance < 0.25 and case.spleen_centre_mm is not None:
-        centre_mm = case.spleen_centre_mm + random.normal(0, 10, 3)
-        return Growth(centre_mm, random.uniform(60, 120), random.uniform(0.2, 0.65))
-    if chance > 0.85:
-        centre_mm = case.liver_points_mm[random.integers(len(case.liver_points_mm))]
-        return Growth(centre_mm, random.uniform(25, 70), random.uniform(-0.4, 0.45))
+    which = chance.numbers.random()
+    if which < numbers.grown_spleen and case.spleen_centre_mm is not None:
+        off_mm = chance.numbers.normal(0, numbers.grown_spleen_off_mm, 3)
+        reach_mm = chance.within(numbers.grown_spleen_reach_mm)
+        return Growth(
+            case.spleen_centre_mm + off_mm, reach_mm, chance.within(numbers.grown_spleen_share)
+        )
+    if which > 1 - numbers.grown_lobe:
+        reach_mm = chance.within(numbers.grown_lobe_reach_mm)
+        share = chance.within(numbers.grown_lobe_share)
+        return Growth(chance.one_of(case.liver_points_mm), reach_mm, share)
     return None

@@ -3,87 +3,113 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from liver_unet.model_errors import TrainingRefused
+from liver_unet.training.cards import Cards
 from liver_unet.training.cases import read_case
 from liver_unet.training.config import PlateauSchedule, TrainingConfig
 from liver_unet.training.curves import Curve
-from liver_unet.training.folds import split
-from liver_unet.training.fused_patches import FusedPatches, Sample
 from liver_unet.training.layouts import CaseFiles, find_cases
+from liver_unet.training.losses import Batch
 from liver_unet.training.monai_patches import MonaiPatches
-from liver_unet.training.pictures import draw_curves, montage
+from liver_unet.training.patches import PaintedPatches, Patches
+from liver_unet.training.patients import deal, patient_of, split
+from liver_unet.training.pictures import draw_curves, montage, pictures_of
 from liver_unet.training.state import TrainingState
 from liver_unet.training.validation import Score, validate
 from liver_unet.weights import ModelSpec, load_model, save_weights
 
+# Rows of loss.csv, evenly spaced over the length.
+_ROWS = 200
+_CHECKPOINT_EVERY_S = 60.0
+_PICTURES = 12
+
 
 def train(
     config: TrainingConfig,
-    data: Path,
+    data: Sequence[Path],
     out: Path,
-    device: torch.device,
+    cards: Cards,
     fold: int | None = 0,
     start: Path | None = None,
 ) -> None:
     """Train to the end, going on from out/checkpoint.pt where there is one.
 
     fold: which group of patients is kept for validation; None learns from all and validates none.
-    start: a folder of weights to begin from instead of random ones.
+    start: a folder of weights to begin from instead of random ones, those of fewer classes too.
     Leaves in out: best/ and last/ (averaged weights and spec), loss.csv, validation.csv,
-    curves.png, validation.png, training.json. Raises TrainingRefused before the first step.
+    curves.png, validation.png, patches.png, training.json. Raises TrainingRefused before the
+    first step.
     """
     if fold is None and isinstance(config.schedule, PlateauSchedule):
         raise TrainingRefused("a plateau schedule needs validation: choose a fold")
-    if start is None and config.start_share > 0:
-        raise TrainingRefused(
-            f"start_share = {config.start_share}: name the weights to begin from (--start)"
-        )
-    files = find_cases(data)
-    names = [case.name for case in files]
-    learn, judge = split(names, config.folds, config.fold_0, fold)
+    files = _found(data)
+    groups = deal(list(files), config.folds, config.development, config.same_patient)
+    learn, judge = split(groups, fold)
     out.mkdir(parents=True, exist_ok=True)
-    state = TrainingState(config, device)
+    state = TrainingState(config, cards)
     record: dict[str, object] = {"config": asdict(config), "learn": learn, "validate": judge}
     if start is not None:
         record["start"] = _begin_from(start, state, config)
-    _claim(out, record)
-    run = _Run(config, out, state, [f for f in files if f.name in judge])
-    run.go([f for f in files if f.name in learn])
+    cards.first_alone(lambda: _claim(out, record))
+    _Run(config, out, state, cards, [files[name] for name in judge]).go(
+        [files[name] for name in learn]
+    )
+
+
+def _found(data: Sequence[Path]) -> dict[str, CaseFiles]:
+    found: dict[str, CaseFiles] = {}
+    for folder in data:
+        for case in find_cases(folder):
+            if case.name in found:
+                raise TrainingRefused(
+                    f"{case.ct} and {found[case.name].ct} are both case {case.name}"
+                )
+            found[case.name] = case
+    return found
 
 
 def _begin_from(start: Path, state: TrainingState, config: TrainingConfig) -> str:
     """Take over the weights in a folder; return their SHA-256."""
     network, spec = load_model(start, torch.device("cpu"))
-    if (spec.channels, spec.classes) != (config.channels, config.classes):
+    if spec.channels != config.channels or spec.classes > config.classes:
         raise TrainingRefused(
             f"{start} holds {list(spec.channels)} channels and {spec.classes} classes, "
             f"the configuration asks for {list(config.channels)} and {config.classes}: "
-            "they must be equal to begin from it"
+            "the channels must be equal, and the classes not fewer, to begin from it"
         )
     state.begin_from(network.state_dict())
     return spec.sha256
 
 
 def _claim(out: Path, record: dict[str, object]) -> None:
-    """Resume nothing but the very same training."""
+    """Resume nothing but the very same training; it may become longer."""
     path = out / "training.json"
-    content = json.dumps(record, indent=2) + "\n"
-    if path.exists() and path.read_text() != content:
+    if path.exists() and _but_length(path.read_text()) != _but_length(json.dumps(record)):
         raise TrainingRefused(
             f"{path} records another training (configuration or cases differ): "
             "choose another folder for this one"
         )
-    path.write_text(content)
+    path.write_text(json.dumps(record, indent=2) + "\n")
+
+
+def _but_length(text: str) -> object:
+    try:
+        found = json.loads(text)
+        found["config"].pop("length")
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return found
 
 
 @dataclass
@@ -93,100 +119,144 @@ class _Run:
     config: TrainingConfig
     out: Path
     state: TrainingState
+    cards: Cards
     judge: list[CaseFiles]
-    losses: list[float] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.checkpoint = self.out / "checkpoint.pt"
-        if self.checkpoint.exists():
-            self.state.load(self.checkpoint)
+        self.before_cooldown = self.out / "before_cooldown.pt"
         self.loss = Curve(self.out / "loss.csv", ("loss", "learning_rate"))
         self.validation = Curve(self.out / "validation.csv", ("case", "dsc", "volume_ratio"))
-        for curve in (self.loss, self.validation):
-            curve.begin(self.state.step)
+        if self.checkpoint.exists():
+            self._go_on()
+        self.cards.first_alone(self._begin_curves)
 
-    def go(self, learn: list[CaseFiles]) -> None:
-        config, state = self.config, self.state
-        if state.step >= config.steps or state.schedule.stopped:
+    def _go_on(self) -> None:
+        """From the checkpoint; where the training becomes longer, from before its way down."""
+        same_length = self.state.load(self.checkpoint)
+        if not same_length and self.state.cooling:
+            self.state.load(self.before_cooldown)
+        if not same_length and self.state.done >= 1:
+            raise TrainingRefused(
+                f"{self.out} has learnt from {self.state.patches} patches for "
+                f"{self.state.seconds / 60:.1f} minutes already: choose a greater length"
+            )
+
+    def _begin_curves(self) -> None:
+        if self.cards.first:
+            for curve in (self.loss, self.validation):
+                curve.begin(self.state.patches)
+
+    def go(self, learn: Sequence[CaseFiles]) -> None:
+        state = self.state
+        if state.done >= 1 or state.schedule.stopped:
             return
         for files in self.judge:
             read_case(files)  # refuse it now, not after a thousand steps
-        source = MonaiPatches if config.patches == "monai" else FusedPatches
-        patches = source(learn, config)
-        with tqdm(initial=state.step, total=config.steps, unit="step", mininterval=1) as progress:
-            for batch in _batches(patches, config, state.step):
-                self.losses.append(state.learn(*batch))
-                progress.update()
-                self._after_step(len(learn))
-                progress.set_postfix(loss=f"{self.losses[-1]:.3f}" if self.losses else "")
-                if state.schedule.stopped:
-                    break
+        source = MonaiPatches if self.config.patches == "monai" else PaintedPatches
+        patches = source(learn, self.config, self.cards.device)
+        if self.cards.first:
+            some = [patches[index] for index in range(_PICTURES)]
+            pictures_of(some).save(self.out / "patches.png")
+        self.patients = len({patient_of(f.name, self.config.same_patient) for f in learn})
+        self.began_s = self.saved_s = time.monotonic()
+        self.began_s -= state.seconds
+        with tqdm(
+            initial=state.patches, unit="patch", mininterval=1, disable=not self.cards.first
+        ) as progress:
+            self._learn(patches, progress)
 
-    def _after_step(self, learnt_from: int) -> None:
-        """Validate and save where it is due; a checkpoint goes with its rows of the curves."""
-        state, config = self.state, self.config
-        validates = state.step % config.validate_every == 0 or state.step == config.steps
-        if not validates and state.step % config.checkpoint_every:
-            return
-        self.loss.append(state.step, float(np.mean(self.losses)), state.learning_rate)
-        self.losses.clear()
-        if validates:
-            self._validate(learnt_from)
-        state.save(self.checkpoint)
+    def _learn(self, patches: Patches, progress: tqdm[NoReturn]) -> None:
+        state, done = self.state, self.cards.agreed(self.state.done)
+        while done < 1 and not state.schedule.stopped:
+            if not state.cooling and state.schedule.cools(done):
+                self._save(self.before_cooldown)
+                state.cooling = True
+            state.learn(
+                Batch.of(
+                    [patches[index] for index in self.cards.own(state.patches, self.config.batch)]
+                ),
+                done,
+            )
+            before, done = done, self._done_by_now()
+            self._write_down(before, done)
+            progress.update(state.patches - progress.n)
+            progress.set_postfix(done=f"{done:.0%}")
 
-    def _validate(self, learnt_from: int) -> None:
+    def _done_by_now(self) -> float:
+        self.state.seconds = time.monotonic() - self.began_s
+        return self.cards.agreed(self.state.done)
+
+    def _write_down(self, before: float, done: float) -> None:
+        """Rows of the curves, a validation and a checkpoint, each where it is due."""
         state = self.state
-        network = state.kept()
-        scores = [validate(network, read_case(f), self.config) for f in self.judge]
-        for score in scores:
-            self.validation.append(state.step, score.name, score.dsc, score.volume_ratio)
-        spec = _spec(self.config, learnt_from, scores, state.step)
-        save_weights(network, spec, self.out / "last")
-        if scores:
-            mean_dsc = float(np.mean([score.dsc for score in scores]))
+        if _passed(before, done, _ROWS) and state.losses:
+            if self.cards.first:
+                self.loss.append(state.patches, float(np.mean(state.losses)), state.learning_rate)
+            state.losses.clear()
+        validates = _passed(before, done, self.config.validations)
+        if validates:
+            self._validate()
+        if validates or time.monotonic() - self.saved_s > _CHECKPOINT_EVERY_S:
+            self._done_by_now()
+            self._save(self.checkpoint)
+            self.saved_s = time.monotonic()
+
+    def _save(self, path: Path) -> None:
+        if self.cards.first:
+            self.state.save(path)
+
+    def _validate(self) -> None:
+        """The first card does, and tells the others what came out."""
+        state, scores = self.state, list[Score]()
+        if self.cards.first:
+            scores = [validate(state.average, read_case(f), self.config) for f in self.judge]
+            for score in scores:
+                self.validation.append(state.patches, score.name, score.dsc, score.volume_ratio)
+        found = np.mean([score.dsc for score in scores]) if scores else float("-inf")
+        mean_dsc = self.cards.agreed(float(found))
+        if self.judge:
             state.schedule.after_validation(mean_dsc)
-            if mean_dsc > state.best_dsc:
-                state.best_dsc = mean_dsc
-                save_weights(network, spec, self.out / "best")
+        better, state.best_dsc = mean_dsc > state.best_dsc, max(mean_dsc, state.best_dsc)
+        if self.cards.first:
+            self._keep(scores, better)
+
+    def _keep(self, scores: list[Score], better: bool) -> None:
+        """Weights and pictures."""
+        spec = self._spec(scores)
+        save_weights(self.state.average, spec, self.out / "last")
+        if better:
+            save_weights(self.state.average, spec, self.out / "best")
+        if scores:
             montage([[score.picture] for score in scores]).save(self.out / "validation.png")
         draw_curves(self.loss, self.validation, self.out / "curves.png")
 
-
-def _batches(
-    patches: Dataset[Sample], config: TrainingConfig, first_step: int
-) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
-    """Patch i is i-th whatever worker makes it, so a resumed training goes on where it was."""
-    yield from DataLoader(
-        patches,
-        batch_size=config.batch,
-        sampler=range(first_step * config.batch, config.steps * config.batch),
-        num_workers=max(1, (os.cpu_count() or 1) // 2),
-        prefetch_factor=4,
-        worker_init_fn=_one_thread,
-        multiprocessing_context="fork",  # workers share the cases in memory, not copies of them
-    )
-
-
-def _one_thread(_worker: int) -> None:
-    torch.set_num_threads(1)
-
-
-def _spec(config: TrainingConfig, learnt_from: int, scores: list[Score], step: int) -> ModelSpec:
-    accuracy = "not measured"
-    if scores:
-        dsc = [score.dsc for score in scores]
-        accuracy = (
-            f"DSC {np.mean(dsc):.4f} ({min(dsc):.4f}-{max(dsc):.4f}) on {len(dsc)} patients "
-            f"not learnt from, before cleaning, at step {step}"
+    def _spec(self, scores: list[Score]) -> ModelSpec:
+        config, state = self.config, self.state
+        accuracy = "not measured"
+        if scores:
+            dsc = [score.dsc for score in scores]
+            accuracy = (
+                f"DSC {np.mean(dsc):.4f} ({min(dsc):.4f}-{max(dsc):.4f}) on {len(dsc)} CT of "
+                "patients not learnt from, before cleaning"
+            )
+        return ModelSpec(
+            name="liver-unet",
+            spacing_mm=config.spacing_mm,
+            window_hu=config.window_hu,
+            patch=config.patch,
+            channels=config.channels,
+            classes=config.classes,
+            training_data=(
+                f"{self.patients} patients; {state.patches} patches in "
+                f"{state.seconds / 60:.1f} minutes, {self.cards.count} x {self.cards.processor}"
+            ),
+            accuracy=accuracy,
+            licence="what the training data's terms allow",
         )
-    return ModelSpec(
-        name="liver-unet",
-        spacing_mm=config.spacing_mm,
-        window_hu=config.window_hu,
-        patch=config.patch,
-        channels=config.channels,
-        classes=config.classes,
-        training_data=f"{learnt_from} patients",
-        accuracy=accuracy,
-        licence="what the training data's terms allow",
-    )
+
+
+def _passed(before: float, done: float, count: int) -> bool:
+    """Whether one of so many evenly spaced marks, the last at the end, lies in between."""
+    first, last = (math.floor(min(share, 1.0) * count + 1e-6) for share in (before, done))
+    return last > first

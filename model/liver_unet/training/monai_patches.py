@@ -23,15 +23,14 @@ from monai.transforms.intensity.dictionary import RandShiftIntensityd
 from monai.transforms.spatial.dictionary import RandFlipd, RandRotated
 from monai.transforms.transform import Transform
 from monai.transforms.utility.dictionary import CastToTyped
-from torch.utils.data import Dataset
 
-from liver_unet.liver import is_liver
+from liver_unet.liver import LIVER, is_liver
 from liver_unet.preprocess import to_model_input
 from liver_unet.resample import resample
 from liver_unet.training.cases import read_case
 from liver_unet.training.config import TrainingConfig
-from liver_unet.training.fused_patches import Sample
 from liver_unet.training.layouts import CaseFiles
+from liver_unet.training.patches import Sample
 
 # The paper names the kinds of augmentation, not their sizes; these are ours.
 _TURN_RAD = float(np.deg2rad(15))
@@ -40,24 +39,27 @@ _PROBABILITY = 0.5
 _CENTRES = 10_000
 
 
-class MonaiPatches(Dataset[Sample]):
-    """Endless patches; patch i is the same in every run with the same seed."""
+class MonaiPatches:
+    """Patches of cases that lie in memory on the device, where MONAI transforms them."""
 
-    def __init__(self, files: Sequence[CaseFiles], config: TrainingConfig) -> None:
+    def __init__(
+        self, files: Sequence[CaseFiles], config: TrainingConfig, device: torch.device
+    ) -> None:
         self._seed = config.seed
         self._cases = CacheDataset(
             list(files),
-            Compose([_Read(config), *_transforms(config)]),
+            Compose([_Read(config, device), *_transforms(config)]),
             copy_cache=False,  # the first random transform crops, and never writes
             progress=False,
         )
 
     def __getitem__(self, index: int) -> Sample:
-        """Return image (1, z, y, x), classes (1, z, y, x), and that no neighbour is known."""
         random = np.random.default_rng((self._seed, index))
         self._cases.transform.set_random_state(int(random.integers(2**32)))
         (patch,) = self._cases[int(random.integers(len(self._cases)))]
-        return patch["image"].as_tensor(), patch["label"].as_tensor().long(), False
+        image, liver = patch["image"].as_tensor()[0], patch["label"].as_tensor()[0]
+        known = torch.ones_like(liver, dtype=torch.bool)
+        return Sample(image, liver.to(torch.uint8), known, frozenset({LIVER}))
 
 
 def _transforms(config: TrainingConfig) -> list[Any]:
@@ -89,8 +91,9 @@ def _transforms(config: TrainingConfig) -> list[Any]:
 class _Read(Transform):
     """Ours instead of MONAI's loader: training and inference see the very same image."""
 
-    def __init__(self, config: TrainingConfig) -> None:
+    def __init__(self, config: TrainingConfig, device: torch.device) -> None:
         self._config = config
+        self._device = device
 
     def __call__(self, files: CaseFiles) -> dict[str, torch.Tensor]:
         case = read_case(files)
@@ -98,14 +101,15 @@ class _Read(Transform):
         mask = torch.from_numpy(case.liver.astype(np.float32))
         liver = torch.from_numpy(is_liver(resample(mask, case.ct.grid, grid, fill=0.0).numpy()))
         # Half the bytes of float32: 131 cases at 1 mm have to fit into memory.
-        return {"image": image[None].half(), "label": liver[None].to(torch.uint8)}
+        held = {"image": image[None].half(), "label": liver[None].to(torch.uint8)}
+        return {name: array.to(self._device) for name, array in held.items()}
 
 
 class _RememberCentres(Transform):
     """Add voxels to centre patches on: searching a whole CT for every patch would take longer."""
 
     def __call__(self, case: dict[str, torch.Tensor]) -> dict[str, Any]:
-        label = np.asarray(case["label"]).reshape(-1)
+        label = case["label"].cpu().numpy().reshape(-1)
         chosen = {}
         for name, inside in (("liver", label > 0), ("rest", label == 0)):
             index = np.flatnonzero(inside)

@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import binary_erosion
 
+from liver_unet.liver import LIVER
 from liver_unet.training.curves import Curve
+from liver_unet.training.patches import Sample
 from liver_unet.volume import fullest_sections
 
 _PANEL = 400
@@ -30,6 +32,15 @@ def overlay(
     axial = _panel(image[z], truth[z], mask[z])
     coronal = _panel(image[::-1, y], truth[::-1, y], mask[::-1, y])
     return montage([[axial, coronal]])
+
+
+def pictures_of(samples: Sequence[Sample]) -> Image.Image:
+    """Show of each training patch the fullest axial and coronal plane of the liver, four a row."""
+    panels = []
+    for sample in samples:
+        image, liver = sample.image.cpu().numpy(), (sample.classes == LIVER).cpu().numpy()
+        panels.append(overlay(image, liver, np.zeros_like(liver)))
+    return montage([panels[first : first + 4] for first in range(0, len(panels), 4)])
 
 
 def montage(rows: Sequence[Sequence[Image.Image]]) -> Image.Image:
@@ -65,7 +76,7 @@ def _panel(
 
 
 def draw_curves(loss: Curve, validation: Curve, path: Path) -> None:
-    """Draw loss and validation DSC over the steps; needs matplotlib, the "train" extra."""
+    """Draw loss and validation DSC over the patches; needs matplotlib, the "train" extra."""
     try:
         from matplotlib.figure import Figure  # noqa: PLC0415  an extra, not needed to train
     except ImportError:
@@ -76,14 +87,14 @@ def draw_curves(loss: Curve, validation: Curve, path: Path) -> None:
     figure = Figure(figsize=(10, 4), layout="constrained")
     left, right = figure.subplots(1, 2)
     rows = loss.rows()
-    left.plot([int(r["step"]) for r in rows], [float(r["loss"]) for r in rows])
-    left.set(xlabel="step", ylabel="loss")
+    left.plot([int(r["patches"]) for r in rows], [float(r["loss"]) for r in rows])
+    left.set(xlabel="patches", ylabel="loss")
     by_case: dict[str, list[tuple[int, float]]] = {}
     for row in validation.rows():
-        by_case.setdefault(row["case"], []).append((int(row["step"]), float(row["dsc"])))
+        by_case.setdefault(row["case"], []).append((int(row["patches"]), float(row["dsc"])))
     for case, points in by_case.items():
         right.plot(*zip(*points, strict=True), marker=".", label=case)
-    right.set(xlabel="step", ylabel="DSC on the CT's grid")
+    right.set(xlabel="patches", ylabel="DSC on the CT's grid")
     if by_case:
         right.legend(fontsize="small")
     part = path.with_suffix(".part")

@@ -16,7 +16,10 @@ class Schedule(Protocol):
     @property
     def stopped(self) -> bool: ...
 
-    def before_step(self, step: int) -> None: ...
+    def cools(self, done: float) -> bool:
+        """Whether a training with this share of the length behind it is on its last way down."""
+
+    def before_step(self, patches: int, done: float) -> None: ...
     def after_validation(self, mean_dsc: float) -> None: ...
     def state_dict(self) -> dict[str, Any]: ...
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
@@ -25,27 +28,30 @@ class Schedule(Protocol):
 def build_schedule(config: TrainingConfig, optimizer: Optimizer) -> Schedule:
     """Return the configuration's schedule for this optimiser."""
     if isinstance(config.schedule, TrapezoidSchedule):
-        return Trapezoid(config.schedule, config, optimizer)
+        return Trapezoid(config.schedule, config.learning_rate, optimizer)
     return Plateau(config.schedule, optimizer)
 
 
 class Trapezoid:
-    """A function of the step alone: nothing to remember, never stops early."""
+    """A function of the patches seen and of the share of the length: nothing to remember."""
 
     stopped = False
 
     def __init__(
-        self, schedule: TrapezoidSchedule, config: TrainingConfig, optimizer: Optimizer
+        self, schedule: TrapezoidSchedule, learning_rate: float, optimizer: Optimizer
     ) -> None:
         self._schedule = schedule
-        self._config = config
+        self._learning_rate = learning_rate
         self._optimizer = optimizer
 
-    def before_step(self, step: int) -> None:
-        up = (step + 1) / self._schedule.warmup
-        down = (self._config.steps - step) / self._schedule.cooldown
+    def cools(self, done: float) -> bool:
+        return done > 1 - self._schedule.cooldown
+
+    def before_step(self, patches: int, done: float) -> None:
+        up = (patches + 1) / self._schedule.warmup
+        down = (1 - done) / self._schedule.cooldown
         for group in self._optimizer.param_groups:
-            group["lr"] = self._config.learning_rate * min(1.0, up, down)
+            group["lr"] = self._learning_rate * max(0.0, min(1.0, up, down))
 
     def after_validation(self, mean_dsc: float) -> None:
         pass
@@ -76,7 +82,10 @@ class Plateau:
     def stopped(self) -> bool:
         return self._since_best >= self._stop_after
 
-    def before_step(self, step: int) -> None:
+    def cools(self, done: float) -> bool:
+        return False
+
+    def before_step(self, patches: int, done: float) -> None:
         pass
 
     def after_validation(self, mean_dsc: float) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +15,27 @@ def add_to(commands: Any) -> None:
     """Add train to the parser's commands."""
     training = commands.add_parser("train", help="train a network on your own cases")
     training.add_argument(
-        "--data", type=Path, required=True, help="LiTS, Decathlon, a folder a case, DICOM"
+        "--data",
+        type=Path,
+        nargs="+",
+        required=True,
+        metavar="DIR",
+        help="folders of LiTS, Decathlon, a folder a case, DICOM",
     )
     training.add_argument("--out", type=Path, required=True, help="folder for weights and curves")
     training.add_argument(
-        "--config", default="published", help='"published", "compact", "fine" or a TOML file'
+        "--config", default="fine", help='"fine", "coarse", "published" or a TOML file'
     )
+    length = training.add_mutually_exclusive_group()
+    length.add_argument("--minutes", type=float, help="how long; else the recipe says it")
+    length.add_argument("--patches", type=int, help="the same, by what is learnt from")
     training.add_argument(
         "--fold", default="0", help='which patients validate: a number, or "all" to learn from all'
     )
     training.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    training.add_argument("--start", type=Path, help="folder of weights to begin from")
+    training.add_argument(
+        "--start", type=Path, help="folder of weights to begin from, of fewer classes too"
+    )
     training.add_argument("--roi", nargs="+", default=[], metavar="NAME", help=ROI_HELP)
     training.set_defaults(run=_run)
 
@@ -32,8 +43,14 @@ def add_to(commands: Any) -> None:
 def _run(options: argparse.Namespace) -> None:
     if options.fold != "all" and not options.fold.isdigit():
         raise TrainingRefused(f'--fold {options.fold}: give a number or "all"')
+    from liver_unet.training import ByMinutes, ByPatches, load_config
     from orthanc_liver.dicom.training_cases import train
 
+    recipe = load_config(options.config)
+    if options.minutes is not None:
+        recipe = replace(recipe, length=ByMinutes(options.minutes))
+    if options.patches is not None:
+        recipe = replace(recipe, length=ByPatches(options.patches))
     fold = None if options.fold == "all" else int(options.fold)
     roi = RoiChoice.of(options.roi)
-    train(options.data, options.out, options.config, fold, options.device, options.start, roi)
+    train(recipe, options.data, options.out, options.device, fold, options.start, roi)

@@ -47,23 +47,26 @@ _MADE_FROM = "outline.sha256"
 
 
 def train(
-    data: Path,
+    recipe: training.TrainingConfig,
+    data: Sequence[Path],
     out: Path,
-    config: str = "published",
-    fold: int | None = 0,
     device: str = "auto",
+    fold: int | None = 0,
     start: Path | None = None,
     roi: RoiChoice = LIVER,
 ) -> None:
-    """Train on a folder in any known layout; see liver_unet.training.train for what it leaves.
+    """Train on folders in any known layout; see liver_unet.training.train for what it leaves.
 
-    config: a shipped configuration's name, or a path. fold: None learns from every case.
-    device: "auto" (a GPU when there is one), "cpu" or "cuda". start: a folder of weights to begin
-    from. roi: which ROI is the liver. Raises LiverError or ModelError.
+    device: "auto" (a GPU when there is one), "cpu" or "cuda"; of several that torchrun started,
+    each takes its own. roi: which ROI is the liver. Raises LiverError or ModelError.
     """
-    recipe = training.load_config(config)
-    cases = prepared(data, out / "cases", roi)
-    training.train(recipe, cases, out, chosen_device(device), fold, start)
+    cards = training.Cards.from_environment(chosen_device(device))
+    caches = [out / "cases" / str(number) for number in range(1, len(data) + 1)]
+    found = cards.first_alone(
+        lambda: [prepared(one, cache, roi) for one, cache in zip(data, caches, strict=True)]
+    )
+    training.train(recipe, found, out, cards, fold, start)
+    cards.leave()
 
 
 @dataclass(frozen=True)

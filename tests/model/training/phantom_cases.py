@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from liver_unet.nifti import write_nifti
-from liver_unet.training import TrainingConfig, load_config
+from liver_unet.training import ByPatches, TrainingConfig, load_config
 from liver_unet.training.layouts import CaseFiles
 from tests.support.phantom import Phantom, small_abdomen
 
@@ -17,11 +17,12 @@ SMALL: dict[str, object] = {
     "spacing_mm": 12.0,
     "patch": (12, 16, 24),
     "channels": (4, 8, 16),
-    "steps": 12,
-    "validate_every": 6,
-    "checkpoint_every": 2,
+    "batch": 2,
+    "length": ByPatches(24),
+    "validations": 2,
     "folds": 2,
-    "fold_0": (),
+    "development": (),
+    "same_patient": (),
 }
 
 

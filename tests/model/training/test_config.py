@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,7 @@ def test_the_published_recipe_is_the_published_one() -> None:
 
 def test_every_shipped_recipe_loads() -> None:
     names = sorted(path.stem for path in SHIPPED.glob("*.toml"))
-    assert names == ["compact", "fine", "published"]
+    assert names == ["coarse", "fine", "published"]
     for name in names:
         load_config(name)
 
@@ -36,23 +37,33 @@ def test_every_shipped_recipe_loads() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("batch = 2", "batch = 0", "batch = 0: must be at least 1"),
-        ("batch = 2", 'batch = "two"', "batch = 'two': must be int"),
-        ("batch = 2", "batch = true", "batch = True: must be int"),
-        ("batch = 2", "", "setting 'batch' is missing"),
-        ("batch = 2", "batch = 2\nbatches = 2", "unknown setting 'batches'"),
-        ("batch = 2", "batch = ", "is not TOML"),
-        ("[80, 96, 96]", "[80, 96, 90]", "multiple of 16"),
-        ("[80, 96, 96]", "[80, 96]", "patch = [80, 96]"),
-        ("[80, 96, 96]", "[32, 96, 96]", "at least 48 slices are needed"),
+        ("batch = 4", "batch = 1", "batch = 1: must be at least 2"),
+        ("batch = 4", 'batch = "two"', "batch = 'two': must be int"),
+        ("batch = 4", "batch = true", "batch = True: must be int"),
+        ("batch = 4", "", "setting 'batch' is missing"),
+        ("batch = 4", "batch = 4\nbatches = 2", "unknown setting 'batches'"),
+        ("batch = 4", "batch = ", "is not TOML"),
+        ("[96, 112, 112]", "[96, 112, 90]", "multiple of 16"),
+        ("[96, 112, 112]", "[96, 112]", "patch = [96, 112]"),
+        ("[96, 112, 112]", "[32, 96, 96]", "at least 48 slices are needed"),
         ("[-200.0, 250.0]", "[250, -200]", "the lower bound must come first"),
-        ('"fused"', '"magic"', "patches = 'magic': must be one of monai, fused"),
-        ("warmup = 200", "warmup = 1.5", "warmup = 1.5: must be int"),
-        ("warmup = 200", "", "[schedule] must hold exactly"),
+        ('"painted"', '"magic"', "patches = 'magic': must be one of monai, painted"),
+        ("classes = 8", "classes = 3", "classes = 3: must be 2 or 8"),
+        ("warmup = 400", "warmup = 1.5", "warmup = 1.5: must be int"),
+        ("warmup = 400", "", "[schedule] must hold exactly"),
+        ("minutes = 10.0", "hours = 1", "[length] must hold exactly: patches or minutes"),
+        ("minutes = 10.0", "minutes = 0", "minutes = 0.0: must be more than 0"),
+        ("[schedule]", "[augmentation]\nfatt = 1.0\n[schedule]", "unknown setting 'fatt'"),
+        ("[schedule]", "[augmentation]\nfat = 1.5\n[schedule]", "fat = 1.5: must be from 0 to 1"),
+        (
+            "[schedule]",
+            "[augmentation]\nmass_hu = [90, 10]\n[schedule]",
+            "mass_hu = [90.0, 10.0]: the lower end must come first",
+        ),
     ],
 )
 def test_a_wrong_setting_is_refused_by_name(tmp_path: Path, old: str, new: str, said: str) -> None:
-    text = (SHIPPED / "compact.toml").read_text()
+    text = (SHIPPED / "fine.toml").read_text()
     assert old in text
     path = tmp_path / "mine.toml"
     path.write_text(text.replace(old, new))
@@ -63,5 +74,16 @@ def test_a_wrong_setting_is_refused_by_name(tmp_path: Path, old: str, new: str, 
 
 
 def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
-    with pytest.raises(TrainingRefused, match="one of these names: compact, fine, published"):
+    with pytest.raises(TrainingRefused, match="one of these names: coarse, fine, published"):
         load_config("publishd")
+
+
+def test_a_recipe_can_set_any_number_of_the_augmentation(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        (SHIPPED / "fine.toml").read_text()
+        + "[augmentation]\nturn_deg = [1, 2, 3]\nmass = 0.5\n[shares]\ncut = 0.3\n"
+    )
+    found, fine = load_config(path), load_config("fine")
+    assert found.augmentation == replace(fine.augmentation, turn_deg=(1.0, 2.0, 3.0), mass=0.5)
+    assert found.shares == replace(fine.shares, cut=0.3)

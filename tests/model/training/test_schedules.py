@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from liver_unet.training.config import PlateauSchedule, TrapezoidSchedule
+from liver_unet.training.length import ByMinutes, ByPatches
 from liver_unet.training.schedules import Schedule, build_schedule
 from tests.model.training.phantom_cases import small_config
 
@@ -45,15 +46,29 @@ def test_plateau_goes_on_where_it_was() -> None:
     assert rate(by_one) == rate(by_other) == 0.5e-4
 
 
-def test_trapezoid_goes_up_stays_and_goes_down() -> None:
+def trapezoid(by: torch.optim.Optimizer) -> Schedule:
     config = small_config(
-        "compact", steps=10, learning_rate=1.0, schedule=TrapezoidSchedule(warmup=2, cooldown=4)
+        "fine", learning_rate=1.0, schedule=TrapezoidSchedule(warmup=4, cooldown=0.4)
     )
+    return build_schedule(config, by)
+
+
+def test_trapezoid_goes_up_stays_and_goes_down() -> None:
     by = optimizer(1.0)
-    schedule = build_schedule(config, by)
+    schedule = trapezoid(by)
     seen = []
-    for step in range(10):
-        schedule.before_step(step)
-        seen.append(rate(by))
-    assert seen == [0.5, 1, 1, 1, 1, 1, 1, 0.75, 0.5, 0.25]
+    for patches in range(1, 21, 2):
+        schedule.before_step(patches, patches / 20)
+        seen.append(round(rate(by), 3))
+    assert seen == [0.5, 1, 1, 1, 1, 1, 0.875, 0.625, 0.375, 0.125]
     assert not schedule.stopped
+
+
+def test_trapezoid_cools_at_the_end_alone() -> None:
+    schedule = trapezoid(optimizer(1.0))
+    assert [schedule.cools(done) for done in (0.0, 0.59, 0.61, 0.99)] == [False, False, True, True]
+
+
+def test_lengths() -> None:
+    assert ByPatches(200).done(50, 1e9) == 0.25
+    assert ByMinutes(10).done(10**9, 150) == 0.25

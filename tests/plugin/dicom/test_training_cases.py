@@ -14,6 +14,7 @@ from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, RTStructureSetStorage, generate_uid
 
 from liver_unet.model_errors import TrainingRefused
+from liver_unet.training import load_config
 from liver_unet.training.cases import read_case
 from liver_unet.training.layouts import find_cases
 from liver_unet.volume import Grid
@@ -152,7 +153,7 @@ def test_a_folder_without_dicom_is_left_to_the_model(tmp_path: Path) -> None:
     (tmp_path / "volume-1.nii").write_bytes(b"x" * 200)
     assert prepared(tmp_path, tmp_path / "cases") == tmp_path
     with pytest.raises(TrainingRefused, match=r"segmentation-1.nii is missing"):
-        train(tmp_path, tmp_path / "out")
+        train(load_config("fine"), [tmp_path], tmp_path / "out")
 
 
 def rename(study: Path, *names: str) -> None:

@@ -1,0 +1,43 @@
+"""How long a training is: so many patches, or so many minutes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from liver_unet.model_errors import TrainingRefused
+
+
+@dataclass(frozen=True)
+class ByPatches:
+    """Counted over all cards."""
+
+    patches: int
+
+    def __post_init__(self) -> None:
+        _check("patches", self.patches)
+
+    def done(self, patches: int, seconds: float) -> float:
+        """Which share of it is behind a training, 1 at its end."""
+        return patches / self.patches
+
+
+@dataclass(frozen=True)
+class ByMinutes:
+    """Of learning and validating; reading the cases comes before, the last validation after."""
+
+    minutes: float
+
+    def __post_init__(self) -> None:
+        _check("minutes", self.minutes)
+
+    def done(self, patches: int, seconds: float) -> float:
+        """Which share of it is behind a training, 1 at its end."""
+        return seconds / 60 / self.minutes
+
+
+def _check(name: str, value: float) -> None:
+    if not value > 0:
+        raise TrainingRefused(f"{name} = {value}: must be more than 0")
+
+
+Length = ByPatches | ByMinutes

@@ -19,6 +19,8 @@ from orthanc_liver.host.errors import NoResult
 from orthanc_liver.host.jobs.job import Job
 from orthanc_liver.host.jobs.records import Ledger, Record
 from orthanc_liver.host.jobs.source import is_source
+from orthanc_liver.host.review.approval import find_approved
+from orthanc_liver.host.review.review import Review
 from orthanc_liver.host.server.api import Orthanc, Series
 from orthanc_liver.host.settings import Settings
 from orthanc_liver.sirt.activity import Activity, compute_activity
@@ -62,7 +64,7 @@ def activity_of_series(
     warnings: tuple[str, ...] = ()
     if "LiverMl" not in {**given, **outlines}:
         outlines["LiverMl"], warnings = _segmented_liver(
-            ledger.read_record(series.id), orthanc, series
+            ledger.read_record(series.id), ledger.read_reviews(series.id), orthanc, series
         )
     outlined, told = _measured(outlines, asked)
     inputs = given | outlined
@@ -154,14 +156,22 @@ def _measured(
 
 
 def _segmented_liver(
-    record: Record | None, orthanc: Orthanc, series: Series
+    record: Record | None, reviews: Sequence[Review], orthanc: Orthanc, series: Series
 ) -> tuple[_Outlined, tuple[str, ...]]:
-    """The liver that the last job outlined, or its newest approved correction by others."""
+    """The liver that the last job outlined, or its newest approved correction by others.
+
+    reviews: of that job's outline, of which the approved copies are no corrections.
+    """
     job = _standing_job(record, orthanc, series)
     rois = list(rois_in(orthanc, (job.result or {})["Instance"]))
     if len(rois) != 1:
         raise _no_result("the RTSTRUCT of the segmentation does not hold one outline")
-    others = others_of_that_name(orthanc, series, rois[0])
+    stored_anew = {find_approved(orthanc, one, series.study) for one in reviews}
+    others = [
+        roi
+        for roi in others_of_that_name(orthanc, series, rois[0])
+        if roi.instance not in stored_anew
+    ]
     approved = [roi for roi in others if roi.is_approved]
     if approved:
         return _read(orthanc, series, approved[-1], approved[-1].words), ()

@@ -77,7 +77,7 @@ def card(series_id: str) -> str:
 
 def filled(host: Host) -> dict[str, str]:
     """A series of each outcome, one that runs and three that wait."""
-    found = {}
+    found: dict[str, str] = {}
     for outcome, name in (
         ("segmented", "Lovelace^Ada"),
         ("no liver found", "Hopper^Grace"),

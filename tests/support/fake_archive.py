@@ -9,6 +9,7 @@ import threading
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
@@ -198,6 +199,15 @@ class Archive:
     def _simplified(self, call: Call) -> Any:
         return _simple(self.instances[self._there("instances", call.names[0])[0]].dataset)
 
+    def _modify(self, call: Call) -> bytes:
+        dataset = deepcopy(self.instances[self._there("instances", call.names[0])[0]].dataset)
+        for keyword, value in json.loads(call.body)["Replace"].items():
+            setattr(dataset, keyword, value)
+        dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+        buffer = BytesIO()
+        dataset.save_as(buffer)
+        return buffer.getvalue()
+
     def _tags(self, call: Call) -> Any:
         dataset = self.instances[self._there("instances", call.names[0])[0]].dataset
         return {
@@ -347,6 +357,7 @@ _ROUTES: list[tuple[str, str, Callable[[Archive, Call], Any]]] = [
     ("GET", f"/instances/{_ID}/attachments/dicom/md5", Archive._md5),
     ("GET", f"/instances/{_ID}/simplified-tags", Archive._simplified),
     ("GET", f"/instances/{_ID}/tags", Archive._tags),
+    ("POST", f"/instances/{_ID}/modify", Archive._modify),
     ("GET", f"/instances/{_ID}/content/(.+)", Archive._content),
     ("GET|PUT|DELETE", f"/(series|instances)/{_ID}/(metadata/[^/]+)", Archive._note),
     ("GET", f"/(series|instances)/{_ID}/metadata", Archive._names_of_notes),

@@ -86,7 +86,13 @@ class Script:
     times: int = 1_000_000
     first_job: int = 0
     model_sha256: str = "a" * 64
+    grade: str = ""
     start: Literal["ready", "failed", "crash", "wrong types"] = "ready"
+
+    @property
+    def told(self) -> dict[str, str]:
+        """What a report holds beside what all of them hold."""
+        return {"grade": self.grade} if self.grade else {}
 
 
 class ScriptedEngine:
@@ -195,6 +201,7 @@ def _work(folder: Path, order: Order, incoming: BinaryIO, outgoing: BinaryIO) ->
     outcome = Outcome("segmented" if script.ending == "wrong study" else script.ending)
     reason = "the scripted engine was told so" if outcome in ("refused", "failed") else ""
     report = {"outcome": outcome, "liver_ml": 1500.0, "warnings": ["a scripted warning"]}
+    report |= script.told
     if outcome is Outcome.NO_LIVER:
         report |= {"liver_ml": None, "no_liver": {"reason": "all is as dark as fat", "seen_ml": 7}}
     write(outgoing, Done(order.job, outcome, reason, report))

@@ -67,7 +67,8 @@ def _log_format(value: Any) -> str | None:
 
 
 def _send_after(value: Any) -> str | None:
-    return None if value in ("result", "accepted") else 'must be "result" or "accepted"'
+    choices = ("result", "accepted", "accepted-if-doubtful")
+    return None if value in choices else f"must be one of: {', '.join(choices)}"
 
 
 def _viewer(value: Any) -> str | None:
@@ -218,8 +219,9 @@ class Settings:
     )
     send_after: str = _setting(
         "result",
-        'When a result is sent: "result", at once, or "accepted", when a person has accepted the '
-        "outline. A rejected one is never sent.",
+        'When a result is sent: "result", at once, "accepted", when a person has accepted the '
+        'outline, or "accepted-if-doubtful", at once unless the outline is doubtful. A rejected '
+        "one is never sent.",
         _send_after,
     )
     viewer: str = _setting(

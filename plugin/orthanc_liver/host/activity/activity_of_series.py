@@ -19,7 +19,8 @@ from orthanc_liver.host.errors import NoResult
 from orthanc_liver.host.jobs.job import Job
 from orthanc_liver.host.jobs.records import Ledger, Record
 from orthanc_liver.host.jobs.source import is_source
-from orthanc_liver.host.review.review import Verdict
+from orthanc_liver.host.review.approval import find_approved
+from orthanc_liver.host.review.review import Review, Verdict
 from orthanc_liver.host.server.api import Orthanc, Series
 from orthanc_liver.host.settings import Settings
 from orthanc_liver.sirt.activity import Activity, compute_activity
@@ -62,9 +63,9 @@ def activity_of_series(
     outlines = _outlined(orthanc, series, asked)
     warnings: tuple[str, ...] = ()
     if "LiverMl" not in {**given, **outlines}:
-        record = ledger.read_record(series.id)
-        outlines["LiverMl"], warnings = _segmented_liver(record, orthanc, series)
-        warnings += _unaccepted(record, ledger)
+        outlines["LiverMl"], warnings = _segmented_liver(
+            ledger.read_record(series.id), ledger.read_reviews(series.id), orthanc, series
+        )
     outlined, told = _measured(outlines, asked)
     inputs = given | outlined
     absent = [name for name in DICOM_TAGS if name in method.needs and name not in inputs]
@@ -155,14 +156,22 @@ def _measured(
 
 
 def _segmented_liver(
-    record: Record | None, orthanc: Orthanc, series: Series
+    record: Record | None, reviews: Sequence[Review], orthanc: Orthanc, series: Series
 ) -> tuple[_Outlined, tuple[str, ...]]:
-    """The liver that the last job outlined, or its newest approved correction by others."""
+    """The liver that the last job outlined, or its newest approved correction by others.
+
+    reviews: of that job's outline, of which the approved copies are no corrections.
+    """
     job = _standing_job(record, orthanc, series)
     rois = list(rois_in(orthanc, (job.result or {})["Instance"]))
     if len(rois) != 1:
         raise _no_result("the RTSTRUCT of the segmentation does not hold one outline")
-    others = others_of_that_name(orthanc, series, rois[0])
+    stored_anew = {find_approved(orthanc, one, series.study) for one in reviews}
+    others = [
+        roi
+        for roi in others_of_that_name(orthanc, series, rois[0])
+        if roi.instance not in stored_anew
+    ]
     approved = [roi for roi in others if roi.is_approved]
     if approved:
         return _read(orthanc, series, approved[-1], approved[-1].words), ()
@@ -180,16 +189,14 @@ def _segmented_liver(
             "the volume in the series' metadata is not that of the RTSTRUCT's contours: one of "
             "them was changed"
         )
-    return ours, warnings
+    return ours, (*warnings, *_unaccepted(job, reviews))
 
 
-def _unaccepted(record: Record | None, ledger: Ledger) -> tuple[str, ...]:
+def _unaccepted(job: Job, reviews: Sequence[Review]) -> tuple[str, ...]:
     """A doubtful outline is told of as such until somebody has accepted it."""
-    job = record.job if record else None
-    if job is None or job.result is None or (job.report or {}).get("grade") != GRADES[-1]:
-        return ()
-    last = next(iter(reversed(ledger.read_reviews(job.series))), None)
-    if last and last.rtstruct == job.result["Instance"] and last.verdict is Verdict.ACCEPTED:
+    accepted = [one.rtstruct for one in reviews[-1:] if one.verdict is Verdict.ACCEPTED]
+    is_doubtful = (job.report or {}).get("grade") == GRADES[-1]
+    if not is_doubtful or (job.result or {})["Instance"] in accepted:
         return ()
     return ("the outline is doubtful and nobody has accepted it: judge it on the review page",)
 

@@ -122,11 +122,14 @@ class Deliveries:
                 one.state, one.is_held, one.reason = State.PENDING, True, _HELD
                 self._keep()
 
-    def release(self, rtstruct: str) -> None:
-        """A person accepted this outline."""
+    def release(self, rtstruct: str, approved: str) -> None:
+        """A person accepted this outline; approved goes in its place."""
         with self._lock:
             for one in self.unfinished():
-                if one.is_held and rtstruct in one.instances:
+                if rtstruct in one.instances and one.state in WAITING:
+                    put = (approved if each == rtstruct else each for each in one.instances)
+                    one.instances = tuple(put)
+                if one.is_held and approved in one.instances:
                     one.is_held, one.reason = False, ""
             self._keep()
 

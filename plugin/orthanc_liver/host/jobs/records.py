@@ -287,6 +287,11 @@ def mark_superseded(orthanc: Orthanc, instance: str, by: str) -> None:
     _mark(orthanc, instance, {"SupersededBy": by})
 
 
+def mark_rejected(orthanc: Orthanc, instance: str, at: str) -> None:
+    """Note on a result that a person rejected it; the reason may name the patient, and is not."""
+    _mark(orthanc, instance, {"Rejected": at})
+
+
 def mark_elsewhere(orthanc: Orthanc, instance: str) -> None:
     """Note on a result that it belongs to slices which its study does not hold."""
     _mark(orthanc, instance, _ELSEWHERE)

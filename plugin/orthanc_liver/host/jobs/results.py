@@ -10,16 +10,25 @@ from typing import Any
 
 from orthanc_liver.engine.protocol import Outcome
 from orthanc_liver.host.delivery.deliveries import Deliveries
+from orthanc_liver.host.delivery.delivery import Delivery
 from orthanc_liver.host.delivery.destinations import destinations_of
 from orthanc_liver.host.jobs.job import Job
 from orthanc_liver.host.jobs.job_queue import JobQueue
 from orthanc_liver.host.jobs.records import Ledger
 from orthanc_liver.host.jobs.storing import sop_instance_uid, store_beside
 from orthanc_liver.host.jobs.superseded import supersede, withdraw
+from orthanc_liver.host.review.approval import (
+    find_approved,
+    mark_as_rejected,
+    store_approved,
+)
 from orthanc_liver.host.review.review import Review, Verdict
 from orthanc_liver.host.review.reviews import Reviews
 from orthanc_liver.host.server.api import Orthanc, Series
 from orthanc_liver.host.settings import Settings
+
+# Of a report; there is "doubtful" too, and jobs of earlier versions have none.
+_GRADES_WITHOUT_DOUBT = ("sure", "look")
 
 
 class Results:
@@ -40,7 +49,6 @@ class Results:
         self._deliveries = deliveries
         self._reviews = reviews
         self._settings = settings
-        self._waits_for_people = settings.send_after == "accepted"
 
     def restore(self) -> None:
         """Orthanc may have been killed, or the settings changed, after something was decided."""
@@ -48,9 +56,12 @@ class Results:
             if not all(map(self._orthanc.has_instance, one.instances)):
                 self._deliveries.lose(one)  # nobody could decide on it any more
                 continue
+            record = self._ledger.read_record(one.series)
+            job = record.job if record and record.job.id == one.job else None
             review = self._reviews.of(one.series, next(iter(one.instances), ""))
-            self._settle(review)
-            if self._waits_for_people and not review:
+            if review:
+                self._settle(self._orthanc.series(one.series), review)
+            elif self._waits_for_people(job) and not self._is_approved(one):
                 self._deliveries.hold(one)
 
     def keep(
@@ -89,26 +100,50 @@ class Results:
         instances = job.result_instances
         with self._reviews.standing_still():
             review = self._reviews.of(job.series, instances[0])
-            is_accepted = review is not None and review.verdict is Verdict.ACCEPTED
-            is_held = not is_accepted and (review is not None or self._waits_for_people)
-            self._deliveries.add(job, instances, destinations, again=again, is_held=is_held)
-            self._settle(review)
+            if review and review.verdict is Verdict.ACCEPTED:
+                instances = [store_approved(self._orthanc, series, review), *instances[1:]]
+            is_held = review is None and self._waits_for_people(job)
+            is_rejected = review is not None and review.verdict is Verdict.REJECTED
+            held = is_held or is_rejected
+            self._deliveries.add(job, instances, destinations, again=again, is_held=held)
+            if review:
+                self._settle(series, review)
 
     def decide(self, job: Job, series: Series, review: Review) -> None:
         """Keep what a person decided of the job's result, and send it or never do."""
         with self._reviews.standing_still():
             before = self._reviews.of(job.series, review.rtstruct)
             self._reviews.add(review)
-            self._settle(review)
-            if review.verdict is Verdict.ACCEPTED and (before or self._waits_for_people):
+            self._settle(series, review, before)
+            if review.verdict is Verdict.ACCEPTED:
                 self._deliveries.restore([job.series])  # who has it already
                 self.send(job, series, again=False)
 
-    def _settle(self, review: Review | None) -> None:
-        if review and review.verdict is Verdict.ACCEPTED:
-            self._deliveries.release(review.rtstruct)
-        elif review:
-            self._deliveries.refuse(review.rtstruct, f"the outline was rejected: {review.reason}")
+    def _settle(self, series: Series, review: Review, before: Review | None = None) -> None:
+        """Do what follows from a decision; twice does no harm."""
+        if review.verdict is Verdict.ACCEPTED:
+            approved = store_approved(self._orthanc, series, review)
+            self._deliveries.release(review.rtstruct, approved)
+            return
+        mark_as_rejected(self._orthanc, series, review, before)
+        former = find_approved(self._orthanc, before, series.study)
+        for instance in filter(None, (review.rtstruct, former)):
+            self._deliveries.refuse(instance, f"the outline was rejected: {review.reason}")
+
+    def _waits_for_people(self, job: Job | None) -> bool:
+        """Whether nothing leaves before a person accepts; nobody's grade is that of doubt."""
+        after = self._settings.send_after
+        grade = (job.report or {}).get("grade") if job else None
+        return after == "accepted" or (
+            after == "accepted-if-doubtful" and grade not in _GRADES_WITHOUT_DOUBT
+        )
+
+    def _is_approved(self, one: Delivery) -> bool:
+        """Whether it takes what an acceptance came to, which is not what was decided on."""
+        reviews = self._ledger.read_reviews(one.series)
+        series = self._orthanc.series(one.series)
+        approved = (find_approved(self._orthanc, each, series.study) for each in reviews)
+        return bool(set(filter(None, approved)) & set(one.instances))
 
 
 def _warn_of_others(job: Job, kept: Sequence[Mapping[str, Any]]) -> None:

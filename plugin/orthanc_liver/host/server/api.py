@@ -153,6 +153,12 @@ class Orthanc:
         """The DICOM file of an instance."""
         return bytes(self._call(self._module.GetDicomForInstance, instance))
 
+    def modified(self, instance: str, replaced: Mapping[str, str]) -> bytes:
+        """The file of an instance with other values; nothing of it is stored."""
+        asked = {"Replace": replaced, "Force": True}
+        path = f"/instances/{instance}/modify"
+        return bytes(self._call(self._module.RestApiPost, path, json.dumps(asked).encode()))
+
     def attributes(self, dicom_file: bytes) -> dict[str, Any]:
         """A DICOM file's public attributes by keyword, without pixels; BadFile for no DICOM."""
         form = (_BY_KEYWORD, _PUBLIC_WITHOUT_PIXELS, _OF_ANY_LENGTH)

@@ -64,7 +64,8 @@ def test_nothing_leaves_before_a_person_accepts(careful: FakeHost) -> None:
     accept(careful, series_id)
     [gone] = deliveries_in(careful, "Success", 1)
     assert gone["ID"] == held["ID"]
-    assert sent(careful) == [rtstruct]
+    [approved] = set(careful.rtstructs_beside(series_id)) - {rtstruct}
+    assert sent(careful) == [approved]
 
 
 def test_a_rejected_outline_is_never_sent_and_says_why(careful: FakeHost) -> None:
@@ -112,7 +113,8 @@ def test_killed_between_the_decision_and_what_follows_from_it(careful: FakeHost)
         careful.orthanc.archive.rest("PUT", path, note.encode())
     careful.orthanc.start()
     accepted = wait_for("what was accepted", lambda: sent(careful))
-    assert accepted == [jobs[0]["Content"]["Result"]["Instance"]]
+    former = jobs[0]["Content"]["Result"]["Instance"]
+    assert accepted == [*({*careful.rtstructs_beside(series[0])} - {former})]
     found = {one["Series"]: one for one in careful.orthanc.get("/liver/deliveries")}
     assert found[series[1]]["Reason"] == f"the outline was rejected: {REASON}"
 

@@ -1,0 +1,57 @@
+"""An accepted outline stored anew as APPROVED, beside the one that was accepted.
+
+The new RTSTRUCT's UID follows from the decision, so that storing it twice stores one. The former
+one stays, for it is what was decided on, and bears metadata 4504 that names the new one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+
+from orthanc_liver.host.jobs.records import mark_rejected, mark_superseded
+from orthanc_liver.host.jobs.storing import is_result_in
+from orthanc_liver.host.review.review import Review, Verdict
+from orthanc_liver.host.server.api import Orthanc, Series
+from orthanc_liver.host.server.times import text_of
+
+
+def approved_uid(review: Review) -> str:
+    """The SOP Instance UID of what comes of an acceptance."""
+    decided = "\n".join(["approved", review.rtstruct, review.by, text_of(review.time)])
+    digest = hashlib.sha256(decided.encode()).digest()
+    return f"2.25.{uuid.UUID(bytes=digest[:16], version=5).int}"
+
+
+def find_approved(orthanc: Orthanc, review: Review | None, study: str) -> str | None:
+    """Orthanc's id of what came of an acceptance, None where nothing did."""
+    if review is None or review.verdict is not Verdict.ACCEPTED:
+        return None
+    found = orthanc.instances_with(approved_uid(review))
+    return next((one for one in found if is_result_in(orthanc, one, study)), None)
+
+
+def store_approved(orthanc: Orthanc, series: Series, review: Review) -> str:
+    """Store it, unless it is there, and return Orthanc's id. OrthancError where that fails."""
+    approved = find_approved(orthanc, review, series.study)
+    if approved is None:
+        changed = {
+            "SOPInstanceUID": approved_uid(review),
+            "ApprovalStatus": "APPROVED",
+            "ReviewDate": review.time.strftime("%Y%m%d"),
+            "ReviewTime": review.time.strftime("%H%M%S"),
+            "ReviewerName": review.by,
+        }
+        stored = orthanc.post("/instances", orthanc.modified(review.rtstruct, changed))
+        approved = str(stored["ID"])
+    mark_superseded(orthanc, review.rtstruct, by=approved_uid(review))
+    return approved
+
+
+def mark_as_rejected(
+    orthanc: Orthanc, series: Series, review: Review, before: Review | None
+) -> None:
+    """Note the rejection on the outline, and on what came of an acceptance before it."""
+    approved = find_approved(orthanc, before, series.study)
+    for instance in filter(None, (review.rtstruct, approved)):
+        mark_rejected(orthanc, instance, at=text_of(review.time))

@@ -1,0 +1,113 @@
+"""Accepting stores the outline anew as APPROVED; rejecting marks it; doubt alone waits."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pydicom
+import pytest
+
+from tests.plugin.host.conftest import FakeHost, Host
+from tests.plugin.host.delivery.test_transmitter import deliveries_in, start
+from tests.plugin.host.review.test_decisions import accept, reject, result_of
+from tests.support.patience import wait_for
+
+DESTINATIONS = [{"Modality": "pacs"}]
+
+
+def note_of(host: Host, instance: str) -> dict[str, Any]:
+    text = host.orthanc.call("GET", f"/instances/{instance}/metadata/4504").text
+    found: dict[str, Any] = json.loads(text)
+    return found
+
+
+def file_of(host: Host, instance: str) -> pydicom.Dataset:
+    return pydicom.dcmread(BytesIO(host.orthanc.call("GET", f"/instances/{instance}/file").content))
+
+
+def test_what_is_accepted_is_stored_anew_as_approved(host: Host) -> None:
+    series_id = host.upload("approved")
+    former = result_of(host, series_id)
+    review = accept(host, series_id)
+    [anew] = set(host.rtstructs_beside(series_id)) - {former}
+    before, after = file_of(host, former), file_of(host, anew)
+    assert (before.ApprovalStatus, after.ApprovalStatus) == ("UNAPPROVED", "APPROVED")
+    assert after.ReviewerName == "Ada"
+    assert f"{after.ReviewDate}T{after.ReviewTime}" == review["Time"].split(".")[0]
+    assert after.SOPInstanceUID.startswith("2.25.")
+    assert after.SOPInstanceUID == after.file_meta.MediaStorageSOPInstanceUID
+    assert note_of(host, former) == {"SupersededBy": after.SOPInstanceUID}
+    for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "StructureSetLabel", "PatientID"):
+        assert before[keyword].value == after[keyword].value
+    assert before.ROIContourSequence == after.ROIContourSequence
+    # The same outline from a job that is run again is accepted already.
+    host.job(host.segment(series_id, Force=True), "Success")
+    assert set(host.rtstructs_beside(series_id)) == {former, anew}
+    assert note_of(host, former) == {"SupersededBy": after.SOPInstanceUID}
+    # A change of mind marks both.
+    reject(host, series_id)
+    assert list(note_of(host, former)) == list(note_of(host, anew)) == ["Rejected"]
+    assert "Secret" not in str(note_of(host, former))
+
+
+def test_what_is_rejected_is_marked_in_the_study(host: Host) -> None:
+    series_id = host.upload("rejected and marked")
+    former = result_of(host, series_id)
+    reject(host, series_id)
+    assert list(note_of(host, former)) == ["Rejected"]
+    assert host.rtstructs_beside(series_id) == [former]
+
+
+@pytest.fixture
+def doubting(tmp_path: Path) -> Iterator[FakeHost]:
+    """What is doubtful waits for a person; the scripted engine says nothing of doubt."""
+    one = start(tmp_path, Destinations=DESTINATIONS, SendAfter="accepted-if-doubtful")
+    one.orthanc.archive.takes = {"pacs"}
+    yield one
+    one.orthanc.stop()
+
+
+@pytest.mark.parametrize("grade", ["sure", "look"])
+def test_what_is_not_doubtful_is_sent_at_once(doubting: FakeHost, grade: str) -> None:
+    doubting.engine.behave(grade=grade)
+    series_id = doubting.upload(f"graded {grade}")
+    result = result_of(doubting, series_id)
+    deliveries_in(doubting, "Success", 1)
+    assert sent(doubting) == [result]
+
+
+@pytest.mark.parametrize("grade", ["doubtful", ""])
+def test_what_is_doubtful_or_not_graded_waits(doubting: FakeHost, grade: str) -> None:
+    doubting.engine.behave(grade=grade)
+    series_id = doubting.upload(f"graded {grade or 'by nobody'}")
+    former = result_of(doubting, series_id)
+    [held] = deliveries_in(doubting, "Pending", 1)
+    assert held["Reason"] == "until a person accepts the outline"
+    doubting.orthanc.kill9()
+    doubting.orthanc.start()
+    deliveries_in(doubting, "Pending", 1)
+    assert sent(doubting) == []
+    accept(doubting, series_id)
+    deliveries_in(doubting, "Success", 1)
+    [anew] = set(doubting.rtstructs_beside(series_id)) - {former}
+    assert sent(doubting) == [anew]
+
+
+def sent(host: FakeHost) -> list[str]:
+    return [instance for _, what in host.orthanc.archive.sent.values() for instance in what]
+
+
+def test_after_it_was_sent_the_approved_one_follows(tmp_path: Path) -> None:
+    host = start(tmp_path, Destinations=DESTINATIONS)
+    host.orthanc.archive.takes = {"pacs"}
+    series_id = host.upload("sent, then accepted")
+    former = result_of(host, series_id)
+    deliveries_in(host, "Success", 1)
+    accept(host, series_id)
+    [anew] = set(host.rtstructs_beside(series_id)) - {former}
+    wait_for("both", lambda: sent(host) == [former, anew])
+    host.orthanc.stop()

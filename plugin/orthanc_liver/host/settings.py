@@ -220,7 +220,7 @@ class Settings:
     send_after: str = _setting(
         "result",
         'When a result is sent: "result", at once, "accepted", when a person has accepted the '
-        'outline, or "accepted-if-doubtful", at once unless the outline is doubtful. A rejected '
+        'outline, or "accepted-if-doubtful", at once where its grade is "sure". A rejected '
         "one is never sent.",
         _send_after,
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from orthanc_liver.engine.protocol import Outcome
+from orthanc_liver.engine.protocol import GRADES, Outcome
 from orthanc_liver.host.delivery.deliveries import Deliveries
 from orthanc_liver.host.delivery.delivery import Delivery
 from orthanc_liver.host.delivery.destinations import destinations_of
@@ -26,9 +26,6 @@ from orthanc_liver.host.review.review import Review, Verdict
 from orthanc_liver.host.review.reviews import Reviews
 from orthanc_liver.host.server.api import Orthanc, Series
 from orthanc_liver.host.settings import Settings
-
-# Of a report; there is "doubtful" too, and jobs of earlier versions have none.
-_GRADES_WITHOUT_DOUBT = ("sure", "look")
 
 
 class Results:
@@ -131,12 +128,11 @@ class Results:
             self._deliveries.refuse(instance, f"the outline was rejected: {review.reason}")
 
     def _waits_for_people(self, job: Job | None) -> bool:
-        """Whether nothing leaves before a person accepts; nobody's grade is that of doubt."""
+        """Whether nothing leaves before a person accepts; jobs of earlier versions have no grade,
+        and wait as doubtful ones do."""
         after = self._settings.send_after
         grade = (job.report or {}).get("grade") if job else None
-        return after == "accepted" or (
-            after == "accepted-if-doubtful" and grade not in _GRADES_WITHOUT_DOUBT
-        )
+        return after == "accepted" or (after == "accepted-if-doubtful" and grade != GRADES[0])
 
     def _is_approved(self, one: Delivery) -> bool:
         """Whether it takes what an acceptance came to, which is not what was decided on."""

@@ -284,7 +284,6 @@ class Routes:
     def _shown(self, jobs: Iterable[Job]) -> list[dict[str, Any]]:
         return self._with_what_came_of_it([job.as_json() for job in jobs])
 
-
     def _with_what_came_of_it(self, jobs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         deliveries = self._service.deliveries.show_by_job(job["ID"] for job in jobs)
         reviews = self._service.reviews

@@ -71,17 +71,16 @@ def doubting(tmp_path: Path) -> Iterator[FakeHost]:
     one.orthanc.stop()
 
 
-@pytest.mark.parametrize("grade", ["sure", "look"])
-def test_what_is_not_doubtful_is_sent_at_once(doubting: FakeHost, grade: str) -> None:
-    doubting.engine.behave(grade=grade)
-    series_id = doubting.upload(f"graded {grade}")
+def test_what_is_sure_is_sent_at_once(doubting: FakeHost) -> None:
+    doubting.engine.behave(grade="sure")
+    series_id = doubting.upload("graded sure")
     result = result_of(doubting, series_id)
     deliveries_in(doubting, "Success", 1)
     assert sent(doubting) == [result]
 
 
-@pytest.mark.parametrize("grade", ["doubtful", ""])
-def test_what_is_doubtful_or_not_graded_waits(doubting: FakeHost, grade: str) -> None:
+@pytest.mark.parametrize("grade", ["look", "doubtful", ""])
+def test_what_is_not_sure_waits(doubting: FakeHost, grade: str) -> None:
     doubting.engine.behave(grade=grade)
     series_id = doubting.upload(f"graded {grade or 'by nobody'}")
     former = result_of(doubting, series_id)
@@ -111,3 +110,20 @@ def test_after_it_was_sent_the_approved_one_follows(tmp_path: Path) -> None:
     [anew] = set(host.rtstructs_beside(series_id)) - {former}
     wait_for("both", lambda: sent(host) == [former, anew])
     host.orthanc.stop()
+
+
+def test_an_activity_warns_of_a_doubtful_outline_until_somebody_accepts_it(
+    doubting: FakeHost,
+) -> None:
+    given = {"Method": "resin", "TumourMl": 150, "HeightM": 1.75, "WeightKg": 70}
+    doubting.engine.behave(grade="doubtful")
+    series_id = doubting.upload("doubtful activity")
+    result_of(doubting, series_id)
+
+    def warned() -> bool:
+        answer = doubting.orthanc.post(f"/liver/series/{series_id}/activity", given)
+        return any("doubtful and nobody has accepted it" in one for one in answer["Warnings"])
+
+    assert warned()
+    accept(doubting, series_id)
+    assert not warned()

@@ -136,7 +136,7 @@ def test_the_table_explains_every_setting() -> None:
         ("ReturnToSender", "yes"),
         ("SendAfter", "Accepted"),
         ("SendAfter", True),
-        ("SendAfter", "accepted-if-doubtful"),
+        ("SendAfter", "accepted-if-sure"),
         ("Viewer", None),
         ("Viewer", "javascript:alert(1)"),
         ("Viewer", "//viewer.example/{StudyInstanceUID}"),

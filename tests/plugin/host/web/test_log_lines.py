@@ -35,7 +35,7 @@ def test_a_job_that_ends_leaves_one_line(host: Host) -> None:
     [line] = lines_of(host, "job ended:", job["ID"])
     series, seconds = job["Content"]["Series"], job["EffectiveRuntime"]
     assert line == (
-        f"job ended: Job={job['ID']} Series={series} Outcome=segmented LiverMl=1500.0 "
+        f"job ended: Job={job['ID']} Series={series} Outcome=segmented LiverMl=1500.0 Grade=- "
         f"Seconds={seconds} Attempt=1 Model=scripted Sha256={'a' * 64}"
     )
 
@@ -106,6 +106,7 @@ def test_as_json_a_program_reads_them(tmp_path: Path) -> None:
         "Series": job["Content"]["Series"],
         "Outcome": "segmented",
         "LiverMl": 1500.0,
+        "Grade": None,
         "Seconds": job["EffectiveRuntime"],
         "Attempt": 1,
         "Model": "scripted",

@@ -20,6 +20,7 @@ class Ended:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._outcomes: Counter[str] = Counter()
+        self._doubtful = 0
         self._no_liver: Counter[str] = Counter()  # by reason, of which the model has a handful
         self._stage_seconds: dict[str, float] = {}
         self._stage_count: Counter[str] = Counter()
@@ -30,6 +31,7 @@ class Ended:
         stages = report.get("seconds", {})
         with self._lock:
             self._outcomes[str(job.outcome)] += 1
+            self._doubtful += report.get("grade") == "doubtful"
             if why := report.get("no_liver"):
                 self._no_liver[why["reason"]] += 1
             for stage, seconds in stages.items():
@@ -45,6 +47,12 @@ class Ended:
                     "counter",
                     "Jobs that ended since Orthanc started, by outcome.",
                     [({"outcome": name}, n) for name, n in self._outcomes.items()],
+                ),
+                _family(
+                    "liver_jobs_doubtful_total",
+                    "counter",
+                    "Jobs whose outline is doubtful, since Orthanc started.",
+                    [({}, self._doubtful)],
                 ),
                 _family(
                     "liver_jobs_without_liver_total",
@@ -91,6 +99,12 @@ def exposition(status: Mapping[str, Any], ended: Ended) -> str:
             "gauge",
             "Series that arrived while the plugin was away, before it started last.",
             [({}, status["ArrivedWhileAway"])],
+        ),
+        _family(
+            "liver_oldest_waiting_seconds",
+            "gauge",
+            "For how long the job that has waited longest has waited; 0 where none waits.",
+            [({}, status["OldestWaitingSeconds"])],
         ),
         _family("liver_queue_length", "gauge", "Jobs that wait for their turn.", [({}, waiting)]),
         _family(

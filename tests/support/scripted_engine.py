@@ -87,12 +87,16 @@ class Script:
     first_job: int = 0
     model_sha256: str = "a" * 64
     grade: str = ""
+    look_at: Sequence[Sequence[int]] = ()
     start: Literal["ready", "failed", "crash", "wrong types"] = "ready"
 
     @property
-    def told(self) -> dict[str, str]:
-        """What a report holds beside what all of them hold."""
-        return {"grade": self.grade} if self.grade else {}
+    def told(self) -> dict[str, Any]:
+        """What a report holds beside what all of them hold; look_at: pairs of slices."""
+        if not self.grade:
+            return {}
+        look_at = [{"slices": list(slices), "ml": 10.0} for slices in self.look_at]
+        return {"grade": self.grade, "look_at": look_at}
 
 
 class ScriptedEngine:

@@ -18,6 +18,7 @@ from orthanc_liver.host.activity.activity_of_series import (
 from orthanc_liver.host.delivery.deliveries import Deliveries
 from orthanc_liver.host.delivery.destinations import Sending
 from orthanc_liver.host.delivery.transmitter import Transmitter
+from orthanc_liver.host.delivery.webhook import Webhook
 from orthanc_liver.host.errors import NoResult, NotAdmitted, NotAllowed, NotRunning, StateUnreadable
 from orthanc_liver.host.intake.arriving import Arriving
 from orthanc_liver.host.intake.backfill import Backfill, studies_wanted
@@ -110,6 +111,7 @@ class Plugin:
         self._ledger = Ledger(self.orthanc)
         self.arriving = Arriving(self.orthanc, self.settings.modality)
         self._ended = Ended()
+        self._webhook = Webhook(self.orthanc, self.settings.webhook)
         self.journal = Journal(self.orthanc, self.settings.log_format)
         self.queue = JobQueue(self.settings.jobs_kept, self._ledger, self._note_end)
         self.deliveries = Deliveries(self._ledger)
@@ -149,6 +151,7 @@ class Plugin:
             self._change_log.thread,
             self._transmitter.thread,
             self._backfill.thread,
+            *([self._webhook.thread] if self.settings.webhook else []),
         ]
 
     def on_change(self, change: int, level: int, resource: str) -> None:
@@ -182,6 +185,7 @@ class Plugin:
             "Modality": self.settings.modality,
             "Automatic": self.settings.automatic and not self._problems,
             "Queue": self.queue.count(),
+            "OldestWaitingSeconds": self.queue.oldest_waiting_s(),
             "Deliveries": self.deliveries.count(),
             "ArrivedWhileAway": self._change_log.arrived_while_away,
             "Reviews": self.reviews.count(),
@@ -300,6 +304,7 @@ class Plugin:
 
     def _note_end(self, job: Job) -> None:
         self._ended.note(job)
+        self._webhook.note(job)
         self.journal.write("job ended", job.facts_of_end())
 
     def _ask(self, series_id: str, *, force: bool) -> Job:
@@ -330,6 +335,7 @@ class Plugin:
             self.reviews.restore(finished)
             self._results.restore()
             self._backfill.restore()
+            self._webhook.restore()
         except StateUnreadable as error:
             self._problems.append(str(error))
         else:
@@ -338,6 +344,8 @@ class Plugin:
             if not self._problems:
                 self._transmitter.thread.start()
                 self._backfill.thread.start()
+                if self.settings.webhook:
+                    self._webhook.thread.start()
                 self._worker.thread.start()
                 self._change_log.start(state.seq, end)
         for problem in self._problems:

@@ -71,6 +71,18 @@ def _send_after(value: Any) -> str | None:
     return None if value in choices else f"must be one of: {', '.join(choices)}"
 
 
+def _webhook(value: Any) -> str | None:
+    if value == {}:
+        return None
+    if not isinstance(value, dict) or set(value) != {"Url", "Secret"}:
+        return 'must be {"Url": "https://...", "Secret": "..."}, or empty'
+    if any(_text(_MAX_LINK_CHARS)(one) for one in value.values()) or len(value["Secret"]) < 16:
+        return "Url must be an address, and Secret a text of at least 16 characters"
+    if not re.fullmatch(r"https?://[^\s/?#@]+(?:[/?][!-~]*)?", value["Url"]):
+        return "Url must begin with https:// or http:// and name no user"
+    return None
+
+
 def _viewer(value: Any) -> str | None:
     if not isinstance(value, str) or len(value) > _MAX_LINK_CHARS or not value.isprintable():
         return f"must be a link on one line of at most {_MAX_LINK_CHARS} characters"
@@ -223,6 +235,12 @@ class Settings:
         'outline, or "accepted-if-doubtful", at once where its grade is "sure". A rejected '
         "one is never sent.",
         _send_after,
+    )
+    webhook: Mapping[str, str] = _setting(
+        {},
+        'Who is told by POST how each job ended, {"Url": "...", "Secret": "..."}; see '
+        "docs/INSTALL.md.",
+        _webhook,
     )
     viewer: str = _setting(
         "",

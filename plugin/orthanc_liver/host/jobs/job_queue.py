@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from datetime import UTC, datetime
 from typing import Any
 
 from orthanc_liver.engine.protocol import Outcome
@@ -230,6 +231,12 @@ class JobQueue:
         with self._changed:
             counted = Counter(job.state for job in self._jobs.values())
             return {str(state): counted[state] for state in State}
+
+    def oldest_waiting_s(self) -> int:
+        """For how long the oldest of those that wait has waited; 0 where none does."""
+        with self._changed:
+            since = [job.created for job in self._jobs.values() if job.state in WAITING]
+            return int((datetime.now(UTC) - min(since)).total_seconds()) if since else 0
 
     def wake(self) -> None:
         """Let whoever waits for a job see whether to go on."""

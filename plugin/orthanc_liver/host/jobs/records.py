@@ -60,6 +60,7 @@ _STATE_PROPERTY = 4501
 _DELIVERIES_PROPERTY = 4502
 _STUDIES_PROPERTY = 4503
 _PLACE_PROPERTY = 4504
+_NOTICES_PROPERTY = 4505
 _JOBS_PROPERTIES = range(4510, 4574)
 
 _OUTDATED = {"Outdated": "its series has changed since"}
@@ -280,6 +281,23 @@ def keep_studies(orthanc: Orthanc, studies: Sequence[str]) -> None:
 def keep_place(orthanc: Orthanc, place: Place) -> None:
     """Replace how far the backfill is."""
     orthanc.set_property(_PLACE_PROPERTY, document(**stored_place(place)))
+
+
+def read_notices(orthanc: Orthanc) -> list[dict[str, Any]]:
+    """What a webhook was not told yet; StateUnreadable where what is kept is not ours."""
+
+    def read(kept: Any) -> list[dict[str, Any]]:
+        return opened(kept, "Notices").list_of("Notices", lambda one: Fields(one).all)
+
+    return _read_property(orthanc, _NOTICES_PROPERTY, "notices", read) or []
+
+
+def keep_notices(orthanc: Orthanc, notices: Sequence[dict[str, Any]]) -> None:
+    """Replace them."""
+    try:
+        orthanc.set_property(_NOTICES_PROPERTY, document(Notices=notices))
+    except OrthancError as error:
+        orthanc.log_error(f"what a webhook is to be told could not be kept: {error}")
 
 
 def mark_superseded(orthanc: Orthanc, instance: str, by: str) -> None:

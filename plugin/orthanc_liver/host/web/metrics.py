@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from orthanc_liver.engine.protocol import GRADES
 from orthanc_liver.host.jobs.job import Job
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -53,7 +54,7 @@ class Ended:
                     "liver_outlines_total",
                     "counter",
                     "Outlines since Orthanc started, by how sure the networks were of them.",
-                    [({"grade": name}, n) for name, n in self._grades.items()],
+                    [({"grade": grade}, self._grades[grade]) for grade in GRADES],
                 ),
                 _family(
                     "liver_jobs_without_liver_total",
@@ -100,6 +101,12 @@ def exposition(status: Mapping[str, Any], ended: Ended) -> str:
             "gauge",
             "Series that arrived while the plugin was away, before it started last.",
             [({}, status["ArrivedWhileAway"])],
+        ),
+        _family(
+            "liver_oldest_waiting_seconds",
+            "gauge",
+            "For how long the job that has waited longest has waited; 0 where none waits.",
+            [({}, status["OldestWaitingSeconds"])],
         ),
         _family("liver_queue_length", "gauge", "Jobs that wait for their turn.", [({}, waiting)]),
         _family(

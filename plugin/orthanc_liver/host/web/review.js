@@ -12,6 +12,13 @@ function tell(text, isWrong = false) {
 
 const tellError = (error) => tell(error.message, true);
 
+// The report's "grade", as people read it.
+const SURE = {
+  sure: 'no sign of doubt',
+  look: 'signs of doubt: look at the slices marked below the picture',
+  doubtful: 'doubtful: judge every slice before it is used',
+};
+
 function showJob() {
   const { Content: content = {}, State: state } = job || {};
   const isUnfinished = UNFINISHED.includes(state);
@@ -22,6 +29,7 @@ function showJob() {
   get('progress').value = job?.Progress || 0;
   say(get('reason'), (state === 'Success' ? content.Report?.no_liver?.reason : content.Reason) || '');
   const facts = {
+    'How sure': SURE[content.Report?.grade] || '',
     Model: content.Model ? `${content.Model.Name} (${content.Model.Sha256.slice(0, 12)})` : '',
     'Asked for': when(job?.CreationTime),
     Ended: when(job?.CompletionTime),

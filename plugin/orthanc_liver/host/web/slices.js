@@ -127,8 +127,17 @@ function drawn(contours, parts) {
   return { path, area: Math.abs(area), contours: all };
 }
 
-// Where there is most to see.
+// Where to look first, as the report says of its own outline; slices from 0, the first place first.
+function doubtful() {
+  const { Report: report, Result: result } = job?.Content || {};
+  if (!outline || outline.rtstruct !== result?.Instance) { return []; }
+  return (report?.look_at || []).map(({ slices: [first, last] }) => [first - 1, last - 1]);
+}
+
+// Where there is most doubt, else most to see.
 function openingSlice() {
+  const [[first, last] = []] = doubtful();
+  if (first !== undefined) { return Math.floor((first + last) / 2); }
   const slices = Object.entries(outline?.slices || {});
   const [largest] = slices.sort(([, a], [, b]) => b.area - a.area);
   return largest ? Number(largest[0]) : Math.floor((shown.Stack.Slices.length - 1) / 2);
@@ -181,13 +190,17 @@ function sized(canvas) {
   return pen;
 }
 
-// Along the slider: how large the outline is on each slice.
+// Along the slider: how large the outline is on each slice, and behind it where to look first.
 function drawStrip() {
   const strip = get('strip');
   const pen = sized(strip);
   const step = strip.clientWidth / shown.Stack.Slices.length;
   const slices = Object.entries(outline?.slices || {});
   const most = Math.max(...slices.map(([, one]) => one.area));
+  pen.fillStyle = getComputedStyle(strip).getPropertyValue('--warn');
+  pen.globalAlpha = 0.4;
+  for (const [first, last] of doubtful()) { pen.fillRect(first * step, 0, (last - first + 1) * step, strip.clientHeight); }
+  pen.globalAlpha = 1;
   pen.fillStyle = getComputedStyle(strip).color;
   for (const [slice, { area }] of slices) {
     const height = Math.max(2, strip.clientHeight * area / most);
@@ -214,6 +227,9 @@ function showPlace() {
   get('slice').value = view.slice + 1;
   get('slice').setAttribute('aria-valuetext', place.join(', '));
   const told = !outline ? [] : outline.slices[view.slice] ? ['with outline'] : ['without outline'];
+  const isDoubtful = doubtful().some(([first, last]) => first <= view.slice && view.slice <= last);
+  if (isDoubtful) { told.push('to be looked at'); }
+  say(get('doubt'), isDoubtful ? 'Look here first' : '');
   get('picture').setAttribute('aria-label', [...place, ...told].join(', '));
 }
 

@@ -84,6 +84,7 @@ def test_a_name_with_quotes_is_still_readable() -> None:
         "Engine": "starting",
         "SettingsProblems": ["one"],
         "ArrivedWhileAway": 3,
+        "OldestWaitingSeconds": 75,
         "Threads": {"worker": "running", "backfill": "rests after a fault", "start": "not started"},
         "Queue": {"Pending": 1, "Running": 0, "Retry": 2, "Success": 0, "Failure": 0},
         "Deliveries": {"Pending": 0},
@@ -94,6 +95,8 @@ def test_a_name_with_quotes_is_still_readable() -> None:
     assert about["model"] == name
     assert found["liver_queue_length", ()] == 3
     assert found["liver_engine_ready", ()] == 0
+    assert found["liver_oldest_waiting_seconds", ()] == 75
+    assert found["liver_outlines_total", (("grade", "doubtful"),)] == 0
     assert found["liver_reviews_total", (("verdict", "accepted"),)] == 3
     assert found["liver_arrived_while_away", ()] == 3
     alive = {

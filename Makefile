@@ -92,6 +92,10 @@ against-atlas: $(VENV)/installed ## network against atlas on unseen patients (OU
 	$(PYTHON) -m tests.network_against_atlas --data "$${LIVER_DATA:-../shared/data}/train" \
 	  --out "$(or $(OUT),against-atlas)" $(if $(WEIGHTS),--weights "$(WEIGHTS)")
 
+.PHONY: painted
+painted: $(VENV)/installed ## draw docs/painted.png, what a training paints
+	$(PYTHON) -m tests.painted
+
 .PHONY: orthanc
 orthanc:
 	@$(call apt_install,$(APT_RUN))

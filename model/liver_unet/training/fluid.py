@@ -29,7 +29,7 @@ def fill_chest(patch: Patch, numbers: Augmentation, chance: Chance) -> None:
         texture = numbers.aerated_texture_hu * chance.noise(*lung.shape)
         patch.hu = torch.where(lung, texture.add_(air), patch.hu)
         return
-    if chance.happens(numbers.effusion_near_liver):
+    if bool(patch.liver.any()) and chance.happens(numbers.effusion_near_liver):
         lung &= near(patch.liver, chance.within(numbers.effusion_reach_mm), patch.spacing_mm)
     if chance.happens(numbers.effusion_at_back):
         lung &= _behind(lung, chance.within(numbers.effusion_level_share), chance.bell(_SLOPE))

@@ -62,9 +62,9 @@ def train(
     if start is not None:
         record["start"] = _begin_from(start, state, config)
     cards.first_alone(lambda: _claim(out, record))
-    _Run(config, out, state, cards, [files[name] for name in judge]).go(
-        [files[name] for name in learn]
-    )
+    patients = len({patient_of(name, config.same_patient) for name in learn})
+    run = _Run(config, out, state, cards, [files[name] for name in judge], patients)
+    run.go([files[name] for name in learn])
 
 
 def _found(data: Sequence[Path]) -> dict[str, CaseFiles]:
@@ -121,6 +121,9 @@ class _Run:
     state: TrainingState
     cards: Cards
     judge: list[CaseFiles]
+    patients: int
+    began_s: float = 0.0
+    saved_s: float = 0.0
 
     def __post_init__(self) -> None:
         self.checkpoint = self.out / "checkpoint.pt"
@@ -158,9 +161,8 @@ class _Run:
         if self.cards.first:
             some = [patches[index] for index in range(_PICTURES)]
             pictures_of(some).save(self.out / "patches.png")
-        self.patients = len({patient_of(f.name, self.config.same_patient) for f in learn})
-        self.began_s = self.saved_s = time.monotonic()
-        self.began_s -= state.seconds
+        self.saved_s = time.monotonic()
+        self.began_s = self.saved_s - state.seconds
         with tqdm(
             initial=state.patches, unit="patch", mininterval=1, disable=not self.cards.first
         ) as progress:
@@ -181,11 +183,14 @@ class _Run:
             before, done = done, self._done_by_now()
             self._write_down(before, done)
             progress.update(state.patches - progress.n)
-            progress.set_postfix(done=f"{done:.0%}")
+            progress.set_postfix(done=f"{done:.0%}", refresh=False)
 
     def _done_by_now(self) -> float:
-        self.state.seconds = time.monotonic() - self.began_s
+        self._look_at_the_clock()
         return self.cards.agreed(self.state.done)
+
+    def _look_at_the_clock(self) -> None:
+        self.state.seconds = time.monotonic() - self.began_s
 
     def _write_down(self, before: float, done: float) -> None:
         """Rows of the curves, a validation and a checkpoint, each where it is due."""
@@ -198,7 +203,7 @@ class _Run:
         if validates:
             self._validate()
         if validates or time.monotonic() - self.saved_s > _CHECKPOINT_EVERY_S:
-            self._done_by_now()
+            self._look_at_the_clock()
             self._save(self.checkpoint)
             self.saved_s = time.monotonic()
 

@@ -46,7 +46,8 @@ class TrainingConfig:
     """Lengths in mm, window in HU; patch is (slice, row, column) voxels.
 
     patches: who makes them, see patches.py and monai_patches.py; those of MONAI know no reach_mm,
-    shares and augmentation. reach_mm: how much of a scan above and below the liver is learnt from.
+    shares and augmentation. role: what a segmenter uses it for. reach_mm: how much of a scan above
+    and below the liver is learnt from.
     classes: 2, liver and rest, or those of tissues.py. batch: patches a step, of each card.
     average_decay: of the running average of the weights, per step; 0 keeps none.
     validations: how many there are, evenly spaced over the length.
@@ -73,6 +74,7 @@ class TrainingConfig:
     folds: int
     development: tuple[str, ...]
     same_patient: tuple[tuple[str, ...], ...]
+    role: Literal["fine", "coarse"] = "fine"
     reach_mm: float = 2000.0
     shares: Shares = field(default_factory=Shares)
     augmentation: Augmentation = field(default_factory=Augmentation)

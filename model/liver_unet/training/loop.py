@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import time
@@ -26,6 +27,7 @@ from liver_unet.training.patches import PaintedPatches, Patches
 from liver_unet.training.patients import deal, patient_of, split
 from liver_unet.training.pictures import draw_curves, montage, pictures_of
 from liver_unet.training.state import TrainingState
+from liver_unet.training.tissues import CLASS_NAMES
 from liver_unet.training.validation import Score, validate
 from liver_unet.weights import ModelSpec, load_model, save_weights
 
@@ -63,7 +65,7 @@ def train(
         record["start"] = _begin_from(start, state, config)
     cards.first_alone(lambda: _claim(out, record))
     patients = len({patient_of(name, config.same_patient) for name in learn})
-    run = _Run(config, out, state, cards, [files[name] for name in judge], patients)
+    run = _Run(config, out, state, cards, [files[name] for name in judge], learn, patients)
     run.go([files[name] for name in learn])
 
 
@@ -121,6 +123,7 @@ class _Run:
     state: TrainingState
     cards: Cards
     judge: list[CaseFiles]
+    learn: list[str]
     patients: int
     began_s: float = 0.0
     saved_s: float = 0.0
@@ -246,18 +249,21 @@ class _Run:
                 "patients not learnt from, before cleaning"
             )
         return ModelSpec(
-            name="liver-unet",
+            name=f"liver-unet {config.role}",
             spacing_mm=config.spacing_mm,
             window_hu=config.window_hu,
             patch=config.patch,
             channels=config.channels,
             classes=config.classes,
-            training_data=(
-                f"{self.patients} patients; {state.patches} patches in "
-                f"{state.seconds / 60:.1f} minutes, {self.cards.count} x {self.cards.processor}"
-            ),
+            training_data=f"{self.patients} patients",
             accuracy=accuracy,
             licence="what the training data's terms allow",
+            role=config.role,
+            class_names=CLASS_NAMES[: config.classes],
+            data_sha256=hashlib.sha256("\n".join(self.learn).encode()).hexdigest(),
+            patches_seen=state.patches,
+            seconds=round(state.seconds, 1),
+            processor=f"{self.cards.count} x {self.cards.processor}",
         )
 
 

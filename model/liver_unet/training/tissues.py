@@ -11,7 +11,17 @@ from liver_unet.liver import LIVER
 from liver_unet.perturbations import Patient, body_of, lung_of
 
 REST, SPLEEN, KIDNEYS, STOMACH, GALLBLADDER, AORTA, PANCREAS = 0, 2, 3, 4, 5, 6, 7
-CLASSES = 8
+CLASS_NAMES = (
+    "rest",
+    "liver",
+    "spleen",
+    "kidneys",
+    "stomach",
+    "gallbladder",
+    "aorta",
+    "pancreas",
+)
+CLASSES = len(CLASS_NAMES)
 # Painted differently, the same class.
 LUNG, OUTSIDE = 8, 9
 

@@ -112,7 +112,9 @@ def test_the_last_weights_are_the_average(uninterrupted: Path) -> None:
     for name, tensor in state.average.state_dict().items():
         torch.testing.assert_close(network.state_dict()[name], tensor.half().float())
     assert spec.spacing_mm == 12
-    assert spec.training_data.startswith("2 patients; 120 patches in ")
+    assert (spec.training_data, spec.patches_seen) == ("2 patients", 120)
+    assert (spec.role, spec.processor) == ("fine", "1 x CPU")
+    assert len(spec.class_names) == spec.classes
     assert "on 2 CT of patients not learnt from" in spec.accuracy
     load_model(uninterrupted / "best", CARDS.device)
 
@@ -176,7 +178,7 @@ def test_two_cards_learn_one_network(data: Path, tmp_path: Path) -> None:
     rows = Curve(out / "loss.csv", ("loss", "rate")).rows()
     assert [int(row["patches"]) for row in rows] == [4, 8, 12, 16]
     assert [(out / f"seen_{rank}").read_text() for rank in (0, 1)] == ["range(4, 6)", "range(6, 8)"]
-    assert load_model(out / "last", CARDS.device)[1].training_data.endswith("2 x CPU")
+    assert load_model(out / "last", CARDS.device)[1].processor == "2 x CPU"
     alone = tmp_path / "alone"
     train(small_config("fine", length=ByPatches(16), batch=4), [data], alone, CARDS)
     assert weights(out) != weights(alone)
@@ -201,7 +203,7 @@ def test_two_folders_of_data_are_one(data: Path, tmp_path: Path) -> None:
     config = small_config("fine", length=ByPatches(2))
     train(config, [data, tmp_path / "more"], tmp_path / "out", CARDS, fold=None)
     _, spec = load_model(tmp_path / "out" / "last", CARDS.device)
-    assert spec.training_data.startswith("5 patients; 2 patches")
+    assert (spec.training_data, spec.patches_seen) == ("5 patients", 2)
 
 
 def test_the_published_recipe_learns(data: Path, tmp_path: Path) -> None:
@@ -237,7 +239,7 @@ def test_a_plateau_needs_validation(data: Path, tmp_path: Path) -> None:
 def test_all_patients_can_be_learnt_from(data: Path, tmp_path: Path) -> None:
     train(small_config("fine", length=ByPatches(4)), [data], tmp_path, CARDS, fold=None)
     _, spec = load_model(tmp_path / "last", CARDS.device)
-    assert spec.training_data.startswith("4 patients; 4 patches")
+    assert (spec.training_data, spec.patches_seen) == ("4 patients", 4)
     assert spec.accuracy == "not measured"
     assert not (tmp_path / "best").exists()
 

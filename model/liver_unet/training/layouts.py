@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from liver_unet.model_errors import TrainingRefused
+from liver_unet.training.refusals import Refusals
 
 
 @dataclass(frozen=True)
@@ -53,13 +54,20 @@ def find_cases(data: Path) -> list[CaseFiles]:
 def _lits(data: Path) -> list[CaseFiles]:
     volumes = _numbered(data, "volume-")
     masks = _numbered(data, "segmentation-")
-    for number, path in volumes.items():
-        if number not in masks:
-            raise TrainingRefused(f"{path} has no mask: segmentation-{number}.nii is missing")
-    for number, path in masks.items():
-        if number not in volumes:
-            raise TrainingRefused(f"{path} has no CT: volume-{number}.nii is missing")
-    return [CaseFiles(f"volume-{n}", path, masks[n]) for n, path in volumes.items()]
+    with Refusals() as refusals:
+        return [
+            case
+            for number in {**volumes, **masks}
+            for case in refusals.but(_lits_case, number, volumes.get(number), masks.get(number))
+        ]
+
+
+def _lits_case(number: str, ct: Path | None, liver: Path | None) -> CaseFiles:
+    if liver is None:
+        raise TrainingRefused(f"{ct} has no mask: segmentation-{number}.nii is missing")
+    if ct is None:
+        raise TrainingRefused(f"{liver} has no CT: volume-{number}.nii is missing")
+    return CaseFiles(f"volume-{number}", ct, liver)
 
 
 def _numbered(data: Path, prefix: str) -> dict[str, Path]:
@@ -91,7 +99,8 @@ def _decathlon(data: Path) -> list[CaseFiles]:
         raise TrainingRefused(
             f"{index} calls label 1 {labels.get(1)!r}, not liver: these are masks of something else"
         )
-    cases = [_decathlon_case(data, image, label) for image, label in pairs]
+    with Refusals() as refusals:
+        cases = [case for pair in pairs for case in refusals.but(_decathlon_case, data, *pair)]
     if not cases:
         raise TrainingRefused(f"{index} lists no case under 'training'")
     return cases
@@ -107,19 +116,25 @@ def _decathlon_case(data: Path, image: str, label: str) -> CaseFiles:
 
 
 def _case_folders(data: Path) -> list[CaseFiles]:
-    cases = []
-    for folder in sorted(path for path in data.iterdir() if path.is_dir()):
-        ct, liver, organs = (folder / f"{n}.nii.gz" for n in ("ct", "liver", "organs"))
-        if not ct.exists() and not liver.exists():
-            continue
-        if not liver.exists():
-            raise TrainingRefused(f"{ct} has no mask: {liver} is missing")
-        if not ct.exists():
-            raise TrainingRefused(f"{liver} has no CT: {ct} is missing")
-        if organs.exists() and not (folder / "organs.json").exists():
-            raise TrainingRefused(f"{organs} has no names: {folder / 'organs.json'} is missing")
-        cases.append(CaseFiles(folder.name, ct, liver, organs if organs.exists() else None))
-    return cases
+    folders = sorted(path for path in data.iterdir() if path.is_dir())
+    with Refusals() as refusals:
+        return [
+            case
+            for folder in folders
+            if any((folder / f"{name}.nii.gz").exists() for name in ("ct", "liver"))
+            for case in refusals.but(_case_folder, folder)
+        ]
+
+
+def _case_folder(folder: Path) -> CaseFiles:
+    ct, liver, organs = (folder / f"{n}.nii.gz" for n in ("ct", "liver", "organs"))
+    if not liver.exists():
+        raise TrainingRefused(f"{ct} has no mask: {liver} is missing")
+    if not ct.exists():
+        raise TrainingRefused(f"{liver} has no CT: {ct} is missing")
+    if organs.exists() and not (folder / "organs.json").exists():
+        raise TrainingRefused(f"{organs} has no names: {folder / 'organs.json'} is missing")
+    return CaseFiles(folder.name, ct, liver, organs if organs.exists() else None)
 
 
 _LAYOUTS: dict[str, Callable[[Path], list[CaseFiles]]] = {

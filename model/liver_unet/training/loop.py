@@ -26,6 +26,7 @@ from liver_unet.training.monai_patches import MonaiPatches
 from liver_unet.training.patches import PaintedPatches, Patches
 from liver_unet.training.patients import deal, patient_of, split
 from liver_unet.training.pictures import draw_curves, montage, pictures_of
+from liver_unet.training.refusals import Refusals
 from liver_unet.training.state import TrainingState
 from liver_unet.training.tissues import CLASS_NAMES
 from liver_unet.training.validation import Score, validate
@@ -157,10 +158,7 @@ class _Run:
         state = self.state
         if state.done >= 1 or state.schedule.stopped:
             return
-        for files in self.judge:
-            read_case(files)  # refuse it now, not after a thousand steps
-        source = MonaiPatches if self.config.patches == "monai" else PaintedPatches
-        patches = source(learn, self.config, self.cards.device)
+        patches = self._all_read(learn)
         if self.cards.first:
             some = [patches[index] for index in range(_PICTURES)]
             pictures_of(some).save(self.out / "patches.png")
@@ -170,6 +168,19 @@ class _Run:
             initial=state.patches, unit="patch", mininterval=1, disable=not self.cards.first
         ) as progress:
             self._learn(patches, progress)
+
+    def _all_read(self, learn: Sequence[CaseFiles]) -> Patches:
+        """Every case is refused now, not after a thousand steps, and all bad ones together."""
+        source = MonaiPatches if self.config.patches == "monai" else PaintedPatches
+        try:
+            for files in self.judge:
+                read_case(files)
+            return source(learn, self.config, self.cards.device)
+        except TrainingRefused:
+            with Refusals() as refusals:
+                for files in (*self.judge, *learn):
+                    refusals.but(read_case, files)
+            raise
 
     def _learn(self, patches: Patches, progress: tqdm[NoReturn]) -> None:
         state, done = self.state, self.cards.agreed(self.state.done)

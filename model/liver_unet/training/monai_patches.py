@@ -25,6 +25,7 @@ from monai.transforms.transform import Transform
 from monai.transforms.utility.dictionary import CastToTyped
 
 from liver_unet.liver import LIVER, is_liver
+from liver_unet.model_errors import TrainingRefused
 from liver_unet.preprocess import to_model_input
 from liver_unet.resample import resample
 from liver_unet.training.cases import read_case
@@ -46,12 +47,17 @@ class MonaiPatches:
         self, files: Sequence[CaseFiles], config: TrainingConfig, device: torch.device
     ) -> None:
         self._seed = config.seed
-        self._cases = CacheDataset(
-            list(files),
-            Compose([_Read(config, device), *_transforms(config)]),
-            copy_cache=False,  # the first random transform crops, and never writes
-            progress=False,
-        )
+        try:
+            self._cases = CacheDataset(
+                list(files),
+                Compose([_Read(config, device), *_transforms(config)]),
+                copy_cache=False,  # the first random transform crops, and never writes
+                progress=False,
+            )
+        except RuntimeError as error:  # in which MONAI wraps what a transform raises
+            if isinstance(error.__cause__, TrainingRefused):
+                raise error.__cause__ from error
+            raise
 
     def __getitem__(self, index: int) -> Sample:
         random = np.random.default_rng((self._seed, index))

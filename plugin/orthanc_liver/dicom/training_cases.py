@@ -8,10 +8,9 @@ from __future__ import annotations
 import hashlib
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +23,7 @@ from liver_unet.liver import no_liver_because
 from liver_unet.model_errors import TrainingRefused
 from liver_unet.nifti import write_nifti
 from liver_unet.segmenter import chosen_device
+from liver_unet.training.refusals import Refusals
 from orthanc_liver.dicom.ct_folder import DicomFile, dicom_files
 from orthanc_liver.dicom.ct_series import CtSeries, read_ct_series
 from orthanc_liver.dicom.roi_choice import LIVER, OutlineRefused, RoiChoice
@@ -39,8 +39,6 @@ from orthanc_liver.dicom.rtstruct_reader import (
     roi_of,
 )
 from orthanc_liver.liver_errors import LiverError, SeriesRefused
-
-_Made = TypeVar("_Made")
 
 # In a case's folder: what its mask was drawn from.
 _MADE_FROM = "outline.sha256"
@@ -101,13 +99,13 @@ def prepared(data: Path, cache: Path, choice: RoiChoice = LIVER) -> Path:
         return data
     if images := sorted(data.rglob("*.nii*")):
         raise TrainingRefused(f"{data} holds DICOM and NIfTI ({images[0]}): give one of them")
-    with _Refusals() as refusals:
+    with Refusals() as refusals:
         outlines = [found for one in structures for found in refusals.but(_outline, one, choice)]
     pairs = _pairs(series, outlines)
     cache.mkdir(parents=True, exist_ok=True)
     for stale in {path.name for path in cache.iterdir()} - {outline.uid for outline in outlines}:
         shutil.rmtree(cache / stale)
-    with _Refusals() as refusals:
+    with Refusals() as refusals:
         for outline, files in tqdm(pairs, unit="case", desc="DICOM", disable=None):
             tqdm.write(f"{outline.path}: the liver is ROI {outline.roi.name!r}", file=sys.stderr)
             folder = cache / outline.uid
@@ -115,29 +113,6 @@ def prepared(data: Path, cache: Path, choice: RoiChoice = LIVER) -> Path:
                 shutil.rmtree(folder, ignore_errors=True)
                 refusals.but(_convert, outline, files, folder)
     return cache
-
-
-class _Refusals:
-    """What is refused is gathered, so that one look at the list mends all cases."""
-
-    def __init__(self) -> None:
-        self._told: list[str] = []
-
-    def __enter__(self) -> _Refusals:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if self._told and kind is None:
-            of_several = f" ({len(self._told)} cases are refused)" if len(self._told) > 1 else ""
-            raise TrainingRefused("; ".join(self._told) + of_several)
-
-    def but(self, work: Callable[..., _Made], *given: Any) -> list[_Made]:
-        """What it makes, nothing where it is refused."""
-        try:
-            return [work(*given)]
-        except TrainingRefused as refusal:
-            self._told.append(str(refusal))
-            return []
 
 
 def _cts_and_structures(data: Path) -> tuple[dict[str, list[DicomFile]], list[DicomFile]]:

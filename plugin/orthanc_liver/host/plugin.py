@@ -34,9 +34,10 @@ from orthanc_liver.host.jobs.worker import Worker
 from orthanc_liver.host.review.outlines import outline_text, outlines_of, stack_of
 from orthanc_liver.host.review.review import Verdict
 from orthanc_liver.host.review.reviews import Reviews, review_asked
-from orthanc_liver.host.server.api import Missing, Orthanc, OrthancModule
+from orthanc_liver.host.server.api import Missing, Orthanc, OrthancModule, Series
 from orthanc_liver.host.server.background import Background
 from orthanc_liver.host.server.gate import Gate
+from orthanc_liver.host.server.image_series import image_series
 from orthanc_liver.host.server.journal import Journal
 from orthanc_liver.host.server.orthanc_settings import read_orthanc_settings
 from orthanc_liver.host.settings import read_settings
@@ -278,12 +279,15 @@ class Plugin:
     def outlines(self, series_id: str) -> list[dict[str, Any]]:
         """The outlines of a series in its study; errors as for slices."""
         with self._outline_gate:
-            return outlines_of(self.orthanc, self.orthanc.series(series_id))
+            return outlines_of(self.orthanc, self._images_of(series_id))
 
     def outline(self, series_id: str, rtstruct: str, roi: str) -> str:
         """One of those outlines in pixels, as JSON; Missing or NotShown."""
         with self._outline_gate:
-            return outline_text(self.orthanc, self.orthanc.series(series_id), rtstruct, roi)
+            return outline_text(self.orthanc, self._images_of(series_id), rtstruct, roi)
+
+    def _images_of(self, series_id: str) -> Series:
+        return image_series(self.orthanc, self.orthanc.series(series_id))
 
     def review(self, series_id: str, asked: Mapping[str, Any], user: str) -> dict[str, Any]:
         """Somebody accepts or rejects the result of the series' last job.

@@ -79,6 +79,18 @@ def test_half_a_case_is_refused(
     assert missing in str(refusal.value)
 
 
+def test_all_half_cases_are_named_at_once(tmp_path: Path) -> None:
+    for layout, present in {
+        "LiTS": ["volume-3.nii", "segmentation-5.nii", "volume-7.nii", "segmentation-7.nii"],
+        "folders": ["p/ct.nii.gz", "q/liver.nii.gz", "r/ct.nii.gz", "r/liver.nii.gz"],
+    }.items():
+        touch(*(tmp_path / layout / name for name in present))
+        with pytest.raises(TrainingRefused) as refusal:
+            find_cases(tmp_path / layout)
+        assert all(str(tmp_path / layout / name) in str(refusal.value) for name in present[:2])
+        assert str(refusal.value).endswith("(2 cases are refused)")
+
+
 def test_the_same_number_twice_is_refused(tmp_path: Path) -> None:
     touch(tmp_path / "a" / "volume-1.nii", tmp_path / "b" / "volume-1.nii.gz")
     with pytest.raises(TrainingRefused, match=r"volume-1.nii.* are the same number"):
@@ -111,6 +123,13 @@ def test_a_broken_decathlon_index_is_refused(tmp_path: Path, content: str) -> No
 def test_a_decathlon_image_that_is_not_there_is_refused(tmp_path: Path) -> None:
     decathlon(tmp_path, {"1": "liver"}, [{"image": "images/1.nii", "label": "labels/1.nii"}])
     with pytest.raises(TrainingRefused, match=r"images/1.nii is missing"):
+        find_cases(tmp_path)
+
+
+def test_all_decathlon_images_that_are_not_there_are_named(tmp_path: Path) -> None:
+    pairs = [{"image": f"images/{n}.nii", "label": f"labels/{n}.nii"} for n in (1, 2)]
+    decathlon(tmp_path, {"1": "liver"}, pairs)
+    with pytest.raises(TrainingRefused, match=r"images/1.nii is missing.*; .*images/2.nii is mis"):
         find_cases(tmp_path)
 
 

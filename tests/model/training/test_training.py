@@ -301,3 +301,29 @@ def test_a_bad_validation_case_is_refused_before_the_first_step(tmp_path: Path) 
     with pytest.raises(TrainingRefused, match=r"a/liver.nii.gz cannot be read"):
         train(small_config("fine"), [tmp_path / "data"], tmp_path / "out", CARDS)
     assert losses(tmp_path / "out") == []
+
+
+@pytest.mark.parametrize("recipe", ["fine", "published"])
+def test_every_bad_case_is_named_at_once(recipe: str, tmp_path: Path) -> None:
+    write_case_folders(tmp_path / "data", 4)
+    for name in ("a", "c", "d"):  # of both groups
+        (tmp_path / "data" / name / "liver.nii.gz").write_bytes(b"")
+    with pytest.raises(TrainingRefused) as refused:
+        train(
+            small_config(recipe, classes=2 if recipe == "published" else 8),
+            [tmp_path / "data"],
+            tmp_path / "out",
+            CARDS,
+        )
+    told = str(refused.value)
+    assert all(f"{name}/liver.nii.gz cannot be read" in told for name in ("a", "c", "d"))
+    assert "b/liver.nii.gz" not in told
+    assert told.endswith("(3 cases are refused)")
+
+
+def test_a_bad_case_to_learn_from_is_refused_by_the_published_recipe(tmp_path: Path) -> None:
+    """MONAI wraps what its transforms raise."""
+    write_case_folders(tmp_path / "data", 2)
+    (tmp_path / "data" / "b" / "liver.nii.gz").write_bytes(b"")
+    with pytest.raises(TrainingRefused, match=r"b/liver.nii.gz cannot be read"):
+        train(small_config("published", classes=2), [tmp_path / "data"], tmp_path / "out", CARDS)

@@ -22,6 +22,7 @@ from orthanc_liver.host.jobs.source import is_source
 from orthanc_liver.host.review.approval import find_approved
 from orthanc_liver.host.review.review import Review, Verdict
 from orthanc_liver.host.server.api import Orthanc, Series
+from orthanc_liver.host.server.image_series import image_series
 from orthanc_liver.host.settings import Settings
 from orthanc_liver.sirt.activity import Activity, compute_activity
 from orthanc_liver.sirt.inputs import (
@@ -57,7 +58,7 @@ def activity_of_series(
     Missing for an unknown series, ActivityRefused for inputs that make no sense, NoResult
     where the liver's volume is neither given nor known.
     """
-    series = orthanc.series(series_id)
+    series = image_series(orthanc, orthanc.series(series_id))
     method = method_named(asked.get("Method"))
     given = _given(asked)
     outlines = _outlined(orthanc, series, asked)
@@ -87,7 +88,7 @@ def store_activity(
 
     kinds: what an object refers to comes with it. NoResult where no segmentation stands.
     """
-    series = orthanc.series(series_id)
+    series = image_series(orthanc, orthanc.series(series_id))
     job = _standing_job(ledger.read_record(series_id), orthanc, series)
     wanted = Documents(job, with_needs(kinds), activity.as_json())
     return store_documents(orthanc, series, settings, wanted)

@@ -11,6 +11,7 @@ from math import isfinite
 from typing import Any
 
 from orthanc_liver.host.server.api import Missing, Orthanc, OrthancError, Series
+from orthanc_liver.host.server.image_series import images_of
 from orthanc_liver.sirt.inputs import ActivityRefused
 from orthanc_liver.sirt.roi_volume import (
     Outline,
@@ -158,9 +159,9 @@ def rtstructs_beside(orthanc: Orthanc, series: Series, wanted: str | None) -> li
     instances = [
         instance
         for one in beside
-        if one["MainDicomTags"].get("Modality") == "RTSTRUCT"
+        if one["MainDicomTags"].get("Modality") == "RTSTRUCT" and one["ID"] != series.id
         for instance in one["Instances"]
-    ]
+    ] + list(series.structure_sets)
     if wanted is None:
         return instances
     if wanted not in instances:
@@ -210,11 +211,11 @@ class Planes:
 
 
 def planes_of(orthanc: Orthanc, series_id: str) -> Planes:
-    """A series' images without a localizer in it, which the segmentation sets aside too.
+    """A series' images without localizers and structure sets, which the segmentation leaves out.
 
     ValueError where they do not say where they lie.
     """
-    images = orthanc.get(f"/series/{series_id}/instances")
+    images = images_of(orthanc, series_id)
     try:
         orientations = [_orientation(one) for one in images]
         orientation = Counter(orientations).most_common(1)[0][0]

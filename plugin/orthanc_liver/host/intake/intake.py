@@ -14,6 +14,7 @@ from orthanc_liver.host.jobs.job_queue import JobQueue
 from orthanc_liver.host.jobs.records import Ledger, Record
 from orthanc_liver.host.jobs.source import is_source
 from orthanc_liver.host.server.api import Orthanc, Series
+from orthanc_liver.host.server.image_series import image_series
 from orthanc_liver.host.settings import Settings
 
 _BACKFILL_PRIORITY = -100
@@ -63,6 +64,7 @@ class Intake:
         series = self._orthanc.series(series_id)
         if door is Door.ARRIVED:
             look_at_result(self._orthanc, series)
+        series = image_series(self._orthanc, series)
         by_itself = door is not Door.ASKED
         admits = self._filter.why_not_by_itself if by_itself else self._filter.why_not
         if refusal := admits(series):

@@ -6,6 +6,7 @@ from orthanc_liver.host.filter_conditions import why_not_met
 from orthanc_liver.host.intake.best_of_study import rank
 from orthanc_liver.host.intake.series_tags import SeriesTags
 from orthanc_liver.host.server.api import Missing, Orthanc, Series
+from orthanc_liver.host.server.image_series import image_series
 from orthanc_liver.host.settings import Settings
 
 _TRIED = 50
@@ -42,7 +43,7 @@ class SeriesFilter:
         admitted = []
         for series_id in self._orthanc.get(f"/studies/{study_id}")["Series"]:
             try:
-                tags = SeriesTags(self._orthanc, self._orthanc.series(series_id))
+                tags = SeriesTags(self._orthanc, self._images_of(series_id))
                 if not self._why_not(tags):
                     admitted.append(tags)
             except Missing:  # deleted meanwhile
@@ -56,11 +57,14 @@ class SeriesFilter:
         found: list[dict[str, object]] = []
         for series_id in self._last_series():
             try:
-                why = self.why_not_by_itself(self._orthanc.series(series_id))
+                why = self.why_not_by_itself(self._images_of(series_id))
             except Missing:
                 continue
             found.append({"Series": series_id, "Taken": why is None, "Why": why or ""})
         return found
+
+    def _images_of(self, series_id: str) -> Series:
+        return image_series(self._orthanc, self._orthanc.series(series_id))
 
     def _why_not(self, tags: SeriesTags) -> str | None:
         settings = self._settings

@@ -25,15 +25,18 @@ def is_source(orthanc: Orthanc, job: Job, series: Series) -> bool:
     )
 
 
-def warnings_of_other_parts(orthanc: Orthanc, series: Series) -> list[str]:
-    """Of images of the same DICOM series that Orthanc files elsewhere: its ids are made from
-    PatientID and StudyInstanceUID too, so a correction in between splits a series."""
+def warnings_of_parts(orthanc: Orthanc, series: Series) -> list[str]:
+    """Of structure sets in the series, and of its images that Orthanc files elsewhere: its ids are
+    made from PatientID and StudyInstanceUID too, so a correction in between splits a series."""
     uid = series.tags.get("SeriesInstanceUID", "")
     others = [one for one in orthanc.series_with(uid) if one != series.id] if uid else []
     return [
         f"Images of this series are also filed under another patient or study (series {other}): "
         "the outline shows only the part that is here."
         for other in others
+    ] + [
+        f"RTSTRUCT {one} bears the CT's own SeriesInstanceUID: it is no slice, and was left out."
+        for one in series.structure_sets
     ]
 
 

@@ -31,7 +31,7 @@ from orthanc_liver.host.jobs.engine_process import EngineProcess
 from orthanc_liver.host.jobs.job import UNFINISHED, Job, State
 from orthanc_liver.host.jobs.job_queue import JobQueue
 from orthanc_liver.host.jobs.results import Results
-from orthanc_liver.host.jobs.source import files_key, md5_of, warnings_of_other_parts
+from orthanc_liver.host.jobs.source import files_key, md5_of, warnings_of_parts
 from orthanc_liver.host.server.api import (
     BadFile,
     Missing,
@@ -41,6 +41,7 @@ from orthanc_liver.host.server.api import (
     ServerStopping,
 )
 from orthanc_liver.host.server.background import Background
+from orthanc_liver.host.server.image_series import image_series
 from orthanc_liver.host.server.times import growing_wait_s
 from orthanc_liver.host.settings import Settings
 
@@ -247,7 +248,7 @@ class Worker:
             self._queue.give_back(job, self._stable_age_s)
 
     def _attempt(self, job: Job, engine: EngineProcess) -> None:
-        series = self._orthanc.series(job.series)
+        series = image_series(self._orthanc, self._orthanc.series(job.series))
         wait_s = series.seconds_until_settled(datetime.now(UTC), self._stable_age_s)
         if wait_s > 0:
             self._queue.give_back(job, wait_s)
@@ -298,7 +299,7 @@ class Worker:
         job.model = self._model()
         job.report = done.report
         if job.report is not None and done.outcome is not Outcome.REFUSED:
-            told = warnings_of_other_parts(self._orthanc, series)
+            told = warnings_of_parts(self._orthanc, series)
             job.report = {**job.report, "warnings": [*job.report.get("warnings", ()), *told]}
         match done.outcome:
             case Outcome.SEGMENTED:

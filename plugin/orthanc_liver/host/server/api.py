@@ -85,7 +85,8 @@ class ServerStopping(HostError):
 
 @dataclass(frozen=True)
 class Series:
-    """One series as Orthanc's index tells of it; tags: its own, without those of its study."""
+    """One series as Orthanc's index tells of it; tags: its own, without those of its study;
+    structure_sets: what image_series set aside."""
 
     id: str
     study: str
@@ -93,6 +94,7 @@ class Series:
     tags: Mapping[str, str]
     is_stable: bool
     last_update: datetime
+    structure_sets: tuple[str, ...] = ()
 
     @property
     def source_key(self) -> str:

@@ -42,6 +42,10 @@ class Archive:
         self.asked.append(path)
         if path.startswith("/studies/"):
             return {"Series": [*self.held, "deleted"]}
+        if path.endswith("/instances"):
+            where = {"ImagePositionPatient": "0\\0\\0"}
+            held = self.series(path.split("/")[2]).instances
+            return [{"ID": one, "MainDicomTags": where} for one in held]
         assert path.endswith("-0/tags")
         image = self.held[path.removeprefix("/instances/").removesuffix("-0/tags")]["image"]
         return {

@@ -140,6 +140,7 @@ def test_a_copy_with_our_outline_of_its_slices_is_not_segmented_again(
 def test_a_copy_that_was_segmented_is_a_series_like_any_other(tmp_path: Path) -> None:
     """Other pixels under the UIDs of its slices are another source, whatever outline came along."""
     host = overwriting(FakeHost, tmp_path)
+    assert isinstance(host, FakeHost)
     with host.orthanc:
         host.ready()
         _, study = segmented(host, "copied, then replaced")

@@ -53,3 +53,18 @@ def test_what_is_completed_is_a_file_as_part_10_has_it() -> None:
     assert made.file_meta.FileMetaInformationGroupLength == 28
     assert made.file_meta.TransferSyntaxUID == "1.2.840.10008.1.2.1"
     assert made == pydicom.dcmread(BytesIO(whole))
+
+
+@pytest.mark.parametrize(
+    ("body", "syntax"),
+    [
+        (b"\x08\0\x05\0CS\x0a\0ISO_IR 100", "1.2.840.10008.1.2.1"),
+        (b"\x08\0\x05\0\x0a\0\0\0ISO_IR 100", "1.2.840.10008.1.2"),
+        (b"\0\x08\0\x05CS\0\x0aISO_IR 100", "1.2.840.10008.1.2.2"),
+    ],
+)
+def test_a_data_set_alone_is_completed_with_its_own_syntax(body: bytes, syntax: str) -> None:
+    for file in (body, bytes(128) + b"DICM" + body):
+        made = pydicom.dcmread(BytesIO(completed(file)))
+        assert made.file_meta.TransferSyntaxUID == syntax
+        assert made.SpecificCharacterSet == "ISO_IR 100"

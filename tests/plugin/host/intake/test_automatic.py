@@ -6,6 +6,7 @@ import json
 
 from tests.plugin.host.conftest import Host, only_real
 from tests.plugin.host.series import small_ct
+from tests.plugin.host.watch import is_superseded
 
 
 @only_real
@@ -113,3 +114,19 @@ def test_the_series_itself_tells_what_became_of_it(host: Host) -> None:
     assert record["Result"]["Instance"] == job["Content"]["Result"]["Instance"]
     assert record["Result"]["Model"] == {"Name": "scripted", "Sha256": "a" * 64}
     assert record["Result"]["SourceKey"] == job["Content"]["SourceKey"]
+
+
+def test_a_late_slice_that_is_deleted_again_gives_the_first_outline_its_place_back(
+    host: Host,
+) -> None:
+    ct = small_ct("late, then deleted", slices=7)
+    series_id = host.store(ct[:6])
+    first = host.ended_job_of(series_id)["Content"]["Result"]["Instance"]
+    host.store(ct[6:])
+    second = host.ended_job_of(series_id, 2)["Content"]["Result"]["Instance"]
+    assert (is_superseded(host, first), is_superseded(host, second)) == (True, False)
+    [late] = host.orthanc.lookup(ct[6].SOPInstanceUID)
+    host.orthanc.call("DELETE", f"/instances/{late['ID']}")
+    again = host.job(host.segment(series_id), "Success")["Content"]["Result"]["Instance"]
+    assert again == first
+    assert (is_superseded(host, first), is_superseded(host, second)) == (False, True)

@@ -15,6 +15,7 @@ from pydicom.uid import generate_uid
 
 from tests.plugin.host.conftest import FakeHost, Host
 from tests.plugin.host.series import small_ct
+from tests.plugin.host.test_overwritten import overwriting
 from tests.plugin.host.watch import is_superseded
 from tests.support.bad_input import crossing
 from tests.support.ct_writer import to_bytes
@@ -134,6 +135,24 @@ def test_a_copy_with_our_outline_of_its_slices_is_not_segmented_again(
     late.SOPInstanceUID = late.file_meta.MediaStorageSOPInstanceUID = generate_uid()
     fake.store([late])
     assert fake.ended_job_of(ct, 2)["Content"]["Outcome"] == "segmented"
+
+
+def test_a_copy_that_was_segmented_is_a_series_like_any_other(tmp_path: Path) -> None:
+    """Other pixels under the UIDs of its slices are another source, whatever outline came along."""
+    host = overwriting(FakeHost, tmp_path)
+    assert isinstance(host, FakeHost)
+    with host.orthanc:
+        host.ready()
+        _, study = segmented(host, "copied, then replaced")
+        [ct], _ = ct_and_copies(host, copy(host, study, follow=True, note="ModifiedFrom"))
+        host.job(host.segment(ct), "Success")
+        [first, *_] = host.orthanc.get(f"/series/{ct}")["Instances"]
+        image = pydicom.dcmread(
+            BytesIO(host.orthanc.call("GET", f"/instances/{first}/file").content)
+        )
+        image.PixelData = bytes(reversed(image.PixelData))
+        host.store([image])
+        assert host.ended_job_of(ct, 2)["Content"]["Outcome"] == "segmented"
 
 
 @pytest.mark.parametrize("keeps", ["", "SeriesInstanceUID"])

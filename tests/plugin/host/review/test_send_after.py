@@ -88,6 +88,50 @@ def test_a_rejected_outline_is_never_sent_and_says_why(careful: FakeHost) -> Non
     wait_for("the outline at its destination", lambda: sent(careful))
 
 
+def test_a_rejected_outline_made_again_is_held_before_it_is_refused(careful: FakeHost) -> None:
+    """Else whoever sends could take it in between."""
+    series_id = careful.upload("rejected, then made again")
+    rtstruct = result_of(careful, series_id)
+    reject(careful, series_id)
+    sendable: list[list[Delivery]] = []
+    real = Deliveries.refuse
+
+    def refuse(deliveries: Deliveries, instance: str, reason: str) -> None:
+        found = [one for one in deliveries.unfinished() if instance in one.instances]
+        sendable.append([one for one in found if not one.is_held])
+        real(deliveries, instance, reason)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Deliveries, "refuse", refuse)
+        careful.job(careful.segment(series_id, Force=True), "Success")
+    assert result_of(careful, series_id) == rtstruct
+    assert sendable
+    assert not any(sendable)
+
+
+def test_rejected_after_it_was_accepted_the_approved_outline_is_not_sent(careful: FakeHost) -> None:
+    careful.orthanc.archive.takes = set()
+    series_id = careful.upload("accepted, then rejected")
+    rtstruct = result_of(careful, series_id)
+    accept(careful, series_id)
+    [waiting] = deliveries_in(careful, "Retry", 1)
+    assert waiting["Instances"] != [rtstruct]
+    reject(careful, series_id)
+    [refused] = deliveries_in(careful, "Failure", 1)
+    assert (refused["ID"], REASON in refused["Reason"]) == (waiting["ID"], True)
+
+
+def test_what_is_held_and_was_deleted_is_given_up_at_the_next_start(careful: FakeHost) -> None:
+    """Nobody could decide on it any more."""
+    rtstruct = result_of(careful, careful.upload("held, then deleted"))
+    [held] = deliveries_in(careful, "Pending", 1)
+    careful.orthanc.kill9()
+    del careful.orthanc.archive.instances[rtstruct]
+    careful.orthanc.start()
+    [lost] = deliveries_in(careful, "Failure", 1)
+    assert lost["ID"] == held["ID"]
+
+
 def test_rejected_after_a_failure_it_is_not_sent_again(tmp_path: Path) -> None:
     host = start(tmp_path, Destinations=DESTINATIONS)
     series_id = host.upload("rejected after it was refused")

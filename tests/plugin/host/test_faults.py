@@ -105,7 +105,8 @@ def test_a_deadline_frees_the_worker_though_an_orphan_holds_the_pipes(tmp_path: 
 def test_a_cancel_frees_the_worker_though_an_orphan_holds_the_pipes(host: Host) -> None:
     host.engine.behave("hang before reading, beside an orphan", times=1)
     job_id = host.segment(host.upload("cancel beside an orphan", slices=150))
-    host.engine_at_work()
+    # Cancelled before the engine read the order, the next job would hang in its place.
+    wait_for("the orphan", host.engine.orphans)
     host.orthanc.call("POST", f"/liver/jobs/{job_id}/cancel").raise_for_status()
     host.ended_job_of(host.upload("after the cancel"))
     assert host.engine.end_orphans() == 1

@@ -17,7 +17,7 @@ import numpy as np
 from tqdm import tqdm
 
 from liver_unet.doubt import grade_of
-from liver_unet.grade import Grade
+from liver_unet.grade import SIGNALS, Grade, measured_signals
 from liver_unet.liver import Liver
 from liver_unet.metrics import agreement
 from liver_unet.model_errors import TrainingRefused
@@ -59,11 +59,7 @@ class Outlined:
     @property
     def shares(self) -> dict[str, float]:
         """The signals that were measured, by name."""
-        named = ((name, getattr(self, name)) for name in _SIGNALS)
-        return {name: share for name, share in named if share is not None}
-
-
-_SIGNALS = ("unsure_share", "wrong_share", "disagreement")
+        return measured_signals(self)
 
 
 def calibrate(
@@ -103,7 +99,7 @@ def calibrated(rows: Sequence[Outlined], measured_on: str) -> Calibration:
 def _limits(good: Sequence[Outlined], most: float) -> dict[str, float]:
     """For each signal the same quantile of the good ones, the lowest of which no more than `most`
     of them exceed any; to the four digits that a spec keeps."""
-    names = [name for name in _SIGNALS if all(name in row.shares for row in good)]
+    names = [name for name in SIGNALS if all(name in row.shares for row in good)]
     values = np.array([[row.shares[name] for name in names] for row in good])
     for quantile in np.linspace(0.5, 1.0, 501):
         limits = (np.floor(np.quantile(values, quantile, axis=0) * 1e4) + 1) / 1e4
@@ -122,7 +118,7 @@ def table(rows: Sequence[Outlined]) -> str:
     wrong = np.array([row.is_wrong for row in seen])
     lines.append(f"{len(rows) - len(seen)} livers were not found")
     if wrong.any() and not wrong.all():
-        for name in _SIGNALS:
+        for name in SIGNALS:
             if all(name in row.shares for row in seen):
                 values = np.array([row.shares[name] for row in seen])
                 error = 1 - np.array([row.dsc for row in seen])
@@ -203,7 +199,7 @@ def _read(path: Path) -> list[Outlined]:
 def _numbers(row: Mapping[str, str]) -> dict[str, float]:
     return {
         name: float(row[name])
-        for name in ("dsc", "volume_ratio", "mda_mm", *_SIGNALS)
+        for name in ("dsc", "volume_ratio", "mda_mm", *SIGNALS)
         if row[name] != ""
     }
 

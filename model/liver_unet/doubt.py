@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch.nn import functional
 
-from liver_unet.grade import Doubt, Grade, Region
+from liver_unet.grade import Doubt, Grade, Region, measured_signals
 from liver_unet.liver import Liver
 from liver_unet.volume import Grid, Volume
 from liver_unet.weights import Calibration
@@ -69,12 +69,7 @@ class Signals:
     @property
     def shares(self) -> dict[str, float]:
         """Those that were measured, by name."""
-        named = {
-            "unsure_share": self.unsure_share,
-            "wrong_share": self.wrong_share,
-            "disagreement": self.disagreement,
-        }
-        return {name: share for name, share in named.items() if share is not None}
+        return measured_signals(self)
 
 
 def signals_of(

@@ -6,6 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import IntEnum
 
+# The signals of doubt that are measured, each larger with the doubt; see doubt.py.
+SIGNALS = ("unsure_share", "wrong_share", "disagreement")
+
+
+def measured_signals(of: object) -> dict[str, float]:
+    """Those of an object's fields that are signals and were measured, by name."""
+    named = ((name, getattr(of, name)) for name in SIGNALS)
+    return {name: share for name, share in named if share is not None}
+
 
 class Grade(IntEnum):
     """The better one is the smaller."""

@@ -18,13 +18,12 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
-from liver_unet.grade import Grade
+from liver_unet.grade import SIGNALS, Grade
 from liver_unet.model_errors import WeightsRefused
 from liver_unet.network import build_network, to_device
 
 WEIGHTS_FILE = "liver.safetensors"
 SPEC_FILE = "liver.json"
-_SIGNALS = ("unsure_share", "wrong_share", "disagreement")
 _GRADES = tuple(grade.word for grade in Grade)
 
 
@@ -157,7 +156,7 @@ def _is_calibration(value: Any) -> bool:
         isinstance(value, dict)
         and value.keys() == {"limits", "counts", "measured_on"}
         and isinstance(value["measured_on"], str)
-        and _are_pairs(value["limits"], _SIGNALS, (int, float))
+        and _are_pairs(value["limits"], SIGNALS, (int, float))
         and _are_pairs(value["counts"], _GRADES, (int,))
     )
 

@@ -46,7 +46,7 @@ class Outcome(StrEnum):
 
 
 # How an outline is to be taken, the better one first; a report's "grade".
-GRADES = ("sure", "look", "doubtful")
+SURE, LOOK, DOUBTFUL = GRADES = ("sure", "look", "doubtful")
 
 
 class Kind(StrEnum):

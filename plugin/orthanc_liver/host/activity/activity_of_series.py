@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from orthanc_liver.engine.protocol import GRADES, Kind, Outcome, with_needs
+from orthanc_liver.engine.protocol import DOUBTFUL, Kind, Outcome, with_needs
 from orthanc_liver.host.activity.documents import Documents, store_documents
 from orthanc_liver.host.activity.roi_of_series import (
     Roi,
@@ -196,8 +196,7 @@ def _segmented_liver(
 def _unaccepted(job: Job, reviews: Sequence[Review]) -> tuple[str, ...]:
     """A doubtful outline is told of as such until somebody has accepted it."""
     accepted = [one.rtstruct for one in reviews[-1:] if one.verdict is Verdict.ACCEPTED]
-    is_doubtful = (job.report or {}).get("grade") == GRADES[-1]
-    if not is_doubtful or (job.result or {})["Instance"] in accepted:
+    if job.grade != DOUBTFUL or (job.result or {})["Instance"] in accepted:
         return ()
     return ("the outline is doubtful and nobody has accepted it: judge it on the review page",)
 

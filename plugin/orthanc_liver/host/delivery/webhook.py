@@ -22,7 +22,6 @@ from orthanc_liver.host.server.times import growing_wait_s, text_of
 _TIMEOUT_S = 10.0
 _IDLE_S = 60.0
 _MOST = 1000
-DOUBTFUL = "doubtful"
 
 Post = Callable[[SplitResult, bytes, Mapping[str, str]], int]
 
@@ -102,10 +101,9 @@ class Webhook:
 def notice_of(job: Job) -> dict[str, Any]:
     """What is told of a job that ended: the same of the same job, so that twice is seen."""
     report = job.report or {}
-    is_doubtful = job.outcome is Outcome.SEGMENTED and report.get("grade") == DOUBTFUL
     return {
         "Job": job.id,
-        "Event": DOUBTFUL if is_doubtful else str(job.outcome),
+        "Event": job.ending,
         "Series": job.series,
         "Study": job.study,
         "LiverMl": report.get("liver_ml"),

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-from orthanc_liver.engine.protocol import STAGES, Outcome
+from orthanc_liver.engine.protocol import DOUBTFUL, STAGES, Outcome
 from orthanc_liver.host.errors import NotAllowed
 from orthanc_liver.host.server.times import text_of
 
@@ -109,6 +109,18 @@ class Job:
     files_key: str = ""
 
     @property
+    def grade(self) -> str | None:
+        """How its outline is to be taken; jobs of earlier versions have none."""
+        return (self.report or {}).get("grade")
+
+    @property
+    def ending(self) -> str:
+        """How it ended, a doubtful outline told apart; empty as long as it has not."""
+        if self.outcome is Outcome.SEGMENTED and self.grade == DOUBTFUL:
+            return DOUBTFUL
+        return str(self.outcome or "")
+
+    @property
     def result_instances(self) -> list[str]:
         """Orthanc's ids of every object that the job stored; these are what is sent on."""
         return instances_of(self.result) if self.result else []
@@ -171,7 +183,7 @@ class Job:
             "Series": self.series,
             "Outcome": str(self.outcome),
             "LiverMl": (self.report or {}).get("liver_ml"),
-            "Grade": (self.report or {}).get("grade"),
+            "Grade": self.grade,
             "Seconds": shown["EffectiveRuntime"],
             "Attempt": self.attempt,
             "Model": (self.model or {}).get("Name"),

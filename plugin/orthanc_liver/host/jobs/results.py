@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from orthanc_liver.engine.protocol import GRADES, Outcome
+from orthanc_liver.engine.protocol import SURE, Outcome
 from orthanc_liver.host.delivery.deliveries import Deliveries
 from orthanc_liver.host.delivery.delivery import Delivery
 from orthanc_liver.host.delivery.destinations import destinations_of
@@ -131,8 +131,8 @@ class Results:
         """Whether nothing leaves before a person accepts; jobs of earlier versions have no grade,
         and wait as doubtful ones do."""
         after = self._settings.send_after
-        grade = (job.report or {}).get("grade") if job else None
-        return after == "accepted" or (after == "accepted-if-doubtful" and grade != GRADES[0])
+        grade = job.grade if job else None
+        return after == "accepted" or (after == "accepted-if-doubtful" and grade != SURE)
 
     def _is_approved(self, one: Delivery) -> bool:
         """Whether it takes what an acceptance came to, which is not what was decided on."""

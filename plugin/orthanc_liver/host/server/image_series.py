@@ -21,9 +21,9 @@ def image_series(orthanc: Orthanc, series: Series) -> Series:
     """The series as its images alone would be; the same where there are no others, or no images."""
     if len(series.instances) < 2:
         return series
-    images = [one["ID"] for one in images_of(orthanc, series.id)]
-    instances = tuple(one for one in series.instances if one in set(images))
-    others = tuple(one for one in series.instances if one not in set(images))
+    images = {one["ID"] for one in images_of(orthanc, series.id)}
+    instances = tuple(one for one in series.instances if one in images)
+    others = tuple(one for one in series.instances if one not in images)
     if not instances or not others:
         return series
     of_image = orthanc.get(f"/instances/{instances[0]}/simplified-tags")

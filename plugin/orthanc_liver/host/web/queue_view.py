@@ -10,12 +10,11 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import unquote_plus
 
-from orthanc_liver.engine.protocol import Outcome
+from orthanc_liver.engine.protocol import DOUBTFUL, Outcome
 from orthanc_liver.host.jobs.job import Job, State
 from orthanc_liver.host.server.identifiers import RESOURCE
 from orthanc_liver.host.web.request import HttpError
 
-DOUBTFUL = "doubtful"
 _WORDS = (Outcome.SEGMENTED, DOUBTFUL, *(one for one in Outcome if one is not Outcome.SEGMENTED))
 _ON_A_PAGE = 20
 _MOST_STUDIES = 100
@@ -50,13 +49,6 @@ def queue_asked(query: Mapping[str, str]) -> Asked:
     return Asked(studies, outcome, _page(query, "waiting"), _page(query, "finished"))
 
 
-def word_of(job: Job) -> str:
-    """How a job ended, as the page tells it apart; empty as long as it has not."""
-    if job.outcome is Outcome.SEGMENTED and (job.report or {}).get("grade") == DOUBTFUL:
-        return DOUBTFUL
-    return str(job.outcome or "")
-
-
 def queue_view(
     unfinished: Iterable[Job],
     finished: Iterable[Job],
@@ -67,7 +59,7 @@ def queue_view(
     numbered = list(enumerate((one for one in unfinished if one.state is not State.RUNNING), 1))
     waiting = [(place, one) for place, one in numbered if asked.has(one)]
     ended = [one for one in finished if asked.has(one)]
-    wanted = [one for one in ended if asked.outcome in ("", word_of(one))]
+    wanted = [one for one in ended if asked.outcome in ("", one.ending)]
     page, places = _cut(waiting, asked.waiting)
     shown = show(job for _, job in page)
     for job, (place, _) in zip(shown, page, strict=True):
@@ -78,12 +70,12 @@ def queue_view(
         "Running": show(running),
         "Waiting": {"All": len(numbered), "Total": len(waiting), **places, "Jobs": shown},
         "Finished": {"Total": len(wanted), **pages, "Jobs": _worded(show(cut), cut)},
-        "Outcomes": Counter(map(word_of, ended)),
+        "Outcomes": Counter(job.ending for job in ended),
     }
 
 
 def _worded(shown: Shown, jobs: Iterable[Job]) -> Shown:
-    return [one | {"Word": word_of(job)} for one, job in zip(shown, jobs, strict=True)]
+    return [one | {"Word": job.ending} for one, job in zip(shown, jobs, strict=True)]
 
 
 def _cut(every: list[Any], page: int) -> tuple[list[Any], dict[str, int]]:

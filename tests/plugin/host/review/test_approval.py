@@ -14,9 +14,8 @@ import pytest
 from tests.plugin.host.conftest import FakeHost, Host
 from tests.plugin.host.delivery.test_transmitter import deliveries_in, start
 from tests.plugin.host.review.test_decisions import accept, reject, result_of
+from tests.plugin.host.review.test_send_after import DESTINATIONS, sent
 from tests.support.patience import wait_for
-
-DESTINATIONS = [{"Modality": "pacs"}]
 
 
 def note_of(host: Host, instance: str) -> dict[str, Any]:
@@ -94,10 +93,6 @@ def test_what_is_not_sure_waits(doubting: FakeHost, grade: str) -> None:
     deliveries_in(doubting, "Success", 1)
     [anew] = set(doubting.rtstructs_beside(series_id)) - {former}
     assert sent(doubting) == [anew]
-
-
-def sent(host: FakeHost) -> list[str]:
-    return [instance for _, what in host.orthanc.archive.sent.values() for instance in what]
 
 
 def test_after_it_was_sent_the_approved_one_follows(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""orthanc-liver activity: the Y-90 activity without Orthanc."""
+"""orthanc-liver activity: the activity of Y-90 or Ho-166 without Orthanc."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 def add_to(commands: Any) -> None:
     """Add activity to the parser's commands."""
-    activity = commands.add_parser("activity", help="the Y-90 activity from the liver's volume")
+    activity = commands.add_parser("activity", help="the activity from the liver's volume")
     activity.add_argument("--method", required=True, choices=tuple(METHODS))
     activity.add_argument("--report", type=Path, help="report.json of segment: the liver volume")
     activity.add_argument("--json", action="store_true", help="everything, unrounded, as JSON")
@@ -56,6 +56,11 @@ def add_to(commands: Any) -> None:
         help="a part may lie outside its whole by more than a tenth; what is inside counts",
     )
     activity.add_argument(
+        "--table",
+        action="store_true",
+        help="what each vial on offer, or --vial-gbq, gives at each hour after calibration",
+    )
+    activity.add_argument(
         "--dose-limit",
         type=_limit,
         action="append",
@@ -76,7 +81,14 @@ def _run(options: argparse.Namespace) -> None:
     outlined, told = _outlined(options, inputs)
     chosen = read_choices(_chosen(options, CHOICES))
     limits = limits_of_site(dict(options.dose_limit), "--dose-limit")
-    result = compute_activity(options.method, inputs | outlined, [*warnings, *told], chosen, limits)
+    result = compute_activity(
+        options.method,
+        inputs | outlined,
+        [*warnings, *told],
+        chosen,
+        limits,
+        with_table=options.table,
+    )
     shown = json.dumps(result.as_json(), indent=2) + "\n" if options.json else result.as_text()
     sys.stdout.write(shown)
 

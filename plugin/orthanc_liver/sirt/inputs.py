@@ -152,6 +152,36 @@ QUANTITIES: dict[str, Quantity] = {
             "VialGbq", "A_vial", "GBq", "activity of the vial at calibration", 0.01, 100, (0.5, 20)
         ),
         Quantity("HoursToTreatment", "t", "h", "calibration to treatment", 0, 1000, (0, 336)),
+        Quantity(
+            "PreparedGbq",
+            "A_prep",
+            "GBq",
+            "activity prepared, at treatment",
+            0.001,
+            100,
+            (0.1, 20),
+            goes_with="LeftBehindGbq",
+        ),
+        Quantity(
+            "LeftBehindGbq",
+            "A_rest",
+            "GBq",
+            "activity left behind in vial, tubing and catheter, as measured afterwards",
+            0,
+            100,
+            (0, 2),
+            goes_with="PreparedGbq",
+        ),
+        Quantity(
+            "HoursToResidual",
+            "t_R",
+            "h",
+            "treatment to that measurement",
+            0,
+            1000,
+            (0, 72),
+            goes_with="LeftBehindGbq",
+        ),
     )
 }
 
@@ -169,17 +199,24 @@ ROIS = {
 
 @dataclass(frozen=True)
 class Choice:
-    """A word that may be given, one of options."""
+    """A word that may be given, one of options. goes_with: as of a Quantity."""
 
     name: str
     meaning: str
     options: tuple[str, ...]
+    goes_with: str = ""
 
 
 CHOICES = {
     choice.name: choice
     for choice in (
-        Choice("Spheres", "which spheres", ("glass", "resin")),
+        Choice("Spheres", "which spheres", ("glass", "resin", "holmium")),
+        Choice(
+            "ShuntBy",
+            "how the lung shunt was measured",
+            ("planar", "SPECT/CT"),
+            goes_with="LungShunt",
+        ),
         Choice(
             "Treatment",
             "which of the guideline's treatments",

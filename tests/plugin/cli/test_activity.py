@@ -309,3 +309,17 @@ def test_limits_of_ones_own(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         main([*glass, "--dose-limit", "GlassLobesMost"])
     assert "is not like LungOnce=25" in capsys.readouterr().err
+
+
+def test_vials_by_the_hour_and_what_was_delivered(capsys: pytest.CaptureFixture[str]) -> None:
+    holmium = ["activity", "--method=holmium", "--liver-ml=1800", "--table", "--vial-gbq=14.01624"]
+    assert main([*holmium, "--lung-shunt=0.05", "--shunt-by=SPECT/CT"]) == 0
+    text = capsys.readouterr().out
+    assert "activity: 7.38 GBq (7377 MBq)" in text
+    assert "how the lung shunt was measured: SPECT/CT" in text
+    assert "\n     25    7.34   60*\n" in text  # 26.8 h * log2(14.01624 / 7.37697) = 24.8 h
+    glass = ["activity", "--method=glass", "--liver-ml=1800", "--dose-gy=120", "--prepared-gbq=4.6"]
+    assert main([*glass, "--left-behind-gbq=0.1504"]) == 0
+    assert "delivered: 4.45 GBq (4450 MBq)" in capsys.readouterr().out
+    assert main([*glass]) == REFUSED
+    assert "PreparedGbq changes nothing without LeftBehindGbq" in capsys.readouterr().err

@@ -56,15 +56,15 @@ def check_hu(volume: Volume, slice_names: Sequence[str] = ()) -> list[str]:
     lowest_hu = float(measured.min())
     background_hu = max(_AIR_HU, lowest_hu + 10)
     _check_range(measured, measured[measured > background_hu], sample.size)
-    notes = _check_slices(volume, background_hu, slice_names)
-    if _is_axial(volume.grid):
+    own: list[_Hu] = [volume.hu[index] for index in volume.own_slices]
+    is_axial = _is_axial(volume.grid)
+    notes = _check_slices(own, background_hu, slice_names, is_axial=is_axial)
+    if is_axial:
         rows, columns = (max(1, n // _SAMPLE) for n in volume.hu.shape[1:])
         shown = {
-            index: one[::rows, ::columns]
-            for index, one in enumerate(volume.hu)
-            if not _is_empty(one)
+            index: one[::rows, ::columns] for index, one in enumerate(own) if not _is_empty(one)
         }
-        _check_steps(shown, len(volume.hu), slice_names)
+        _check_steps(shown, len(own), slice_names)
         if not _is_sheared(volume.grid):
             notes += _notes_on_order(shown)
     if lowest_hu > _CLIPPED_HU:
@@ -106,13 +106,13 @@ def _check_range(measured: _Hu, body: _Hu, looked_at: int) -> None:
         )
 
 
-def _check_slices(volume: Volume, background_hu: float, names: Sequence[str]) -> list[str]:
+def _check_slices(
+    hu: Sequence[_Hu], background_hu: float, names: Sequence[str], *, is_axial: bool
+) -> list[str]:
     """Refuse slices without an image, but for background at the ends; return a warning for that.
 
     Air alone is no image between axial slices; others may show the room between body and table.
     """
-    hu = volume.hu
-    is_axial = _is_axial(volume.grid)
     empty = [index for index, one in enumerate(hu) if _is_empty(one)]
     if not empty:
         return []

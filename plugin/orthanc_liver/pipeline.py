@@ -18,7 +18,7 @@ from liver_unet.segmenter import Segmenter
 from liver_unet.stages import Progress, Stages
 from orthanc_liver import __version__
 from orthanc_liver.dicom.contour_check import check_contours
-from orthanc_liver.dicom.contours import trace_contours
+from orthanc_liver.dicom.contours import on_own_slices, trace_contours
 from orthanc_liver.dicom.ct_series import CtSeries, doubts_about, read_ct_series
 from orthanc_liver.dicom.memory import MemoryLimit
 from orthanc_liver.dicom.result import Provenance, to_bytes
@@ -74,13 +74,14 @@ def segment_series(
         return Segmentation(Outcome.NO_LIVER, series, None, {}, None, summary)
     first_slice = found.box[0].start
     with stages("contour"):
-        contours = trace_contours(found.probability, found.grid, first_slice)
-        check_contours(contours, found.mask, found.grid, first_slice)
+        traced = trace_contours(found.probability, found.grid, first_slice)
+        check_contours(traced, found.mask, found.grid, first_slice)
+        contours = on_own_slices(traced, series.volume)
     with stages("write"):
         source = Source(
             series=series,
             contours=contours,
-            mask=found.mask_on_ct,
+            mask=lambda: found.mask_on_ct()[list(series.volume.own_slices)],
             liver_ml=found.volume_ml,
             provenance=Provenance(__version__, spec.name, spec.sha256),
             style=roi_style(settings, series, found.doubt),

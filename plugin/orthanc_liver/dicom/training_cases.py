@@ -199,14 +199,14 @@ def _convert(outline: _Outline, files: Sequence[DicomFile], folder: Path) -> Non
 def _liver_mask(outline: _Outline, ct: CtSeries) -> NDArray[np.bool_]:
     try:
         found = outline_of(outline.roi, ct, outline.path)
-        mask = mask_of(found, ct.volume.grid, outline.path)
+        mask = mask_of(found, ct.volume, outline.path)
     except OutlineRefused as refusal:
         raise TrainingRefused(str(refusal)) from refusal
     for warning in found.warnings:
         tqdm.write(f"warning: {outline.path}: {warning}", file=sys.stderr)
     if why := no_liver_because(mask, ct.volume.grid):
         raise TrainingRefused(f"{outline.path} {why}")
-    gap = first_gap(mask)
+    gap = first_gap(mask[list(ct.volume.own_slices)])
     if gap is not None:
         raise TrainingRefused(
             f"{outline.path} leaves out slice {gap} between outlined ones: a network would "

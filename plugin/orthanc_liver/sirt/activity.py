@@ -22,12 +22,16 @@ from orthanc_liver.sirt.inputs import (
     unusual,
 )
 from orthanc_liver.sirt.inputs import names as named
-from orthanc_liver.sirt.limits import AT_LEAST, LIMITS, Held, Limit, hold
+from orthanc_liver.sirt.limits import AT_LEAST, LIMITS, Held, Limit, hold, lungs_may_get_gy
 from orthanc_liver.sirt.limits import sources as limit_sources
-from orthanc_liver.sirt.methods import Method, method_named
+from orthanc_liver.sirt.methods import Method, largest_shunt, method_named
 from orthanc_liver.sirt.spheres import SPHERES, Spheres
 from orthanc_liver.sirt.vials import VialTable, calibration_figures, vial_table
 
+_LARGEST_SHUNT_SOURCE = (
+    "largest lung shunt: derived here from D = k * A * f / M for lungs and liver; a published "
+    "table of such: Thomas et al. 2026, doi 10.1093/radadv/umag007"
+)
 USUAL_LIVER_ML = (500.0, 5000.0)
 # What every method may be given: the vial, when it was calibrated, and what became of it.
 _OF_THE_VIAL = ("VialGbq", "HoursToTreatment", "PreparedGbq", "LeftBehindGbq", "HoursToResidual")
@@ -100,6 +104,8 @@ class Activity:
     def sources(self) -> tuple[str, ...]:
         """Of the method, of shunt and decay where there are such, and of the limits."""
         shunt = [_SHUNT_SOURCE] if _shunt_is_given(self.inputs) else []
+        if value_of(self.figures, "LargestLungShunt") is not None:
+            shunt.append(_LARGEST_SHUNT_SOURCE)
         decay = [self.spheres.source] if self.spheres.half_life in self.inputs else []
         return (*self.method.sources, *shunt, *decay, *limit_sources(self.limits))
 
@@ -144,6 +150,8 @@ def compute_activity(
     spheres = SPHERES[said["Spheres"]]
     used = defaults | _brought(spheres, inputs, with_table=with_table) | inputs
     planned = method.figures(used)
+    if value_of(planned, "PerfusedDoseGy") is not None:
+        planned.append(largest_shunt(planned, used, lungs_may_get_gy(limits, inputs)))
     half_life_h = spheres.half_life.value
     calibrated = calibration_figures(value_of(planned, "ActivityGbq"), used, half_life_h)
     delivered = delivered_figures(planned, used, half_life_h)

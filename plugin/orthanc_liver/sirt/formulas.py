@@ -80,6 +80,12 @@ def lung_dose_gy(
     return gy_kg_per_gbq * activity_gbq * lung_shunt / lung_kg
 
 
+def largest_lung_shunt(lung_gy: float, lung_kg: float, liver_gy: float, liver_kg: float) -> float:
+    """With it the lungs get lung_gy where the liver gets liver_gy: both are k A f / M, f the
+    shunt for the one and the rest for the other."""
+    return lung_gy * lung_kg / (lung_gy * lung_kg + liver_gy * liver_kg)
+
+
 def decayed(activity_gbq: float, hours: float, half_life_h: float) -> float:
     """What is left after so many hours; before, for negative ones."""
     return float(activity_gbq * 0.5 ** (hours / half_life_h))

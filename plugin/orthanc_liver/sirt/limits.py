@@ -25,6 +25,7 @@ SOURCES = {
 
 AT_MOST, AT_LEAST = "at most", "at least"
 _WHOLE = "WholeNormalDoseGy"
+_OF_THE_LUNGS = ("LungOnce", "LungInAll")
 
 _GLASS, _RESIN, _HOLMIUM = CHOICES["Spheres"].options
 _SEGMENT, _LOBECTOMY, _UNILOBAR, _BILOBAR = CHOICES["Treatment"].options
@@ -67,8 +68,8 @@ class Limit:
 LIMITS: dict[str, Limit] = {
     limit.name: limit
     for limit in (
-        Limit("LungOnce", "LungDoseGy", AT_MOST, 30, source=_LUNG),
-        Limit("LungInAll", "LungDoseInAllGy", AT_MOST, 50, source=_LUNG),
+        Limit(_OF_THE_LUNGS[0], "LungDoseGy", AT_MOST, 30, source=_LUNG),
+        Limit(_OF_THE_LUNGS[1], "LungDoseInAllGy", AT_MOST, 50, source=_LUNG),
         Limit("GlassSegment", "PerfusedDoseGy", AT_LEAST, 400, _GLASS, (_SEGMENT,)),
         Limit("GlassLobectomy", "DoseGy", AT_LEAST, 140, _GLASS, (_LOBECTOMY,), remark=_ABOVE_150),
         Limit("GlassLobectomyLiver", "LiverDoseGy", AT_MOST, 150, _GLASS, (_LOBECTOMY,)),
@@ -195,6 +196,13 @@ def hold(
         for limit in limits
         if limit.dose in doses and _may_hold(limit, chosen, inputs)
     ]
+
+
+def lungs_may_get_gy(limits: Sequence[Limit], inputs: Inputs) -> float:
+    """In one treatment, and with what earlier ones gave them."""
+    once, in_all = (next(one.gy for one in limits if one.name == name) for name in _OF_THE_LUNGS)
+    earlier = inputs["EarlierLungDoseGy"].value if "EarlierLungDoseGy" in inputs else 0.0
+    return max(0.0, min(once, in_all - earlier))
 
 
 def _may_hold(limit: Limit, chosen: Choices, inputs: Inputs) -> bool:

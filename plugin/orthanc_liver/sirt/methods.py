@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from orthanc_liver.sirt import formulas
-from orthanc_liver.sirt.figure import Figure
+from orthanc_liver.sirt.figure import Figure, value_of
 from orthanc_liver.sirt.inputs import QUANTITIES, ActivityRefused, Input, Inputs, Quantity, names
 from orthanc_liver.sirt.spheres import DOSE_CONSTANT
 
@@ -52,6 +52,8 @@ _GLASS_K = Input(DOSE_CONSTANT, formulas.GLASS_GY_KG_PER_GBQ, "constant: of the 
 _HOLMIUM_DOSE = Input(QUANTITIES["DoseGy"], 60.0, "assumed: usual of Ho-166, see Sources")
 _PARTITION_K = Input(DOSE_CONSTANT, formulas.PARTITION_GY_KG_PER_GBQ, "constant: of the formula")
 
+# Masses that are perfused: by one compartment the first, by partition both of the others.
+_PERFUSED_KG = ("MassKg", "TumourKg", "NormalKg")
 # The partition model works backwards from one of these.
 _PARTITION_AIMS = ("TumourDoseGy", "NormalDoseGy", "ActivityGbq")
 
@@ -211,6 +213,24 @@ def _partition_activity(
             "A = D_T * (M_N + TNR * M_T) / (TNR * k * (1 - LSF))",
         ),
     }[aims[0]]
+
+
+def largest_shunt(figures: Sequence[Figure], inputs: Inputs, lungs_may_get_gy: float) -> Figure:
+    """What the limit of the lungs' dose allows beside the planned dose to what is perfused."""
+    perfused_gy = value_of(figures, "PerfusedDoseGy") or 0.0
+    masses = [one for one in figures if one.unit == "kg" and one.name in _PERFUSED_KG]
+    perfused_kg = sum(one.value or 0.0 for one in masses)
+    lung_kg = inputs["LungMassKg"].value
+    share = formulas.largest_lung_shunt(lungs_may_get_gy, lung_kg, perfused_gy, perfused_kg)
+    mass = " + ".join(one.symbol for one in masses)
+    lungs, liver = f"{lungs_may_get_gy:g} * M_L", f"D_P * ({mass})"
+    return Figure(
+        "LargestLungShunt",
+        f"largest lung shunt with which this dose leaves the lungs within {lungs_may_get_gy:g} Gy",
+        share,
+        "",
+        f"LSF_max = {lungs} / ({lungs} + {liver})",
+    )
 
 
 def _activity(value: float | None, formula: str) -> Figure:

@@ -303,7 +303,7 @@ def test_every_number_has_unit_origin_and_formula(method: str) -> None:
     assert shown["Sources"]
     for step in shown["Results"]:
         assert step["Formula"]
-        assert step["Unit"] or step["Name"] == "LungShuntFactor"
+        assert step["Unit"] or step["Name"] in ("LungShuntFactor", "LargestLungShunt")
     given_names = {*EXAMPLES[method], "LungShunt"} - {"Spheres"}
     assert shown["Chosen"]["Spheres"] in CHOICES["Spheres"].options
     for one in shown["Inputs"]:

@@ -200,3 +200,29 @@ def test_how_the_shunt_was_measured_is_asked_for_and_printed() -> None:
     assert not said(result, words)
     assert "  how the lung shunt was measured: SPECT/CT\n" in result.as_text()
     assert any("6.9 % by planar images, 3.9 % by SPECT/CT" in one for one in result.sources)
+
+
+def test_the_largest_shunt_that_the_lungs_limit_allows() -> None:
+    # 30 Gy * 1 kg / (30 Gy * 1 kg + 150 Gy * 1.854 kg)
+    result = computed("glass", DoseGy=150)
+    assert figure(result, "LargestLungShunt") == pytest.approx(0.0973709834, rel=1e-8)
+    assert any("10.1093/radadv/umag007" in one for one in result.sources)
+    assert "LargestLungShunt" not in {one.name for one in computed("resin").figures}
+
+
+@pytest.mark.parametrize("method", ["glass", "holmium", "partition"])
+@pytest.mark.parametrize("part", [{}, {"PerfusedMl": 900}])
+@pytest.mark.parametrize(("earlier", "most"), [(0, 30), (12, 30), (41, 9)])
+def test_with_the_largest_shunt_the_lungs_get_their_limit(
+    method: str, part: dict[str, Any], earlier: float, most: float
+) -> None:
+    """Law: at the same dose to what is perfused."""
+    case = {"LungMassKg": 0.8, "EarlierLungDoseGy": earlier, "Residual": 0.02, **part}
+    if method == "partition":
+        case |= {"PerfusedTumourMl": 100} if part else {}
+        case |= {"ActivityGbq": None, "NormalDoseGy": 70, "Residual": None}
+    largest = figure(computed(method, **case, LungShunt=0.05), "LargestLungShunt")
+    assert largest is not None
+    result = computed(method, **case, LungShunt=largest)
+    assert figure(result, "LungDoseGy") == pytest.approx(most)
+    assert figure(result, "LargestLungShunt") == pytest.approx(largest)

@@ -79,6 +79,14 @@ check: $(VENV)/installed ## style, types, import rules, bandit
 bench: orthanc $(JUDGES)/rt_utils/installed $(VENV)/installed ## timings side by side, as ratios (ONLY=stages,orthanc: those parts)
 	$(PYTHON) -m tests.bench $(subst $(comma), ,$(ONLY))
 
+# On a machine with a GPU and its PyTorch, but perhaps no network: what else is needed comes from
+# WHEELS, a folder that `pip download` filled elsewhere.
+.PHONY: bench-gpu
+bench-gpu: ## one case on the GPU, as JSON in OUT (WHEELS=DIR: install from there, with this machine's PyTorch)
+	$(if $(WHEELS),python3 -m pip install --quiet --no-index --no-deps $(WHEELS)/*.whl)
+	PYTHONPATH="$(CURDIR):$(CURDIR)/plugin:$(CURDIR)/model" \
+	  $(if $(WHEELS),python3,$(PYTHON)) -m tests.bench.gpu "$(or $(OUT),bench-gpu.json)"
+
 .PHONY: soak
 soak: orthanc $(VENV)/installed ## 18 full-size series at once and two kills; some minutes
 	$(PYTHON) -m tests.soak $(SOAK)

@@ -76,8 +76,7 @@ class Segmenter:
         """Return the liver, or why the scan shows none."""
         spec = self.fine.spec
         with stages("resample"):
-            image, grid = to_model_input(volume, spec.spacing_mm, spec.window_hu)
-            image = image.to(self.device)
+            image, grid = to_model_input(volume, spec.spacing_mm, spec.window_hu, self.device)
         with stages("localise") as at:
             look = coarse_localisation(image, self.fine, self.coarse, at)
             if look is None:

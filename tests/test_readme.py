@@ -21,6 +21,7 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 README = (CHECKOUT / "README.md").read_text()
 REFERENCE = (CHECKOUT / "docs" / "REFERENCE.md").read_text()
 ACTIVITY = (CHECKOUT / "docs" / "ACTIVITY.md").read_text()
+OPERATE = (CHECKOUT / "docs" / "OPERATE.md").read_text()
 INSTALL = (CHECKOUT / "docs" / "INSTALL.md").read_text()
 PAPERS = [*CHECKOUT.glob("*.md"), *CHECKOUT.glob("docs/*.md"), *CHECKOUT.glob("model/**/*.md")]
 LINKS = [
@@ -63,6 +64,13 @@ def test_the_tables_of_inputs_and_limits_are_the_codes() -> None:
         held_for = Held(limit, "", 0.0).holds_for or "every treatment"
         figure = f"{limit.bound} {limit.gy:g}"
         assert f"\n| `{limit.name}` | {limit.dose} | {figure} | {held_for} |\n" in ACTIVITY
+
+
+def test_every_metric_is_documented() -> None:
+    code = (CHECKOUT / "plugin/orthanc_liver/host/web/metrics.py").read_text()
+    names = set(re.findall(r'"(liver_\w+?)(?:_count|_sum)?"', code))
+    rows = "".join(re.findall(r"^\| `liver_.+? \|", OPERATE, re.MULTILINE))
+    assert names == set(re.findall(r"liver_\w+", rows))
 
 
 def test_the_shipped_configuration_spells_the_defaults_out() -> None:

@@ -6,6 +6,7 @@ SHELL := /bin/bash
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 JUDGES := .venv-judges
+PAPERS := .venv-papers
 comma := ,
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 APT_RUN := orthanc orthanc-python orthanc-dicomweb
@@ -108,6 +109,19 @@ painted: $(VENV)/installed ## draw docs/painted.png, what a training paints
 review-picture: orthanc browser $(VENV)/installed ## draw docs/review.png, the review page with a made-up patient
 	$(PYTHON) -m tests.review_picture
 
+# The site holds every paper at its own place, so that links between them hold.
+.PHONY: docs
+docs: $(PAPERS)/installed ## the papers as a site in build/site, its links checked
+	rm -rf build/papers build/site && mkdir -p build/papers
+	cp --parents *.md model/README.md model/weights/LICENSE.md docs/* build/papers
+	$(PAPERS)/bin/mkdocs build
+
+.PHONY: sbom
+sbom: $(PAPERS)/installed ## build/sbom.json: what is installed in .venv (CycloneDX)
+	mkdir -p build
+	$(PAPERS)/bin/cyclonedx-py environment --output-reproducible \
+	  --output-file build/sbom.json $(PYTHON)
+
 .PHONY: orthanc
 orthanc:
 	@$(call apt_install,$(APT_RUN))
@@ -140,6 +154,12 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	@python3 -c "import ensurepip, venv" 2>/dev/null || $(call apt_install,python3-venv)
 	python3 -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --constraint constraints.txt --editable ".[test]"
+	touch $@
+
+$(PAPERS)/installed: docs/tools.txt
+	@python3 -c "import ensurepip, venv" 2>/dev/null || $(call apt_install,python3-venv)
+	python3 -m venv $(@D)
+	$(@D)/bin/pip install --quiet --no-deps --requirement $<
 	touch $@
 
 # Other people's programs that read our RTSTRUCT; each needs versions that ours cannot live with.

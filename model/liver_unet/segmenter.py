@@ -88,7 +88,7 @@ class Segmenter:
         with stages("infer") as at:
             probability, box, mask = fine_localisation(self.fine.patches(image), seen, at)
         if not mask.any():
-            return NoLiver("what coarse localisation saw is none on closer inspection", seen_ml)
+            return NoLiver("what the coarse network saw is no liver on closer inspection", seen_ml)
         found = outline(Found(image, grid, probability, box, mask), volume, stages)
         if isinstance(found, NoLiver):
             return found

@@ -21,6 +21,7 @@ from orthanc_liver.sirt.inputs import (
     read_choices,
     read_input,
     read_inputs,
+    read_lungs,
     read_report,
 )
 from orthanc_liver.sirt.limits import limits_of_site
@@ -56,6 +57,11 @@ def add_to(commands: Any) -> None:
         help="a part may lie outside its whole by more than a tenth; what is inside counts",
     )
     activity.add_argument(
+        "--lungs-from-ct",
+        action="store_true",
+        help="take the mass of the lungs from --report, where segment measured it",
+    )
+    activity.add_argument(
         "--table",
         action="store_true",
         help="what each vial on offer, or --vial-gbq, gives at each hour after calibration",
@@ -78,6 +84,8 @@ def _run(options: argparse.Namespace) -> None:
         if "LiverMl" in inputs or options.liver_roi:
             raise ActivityRefused("give --report or a liver volume, not both: each is one")
         inputs["LiverMl"], warnings = read_report(_read_json(options.report), "segmentation")
+    if options.lungs_from_ct:
+        inputs |= _lungs(options, inputs)
     outlined, told = _outlined(options, inputs)
     chosen = read_choices(_chosen(options, CHOICES))
     limits = limits_of_site(dict(options.dose_limit), "--dose-limit")
@@ -91,6 +99,14 @@ def _run(options: argparse.Namespace) -> None:
     )
     shown = json.dumps(result.as_json(), indent=2) + "\n" if options.json else result.as_text()
     sys.stdout.write(shown)
+
+
+def _lungs(options: argparse.Namespace, given: Inputs) -> Inputs:
+    if not options.report:
+        raise ActivityRefused("--lungs-from-ct needs --report: what segment measured")
+    if "LungMassKg" in given:
+        raise ActivityRefused("give --lungs-from-ct or --lung-mass-kg, not both")
+    return {"LungMassKg": read_lungs(_read_json(options.report), "segmentation")}
 
 
 def _chosen(options: argparse.Namespace, names: Any) -> dict[str, Any]:

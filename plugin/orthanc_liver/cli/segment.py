@@ -108,7 +108,7 @@ def _segment_nifti(
     from liver_unet.overlay import overlay_png
     from liver_unet.stages import Stages
     from orthanc_liver.dicom.ct_folder import read_ct
-    from orthanc_liver.pipeline import report
+    from orthanc_liver.pipeline import lungs_told, report
 
     stages = Stages(progress.show)
     with stages("read"):
@@ -119,7 +119,8 @@ def _segment_nifti(
         _write_mask(out, found)
         with out.writing(OVERLAY) as path:
             path.write_bytes(overlay_png(ct.volume, found))
-    return report(computed.by, ct.warnings + computed.warnings, stages, found)
+    told = report(computed.by, ct.warnings + computed.warnings, stages, found)
+    return told | lungs_told(ct.volume)
 
 
 def _write_mask(out: ResultFolder, liver: Liver) -> None:

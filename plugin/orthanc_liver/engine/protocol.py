@@ -183,6 +183,7 @@ class Done:
         report = self.report or {}
         _typed(float | None, report.get("liver_ml"))
         _typed(tuple[str, ...], report.get("warnings", []))
+        _typed(dict[str, Any], report.get("lungs", {}))
         if report.get("grade") not in (None, *GRADES):
             raise ValueError("no grade")
         for region in _typed(list[Any], report.get("look_at", [])):

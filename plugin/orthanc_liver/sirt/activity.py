@@ -180,7 +180,7 @@ def compute_activity(
 
 def _checked(method_name: str, method: Method, inputs: Inputs, chosen: Choices) -> Choices:
     """Refuse what is missing, unused or contradicts itself; return all that is chosen."""
-    _refuse_unused(method_name, (*taken_by(method), *method.chooses), (*inputs, *chosen))
+    _refuse_unused(method_name, method, (*inputs, *chosen))
     missing = [name for name in method.needs if name not in inputs]
     if missing:
         raise ActivityRefused(f"the method {method_name} also needs: {named(missing)}")
@@ -201,16 +201,19 @@ def taken_by(method: Method) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*method.needs, *method.optional, *defaults, *_OF_THE_VIAL)))
 
 
-def _refuse_unused(method_name: str, taken: Sequence[str], given: Sequence[str]) -> None:
+def _refuse_unused(method_name: str, method: Method, given: Sequence[str]) -> None:
+    taken = (*taken_by(method), *method.chooses)
     unused = [name for name in given if name not in taken]
     if unused:
         takes = ", ".join(name for name in taken if name in QUANTITIES or name in CHOICES)
         raise ActivityRefused(
             f"the method {method_name} does not use: {', '.join(unused)}; it takes: {takes}"
         )
+    # With a shunt that is assumed the lungs still decide on the largest one.
+    assumed = [one.quantity.name for one in method.defaults]
     for name in given:
         other = (QUANTITIES.get(name) or CHOICES[name]).goes_with
-        if other and other not in given:
+        if other and other not in given and not (name in QUANTITIES and other in assumed):
             raise ActivityRefused(f"{name} changes nothing without {other}: give both or neither")
 
 

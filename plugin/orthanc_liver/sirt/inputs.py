@@ -14,6 +14,8 @@ from typing import Any
 from orthanc_liver.liver_errors import LiverError
 
 GIVEN = "given"
+# How the mass came about, and how far that was checked.
+MEASURED_LUNGS = "measured by density on this CT; the method was checked on phantoms only"
 
 
 class ActivityRefused(LiverError):
@@ -269,6 +271,17 @@ def read_report(report: Any, origin: str) -> tuple[Input, tuple[str, ...]]:
     if not isinstance(warnings, list) or not all(isinstance(one, str) for one in warnings):
         raise ActivityRefused("the report's warnings are not a list of sentences")
     return read_input("LiverMl", report["liver_ml"], origin), tuple(warnings)
+
+
+def read_lungs(report: Any, origin: str) -> Input:
+    """The mass of the lungs in a segmentation's report; ActivityRefused where it tells none."""
+    told = report.get("lungs") if isinstance(report, Mapping) else None
+    if not isinstance(told, Mapping):
+        raise ActivityRefused("the report tells nothing of the lungs: segment the CT again")
+    if "kg" not in told:
+        why = told.get("reason")
+        raise ActivityRefused(f"the lungs were not measured: {why}: give LungMassKg, or neither")
+    return read_input("LungMassKg", told["kg"], f"{origin}, {MEASURED_LUNGS}")
 
 
 # The tumour is less than what it lies in, or no normal liver is left.

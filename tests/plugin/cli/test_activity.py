@@ -323,3 +323,25 @@ def test_vials_by_the_hour_and_what_was_delivered(capsys: pytest.CaptureFixture[
     assert "delivered: 4.45 GBq (4450 MBq)" in capsys.readouterr().out
     assert main([*glass]) == REFUSED
     assert "PreparedGbq changes nothing without LeftBehindGbq" in capsys.readouterr().err
+
+
+def test_the_mass_of_the_lungs_from_the_report(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = tmp_path / "report.json"
+    report.write_text(json.dumps({"liver_ml": 1800.0, "lungs": {"ml": 3900.0, "kg": 0.8}}))
+    glass = ["activity", "--method=glass", "--dose-gy=150", "--lungs-from-ct"]
+    assert main([*glass, f"--report={report}"]) == 0
+    text = capsys.readouterr().out
+    assert "M_L = 0.8 kg    mass of the lungs (segmentation, measured by density on this CT" in text
+    # 30 * 0.8 / (30 * 0.8 + 150 * 1.854), without a shunt too
+    assert "leaves the lungs within 30 Gy: 0.0794439" in text
+    for more, sentence in (
+        (["--liver-ml=1800"], "--lungs-from-ct needs --report"),
+        ([f"--report={report}", "--lung-mass-kg=1"], "not both"),
+    ):
+        assert main([*glass, *more]) == REFUSED
+        assert sentence in capsys.readouterr().err
+    report.write_text(json.dumps({"liver_ml": 1800.0, "lungs": {"reason": "they are cut"}}))
+    assert main([*glass, f"--report={report}"]) == REFUSED
+    assert "the lungs were not measured: they are cut: give LungMassKg" in capsys.readouterr().err

@@ -243,7 +243,7 @@ def test_an_unusual_liver_is_told_once_and_in_the_segmentations_words() -> None:
         ("glass", {"HeightM": 1.75}, "glass does not use: HeightM"),
         ("glass", {"Spheres": "resin"}, "glass does not use: Spheres"),
         ("resin", {"Treatment": "bilobar"}, "resin does not use: Treatment"),
-        ("glass", {"LungMassKg": 1}, "LungMassKg changes nothing without LungShunt"),
+        ("resin", {"LungMassKg": 1}, "LungMassKg changes nothing without LungShunt"),
         ("resin", {"EarlierLungDoseGy": 9}, "EarlierLungDoseGy changes nothing without LungShunt"),
         ("glass", {"Treatment": "unilobar"}, "give its volume, PerfusedMl"),
         ("holmium", {"Treatment": "bilobar"}, "holmium does not use: Treatment"),

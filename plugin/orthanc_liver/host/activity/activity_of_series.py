@@ -33,13 +33,14 @@ from orthanc_liver.sirt.inputs import (
     read_choices,
     read_input,
     read_inputs,
+    read_lungs,
     read_report,
 )
 from orthanc_liver.sirt.limits import limits_of_site
 from orthanc_liver.sirt.methods import method_named
 from orthanc_liver.sirt.roi_volume import Outline, agree, volumes_of
 
-_OUTSIDE, _TABLE = "OutsideIsMeant", "Table"
+_OUTSIDE, _TABLE, _LUNGS = "OutsideIsMeant", "Table", "LungsFromCt"
 _OTHERWISE = "segment the series (again), or give LiverMl"
 DICOM_TAGS = {"HeightM": "PatientSize", "WeightKg": "PatientWeight"}
 # Of an RTSTRUCT that is stored.
@@ -69,6 +70,8 @@ def activity_of_series(
         )
     outlined, told = _measured(outlines, asked)
     inputs = given | outlined
+    if _is_said(asked, _LUNGS):
+        inputs |= _measured_lungs(ledger.read_record(series.id), orthanc, series, given)
     absent = [name for name in DICOM_TAGS if name in method.needs and name not in inputs]
     inputs |= _from_dicom(orthanc, series, absent)
     chosen = read_choices({name: asked[name] for name in CHOICES if name in asked})
@@ -110,7 +113,7 @@ def documents_asked(asked: Mapping[str, Any]) -> list[str]:
 
 
 def _given(asked: Mapping[str, Any]) -> Inputs:
-    others = {"Method", "Store", "Rtstruct", _OUTSIDE, _TABLE, *ROIS, *CHOICES}
+    others = {"Method", "Store", "Rtstruct", _OUTSIDE, _TABLE, _LUNGS, *ROIS, *CHOICES}
     return read_inputs({name: value for name, value in asked.items() if name not in others})
 
 
@@ -203,6 +206,15 @@ def _segmented_liver(
             "them was changed"
         )
     return ours, (*warnings, *_unaccepted(job, reviews))
+
+
+def _measured_lungs(
+    record: Record | None, orthanc: Orthanc, series: Series, given: Inputs
+) -> Inputs:
+    if "LungMassKg" in given:
+        raise ActivityRefused(f"give LungMassKg or {_LUNGS}, not both")
+    job = _standing_job(record, orthanc, series)
+    return {"LungMassKg": read_lungs(job.report, f"segmentation, job {job.id}")}
 
 
 def _unaccepted(job: Job, reviews: Sequence[Review]) -> tuple[str, ...]:

@@ -58,6 +58,7 @@ function labelled(text, field) {
 function asked() {
   const body = { Method: get('method').value };
   if (get('keep').checked) { body.Store = ['SR']; }
+  if (get('lungs').checked) { body.LungsFromCt = true; }
   if (get('table').checked) { body.Table = true; }
   for (const [name, value] of Object.entries(typed())) {
     if (name in asks.Inputs) {

@@ -176,3 +176,39 @@ def test_bad_bodies_are_400(host: Host, body: Any) -> None:
     status, message = refusal(host, series_id, body)
     assert status == 400
     assert message
+
+
+def test_the_mass_of_the_lungs_that_the_segmentation_measured(host: Host) -> None:
+    host.engine.behave(lungs={"ml": 4100.0, "kg": 0.9})
+    body = {**GIVEN, "LungsFromCt": True}
+    series_id = host.upload("lungs")
+    host.ended_job_of(series_id)
+    answer = ask(host, series_id, **body)
+    kg, origin = origins(answer)["LungMassKg"]
+    assert (kg, "checked on phantoms only" in origin) == (0.9, True)
+    # 49.67 Gy kg/GBq * A * 0.05 / 0.9 kg
+    [dose] = [one["Value"] for one in answer["Results"] if one["Name"] == "LungDoseGy"]
+    assert dose == pytest.approx(49.67 * answer["ActivityGbq"] * 0.05 / 0.9)
+    unasked = origins(ask(host, series_id, **GIVEN))["LungMassKg"]
+    assert unasked == (1, "assumed: usual for this formula")
+
+
+@pytest.mark.parametrize(
+    ("lungs", "more", "sentence"),
+    [
+        ({"reason": "they are cut by the scan's ends"}, {}, "not measured: they are cut by the"),
+        ({"kg": "heavy"}, {}, "mass of the lungs, LungMassKg (segmentation, job"),
+        ({"kg": 90}, {}, "must be from 0.1 to 5 kg"),
+        (None, {}, "the report tells nothing of the lungs: segment the CT again"),
+        ({"kg": 0.9}, {"LungMassKg": 1}, "give LungMassKg or LungsFromCt, not both"),
+        ({"kg": 0.9}, {"LungsFromCt": "yes"}, "LungsFromCt must be true or false"),
+    ],
+)
+def test_lungs_that_were_not_measured_are_refused(
+    host: Host, lungs: dict[str, Any] | None, more: dict[str, Any], sentence: str
+) -> None:
+    host.engine.behave(lungs=lungs)
+    series_id = host.upload(f"lungs: {sentence}")
+    host.ended_job_of(series_id)
+    _, told = refusal(host, series_id, {**GIVEN, "LungsFromCt": True, **more})
+    assert sentence in told

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from liver_unet.volume import LARGEST_LEAN_DEG, lean_deg
 from orthanc_liver.liver_errors import SeriesRefused
 
 # How far an image may lie from where the affine puts it. Some scanners round positions to 0.1 mm,
@@ -99,7 +100,8 @@ def stack_affine(planes: Sequence[ImagePlane]) -> NDArray[np.float64]:
     """Return the affine of parallel planes, ordered along their normal; every plane lies on it.
 
     The slice axis is the straight line fitted to all positions, so it may be sheared against the
-    normal (gantry tilt). Raises SeriesRefused naming a missing slice or uneven spacing.
+    normal (gantry tilt). Raises SeriesRefused naming a missing slice or uneven spacing, or where
+    it is sheared further.
     """
     positions = np.array([plane.position_mm for plane in planes])
     index = np.arange(len(planes)) - (len(planes) - 1) / 2
@@ -115,6 +117,11 @@ def stack_affine(planes: Sequence[ImagePlane]) -> NDArray[np.float64]:
     affine[:3, 1] = planes[0].along_column * planes[0].spacing_mm[0]
     affine[:3, 2] = planes[0].along_row * planes[0].spacing_mm[1]
     affine[:3, 3] = fitted[0]
+    if (lean := lean_deg(affine)) > LARGEST_LEAN_DEG:
+        raise SeriesRefused(
+            f"The slices' positions lean by {lean:.0f} degrees against the slices, more than any "
+            "gantry tilts; export the series again from its source."
+        )
     return affine
 
 

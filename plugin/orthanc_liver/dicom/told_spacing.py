@@ -1,4 +1,4 @@
-"""Whether what a CT's headers tell of the slices' distance is what their positions come to.
+"""Whether the slices' distance and tilt are by a CT's headers what they are by their positions.
 
 Positions decide. They can be wrong as a whole: written anew by a program that took the slices for
 1 mm, or even because every second slice is missing.
@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from liver_unet.volume import UPRIGHT_DEG, lean_deg
 from orthanc_liver.dicom.ct_image import CtImage
 
 # SpacingBetweenSlices may be rounded; SliceLocation is along the table, which a tilt of 30 degrees
@@ -38,6 +39,13 @@ def doubts_about_spacing(images: Sequence[CtImage], affine: NDArray[np.float64])
         notes.append(
             f"The slices are {thick_mm:.4g} mm thick and {apart_mm:.4g} mm apart: what lies "
             "between was not measured, or slices are missing."
+        )
+    told_deg = _middle([_number(one, "GantryDetectorTilt") for one in images])
+    if abs(told_deg - (lean := lean_deg(affine))) > UPRIGHT_DEG:
+        notes.append(
+            f"The slices' positions lean by {lean:.0f} degrees, by GantryDetectorTilt it is "
+            f"{told_deg:.0f}: one of them is wrong, and with it the volume or the outline's shape "
+            "may be."
         )
     return notes
 

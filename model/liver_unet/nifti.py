@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import zlib
+from io import BufferedIOBase
 from pathlib import Path
+from typing import cast
 
 import nibabel as nib
 import numpy as np
+from nibabel.arrayproxy import ArrayProxy
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
@@ -35,7 +39,7 @@ def read_nifti(path: Path) -> tuple[NDArray[np.float32], Grid]:
     """
     try:
         image = _loaded(path)
-        _verify_check_sums(image)
+        _verify_length(image)
         affine = _affine_mm(image)
         array = np.asarray(image.dataobj, dtype=np.float32)
         array = np.ascontiguousarray(array.transpose(2, 1, 0))
@@ -53,14 +57,39 @@ def _loaded(path: Path) -> nib.nifti1.Nifti1Pair:
     return image
 
 
-def _verify_check_sums(image: nib.nifti1.Nifti1Pair) -> None:
-    """Read compressed files to their end, where gzip compares; nibabel stops before it."""
-    for part in image.file_map.values():
-        name = str(part.filename)
-        if name.lower().endswith(".gz"):
-            with gzip.open(name) as file:
-                while file.read(_CHUNK):
-                    pass
+def _verify_length(image: nib.nifti1.Nifti1Pair) -> None:
+    """Compare the file's length with the header's number of voxels.
+
+    Compressed files are read to their end, where gzip compares a check sum; nibabel stops before.
+    """
+    lengths = {kind: _length(str(part.filename)) for kind, part in image.file_map.items()}
+    voxels = cast(ArrayProxy, image.dataobj)
+    line_bytes = voxels.dtype.itemsize * image.shape[0]
+    beyond = lengths["image"] - voxels.offset - line_bytes * int(np.prod(image.shape[1:]))
+    if beyond >= line_bytes:
+        raise ImageFileError(
+            f"the file is {beyond} bytes longer than its header's number of "
+            "voxels comes to: the header is wrong; convert it again from its source"
+        )
+
+
+def _length(name: str) -> int:
+    """Unpacked, as nibabel unpacks it."""
+    path = Path(name)
+    if path.suffix.lower() == ".gz":
+        with gzip.open(path) as file:
+            return _read_to_the_end(file)
+    if path.suffix.lower() == ".bz2":
+        with bz2.open(path) as file:
+            return _read_to_the_end(file)
+    return path.stat().st_size
+
+
+def _read_to_the_end(file: BufferedIOBase) -> int:
+    length = 0
+    while part := file.read(_CHUNK):
+        length += len(part)
+    return length
 
 
 def _affine_mm(image: nib.nifti1.Nifti1Pair) -> NDArray[np.float64]:

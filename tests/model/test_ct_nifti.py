@@ -151,6 +151,25 @@ class TestHeader:
         path = written(tmp_path / "ct.nii", sform=np.diag(signs))
         assert "identity matrix" in refusal_of(path)
 
+    @pytest.mark.parametrize("name", ["ct.nii", "ct.nii.gz"])
+    @pytest.mark.parametrize("axis", [1, 3])
+    def test_a_header_that_counts_fewer_voxels_than_there_are(
+        self, tmp_path: Path, name: str, axis: int
+    ) -> None:
+        """18 slices of 24 would be a sound, shorter scan."""
+        path, short = written(tmp_path / "whole.nii", sform=ras()), tmp_path / name
+        content = bytearray(path.read_bytes())
+        at = 40 + 2 * axis
+        counted = int.from_bytes(content[at : at + 2], "little")
+        content[at : at + 2] = (counted * 3 // 4).to_bytes(2, "little")
+        short.write_bytes(gzip.compress(content) if name.endswith("gz") else content)
+        assert "bytes longer than its header's number of voxels" in refusal_of(short)
+
+    def test_a_few_bytes_behind_the_voxels_are_read(self, tmp_path: Path) -> None:
+        path = written(tmp_path / "ct.nii", sform=ras())
+        path.write_bytes(path.read_bytes() + bytes(100))
+        assert read_ct_nifti(path)[0].hu.shape == PATIENT.hu.shape
+
     def test_few_slices(self, tmp_path: Path) -> None:
         path = tmp_path / "ct.nii"
         part = PATIENT.grid.cropped((slice(4, 13), slice(0, 70), slice(0, 92)))

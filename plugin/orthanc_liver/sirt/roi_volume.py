@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from math import inf, isclose
 
@@ -103,9 +104,9 @@ class Outline:
     by_slice: dict[int, list[Region]]
     warnings: tuple[str, ...] = ()
 
-    @property
+    @cached_property
     def volume_ml(self) -> float:
-        """Area times slice distance."""
+        """Area times slice distance; measured once."""
         return self._ml(sum(enclosed(found) for found in self.by_slice.values()))
 
     def volume_within_ml(self, other: Outline) -> float:

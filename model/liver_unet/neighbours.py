@@ -62,7 +62,7 @@ def check_turns(shown: Mapping[int, _Hu], names: Sequence[str]) -> None:
         < min(_FITS_BETTER * _apart(clipped[above], clipped[below]), _chance(clipped, below, above))
     ]
     if odd:
-        named = f" ({names[odd[0][1]]})" if names else ""
+        named = f" ({names[odd[0][1]]} is slice {odd[0][1] + 1})" if names else ""
         raise VolumeRefused(
             f"Slices {_told(odd)}{named} lie mirrored or turned against each other: some are "
             "stored another way round than the rest; export the images again from their source."

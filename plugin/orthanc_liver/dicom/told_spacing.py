@@ -42,10 +42,10 @@ def doubts_about_spacing(images: Sequence[CtImage], affine: NDArray[np.float64])
         )
     told_deg = _middle([_number(one, "GantryDetectorTilt") for one in images])
     if abs(told_deg - (lean := lean_deg(affine))) > UPRIGHT_DEG:
+        says = f"{told_deg:.0f}" if told_deg else "nothing"
         notes.append(
-            f"The slices' positions lean by {lean:.0f} degrees, by GantryDetectorTilt it is "
-            f"{told_deg:.0f}: one of them is wrong, and with it the volume or the outline's shape "
-            "may be."
+            f"The slices' positions lean by {lean:.0f} degrees, and GantryDetectorTilt says {says}: "
+            "if the positions are wrong, so may be the volume and the outline's shape."
         )
     return notes
 

@@ -73,7 +73,10 @@ def _mirrored(slices: list[FileDataset]) -> None:
     ("change", "what"),
     [
         (_copied, "Slice 12 of 24 (instance {uid}) holds the very pixels of the slice before"),
-        (_mirrored, "Slices 11 and 12, 12 and 13 (instance {uid} is slice 12) lie mirrored or turned"),
+        (
+            _mirrored,
+            "Slices 11 and 12, 12 and 13 (instance {uid} is slice 12) lie mirrored or turned",
+        ),
     ],
 )
 def test_a_slice_that_its_neighbours_contradict_is_named(

@@ -44,8 +44,8 @@ def doubts_about_spacing(images: Sequence[CtImage], affine: NDArray[np.float64])
     if abs(told_deg - (lean := lean_deg(affine))) > UPRIGHT_DEG:
         says = f"{told_deg:.0f}" if told_deg else "nothing"
         notes.append(
-            f"The slices' positions lean by {lean:.0f} degrees, and GantryDetectorTilt says {says}: "
-            "if the positions are wrong, so may be the volume and the outline's shape."
+            f"The slices' positions lean by {lean:.0f} degrees, and GantryDetectorTilt says "
+            f"{says}: if the positions are wrong, so may be the volume and the outline's shape."
         )
     return notes
 

@@ -77,7 +77,7 @@ def read_ct_series(
         planes = [image.plane for image in images]
         places = places_on_normal(planes)
         affine = stack_affine(planes, places)
-        notes += doubts_about_spacing(images)
+        notes += doubts_about_spacing(images, affine)
         notes += _notes_on_pixels(images)
         header = copied_header(images[0].header, notes)
     uids = tuple(plane.sop_instance_uid for plane in planes)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from liver_unet.volume import LARGEST_LEAN_DEG, lean_deg
 from orthanc_liver.liver_errors import SeriesRefused
 from orthanc_liver.sirt.slice_places import (
     POSITION_TOLERANCE_MM,
@@ -111,7 +112,7 @@ def stack_affine(planes: Sequence[ImagePlane], places: Sequence[int]) -> NDArray
 
     places: each one's index along the slice axis. That axis is the straight line fitted to all
     positions, so it may be sheared against the normal (gantry tilt). Raises SeriesRefused naming a
-    missing slice or uneven spacing.
+    missing slice or uneven spacing, or where it is sheared further.
     """
     positions, index = positions_of(planes), np.array(places, dtype=np.float64)
     centred = index - index.mean()
@@ -127,6 +128,11 @@ def stack_affine(planes: Sequence[ImagePlane], places: Sequence[int]) -> NDArray
     affine[:3, 1] = planes[0].along_column * planes[0].spacing_mm[0]
     affine[:3, 2] = planes[0].along_row * planes[0].spacing_mm[1]
     affine[:3, 3] = first
+    if (lean := lean_deg(affine)) > LARGEST_LEAN_DEG:
+        raise SeriesRefused(
+            f"The slices' positions lean by {lean:.0f} degrees against the slices, more than any "
+            "gantry tilts; export the series again from its source."
+        )
     return affine
 
 

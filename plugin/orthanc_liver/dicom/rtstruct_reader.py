@@ -204,13 +204,6 @@ def mask_of(found: Outline, ct: Volume, path: Path) -> NDArray[np.bool_]:
     return interpolate_mask(mask, ct)
 
 
-def first_gap(mask: NDArray[np.bool_]) -> int | None:
-    """The first slice without a pixel between slices with some."""
-    outlined = np.flatnonzero(mask.any(axis=(1, 2)))
-    gaps = np.setdiff1d(np.arange(outlined[0], outlined[-1]), outlined)
-    return int(gaps[0]) if len(gaps) else None
-
-
 def _inside(edges: NDArray[np.float64], shape: tuple[int, ...]) -> NDArray[np.bool_]:
     """Return which pixel centres lie inside a polygon, even-odd; edges: (n, 2 ends, 2)."""
     rows, columns = shape

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from liver_unet import training
 from liver_unet.ct_nifti import MINIMUM_SLICES
-from liver_unet.liver import no_liver_because
+from liver_unet.liver import first_gap, no_liver_because
 from liver_unet.model_errors import TrainingRefused
 from liver_unet.nifti import write_nifti
 from liver_unet.segmenter import chosen_device
@@ -30,7 +30,6 @@ from orthanc_liver.dicom.roi_choice import LIVER, OutlineRefused, RoiChoice
 from orthanc_liver.dicom.rtstruct_reader import (
     Roi,
     described,
-    first_gap,
     mask_of,
     outline_of,
     read_outlines,
@@ -209,7 +208,7 @@ def _liver_mask(outline: _Outline, ct: CtSeries) -> NDArray[np.bool_]:
     gap = first_gap(mask[list(ct.volume.own_slices)])
     if gap is not None:
         raise TrainingRefused(
-            f"{outline.path} leaves out slice {gap} between outlined ones: a network would "
+            f"{outline.path} leaves out slice {gap + 1} between outlined ones: a network would "
             "learn that there is no liver; interpolate the outlines first"
         )
     return mask

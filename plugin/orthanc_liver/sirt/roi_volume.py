@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from math import inf, isclose
 
@@ -102,9 +103,9 @@ class Outline:
     by_slice: dict[int, list[Region]]
     warnings: tuple[str, ...] = ()
 
-    @property
+    @cached_property
     def volume_ml(self) -> float:
-        """Area times slice distance."""
+        """Area times slice distance; measured once."""
         return self._ml({n: enclosed(found) for n, found in self.by_slice.items()})
 
     def volume_within_ml(self, other: Outline) -> float:
@@ -161,7 +162,7 @@ def outline(
             f"{crossing} contours cross themselves: what a line enters an odd number of times "
             "counts as inside"
         )
-    warnings += _gap_warnings(sorted(drawn))
+    warnings += gap_warnings(sorted(drawn))
     found = {n: regions(polygons, exclusive=exclusive) for n, polygons in drawn.items()}
     return Outline(slices, found, tuple(warnings))
 
@@ -225,8 +226,11 @@ def agree(told_ml: float, outlined_ml: float) -> bool:
     return isclose(told_ml, outlined_ml, rel_tol=_AGREE)
 
 
-def _gap_warnings(outlined: Sequence[int]) -> list[str]:
-    """Say which slices between outlined ones have no contour; refuse where parts are thin."""
+def gap_warnings(outlined: Sequence[int]) -> list[str]:
+    """Say which slices between outlined ones, counted from 0 and ascending, have no contour.
+
+    ActivityRefused where parts are thin.
+    """
     gaps = [(below, above) for below, above in pairwise(outlined) if above > below + 1]
     if not gaps:
         return []

@@ -13,7 +13,7 @@ from orthanc_liver.host.activity.roi_of_series import (
     others_of_that_name,
     outline_of,
     roi_named,
-    rois_in,
+    rois_of,
 )
 from orthanc_liver.host.errors import NoResult
 from orthanc_liver.host.jobs.job import Job
@@ -179,7 +179,7 @@ def _segmented_liver(
     reviews: of that job's outline, of which the approved copies are no corrections.
     """
     job = _standing_job(record, orthanc, series)
-    rois = list(rois_in(orthanc, (job.result or {})["Instance"]))
+    rois = rois_of(orthanc, (job.result or {})["Instance"])
     if len(rois) != 1:
         raise _no_result("the RTSTRUCT of the segmentation does not hold one outline")
     stored_anew = {find_approved(orthanc, one, series.study) for one in reviews}

@@ -105,7 +105,8 @@ def fine_liver() -> Volume:
     hu = np.full(shape, -1000, dtype=np.int16)
     hu[(np.abs(places[..., 1:] / (77, 105)) ** 4).sum(axis=-1) < 1] = -100
     hu[(((places - (3.0, -12.0, -20.0)) / (60.0, 55.0, 75.0)) ** 2).sum(axis=-1) < 1] = 110
-    return Volume(hu, Grid(shape, affine))
+    noise = np.random.default_rng(5).integers(-6, 7, shape).astype(np.int16)
+    return Volume(hu + noise, Grid(shape, affine))
 
 
 def segmented(slices: list[pydicom.FileDataset]) -> Segmentation:
@@ -150,7 +151,7 @@ def test_the_volume_is_right_and_every_object_lies_on_the_cts_own_slices(tmp_pat
     for name in ("rs.dcm", "seg.dcm"):
         again = read_contour(tmp_path / name, ANY, ct).mask
         assert (again[own] == ours[own]).all()
-        assert dice(again, ours) > 0.985
+        assert dice(again, ours) > 0.98
 
 
 def test_where_to_look_is_told_by_the_cts_own_slices() -> None:

@@ -168,6 +168,15 @@ def test_what_an_attempt_left_that_was_cut_off() -> None:
     assert done.result["Supersedes"] == uid_of("half")
 
 
+def test_what_is_of_this_result_was_not_cut_off() -> None:
+    shelf = Shelf(new="RTSTRUCT", same="SEG")
+    done = job(result("new", "same"), intended_uids=[uid_of("new"), uid_of("same")])
+    supersede(shelf, None, done, keep=False)
+    assert done.result
+    assert "Supersedes" not in done.result
+    assert len(shelf.kinds) == 2
+
+
 def test_the_former_result_is_named_before_what_was_cut_off() -> None:
     shelf = Shelf(old="RTSTRUCT", half="RTSTRUCT", new="RTSTRUCT")
     done = job(result("new"), intended_uids=[uid_of("half")])

@@ -69,7 +69,7 @@ def segment_series(
         doubts = doubts_about(series)
         lungs = lungs_told(series.volume)
     if limit:
-        limit.check_field(series.volume.grid, spec.spacing_mm)
+        limit.check_field(series.volume, spec.spacing_mm)
     computed = segment_or_fall_back(segmenter, series.volume, stages)
     found, used = computed.found, computed.by
     warnings = series.warnings + doubts + computed.warnings

@@ -11,12 +11,10 @@ from typing import Any
 
 from orthanc_liver.engine.protocol import NEEDS, SOURCE, JobSettings, Kind, with_needs
 from orthanc_liver.host.filter_conditions import did_you_mean, problem_of_filter
+from orthanc_liver.host.installation import default_interpreter
 from orthanc_liver.sirt.limits import wrong_limits
 
 SECTION = "LiverSegmentation"
-
-# plugin/orthanc_liver/host/settings.py, three folders below the checkout.
-CHECKOUT = Path(__file__).resolve().parents[3]
 
 # What the page puts into a link to a viewer.
 LINK_PLACES = ("{StudyInstanceUID}", "{SeriesInstanceUID}", "{orthanc}")
@@ -175,7 +173,8 @@ class Settings:
     )
     interpreter: str = _setting(
         "",
-        "The Python that runs the network; empty: .venv/bin/python beside the plugin folder.",
+        "The Python that runs the network; empty: that of the environment which orthanc-liver was "
+        "installed into, in a checkout .venv/bin/python.",
         _interpreter,
     )
     device: str = _setting(
@@ -347,7 +346,7 @@ def interpreter_path(setting: str) -> Path:
 
     Absolute, as its process begins in another folder, and not resolved: a link is an environment.
     """
-    return Path(setting).absolute() if setting else CHECKOUT / ".venv" / "bin" / "python"
+    return Path(setting).absolute() if setting else default_interpreter()
 
 
 def _key(name: str) -> str:

@@ -12,7 +12,7 @@ from liver_unet.doubt import doubt_about, signals_of
 from liver_unet.liver import NOTHING_SEEN, Liver, NoLiver
 from liver_unet.localise import coarse_localisation, fine_localisation
 from liver_unet.model import Model
-from liver_unet.model_errors import WeightsRefused
+from liver_unet.model_errors import DeviceRefused, WeightsRefused
 from liver_unet.postprocess import SMALLEST_LIVER_ML, Found, outline
 from liver_unet.preprocess import to_model_input
 from liver_unet.stages import Stages
@@ -101,7 +101,13 @@ class Segmenter:
 
 
 def chosen_device(name: str) -> torch.device:
-    """Where to compute; "auto" is a GPU when there is one."""
+    """Where to compute; "auto" is a GPU when there is one. Raises DeviceRefused."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
+    chosen = torch.device(name)
+    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
+        raise DeviceRefused(
+            f"PyTorch sees no GPU {name} here: choose cpu, or install the build of PyTorch that is "
+            "made for this machine's GPU"
+        )
+    return chosen

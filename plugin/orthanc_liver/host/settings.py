@@ -181,7 +181,9 @@ class Settings:
         "auto", 'Where the network runs: "auto", "cpu", "cuda" or "cuda:N".', _device
     )
     threads: int = _setting(
-        0, "CPU threads of the network; 0: as many as there are cores.", _whole_number(0, 1024)
+        0,
+        "CPU threads of the network; 0: as many as there are cores, or as a CPU quota is worth.",
+        _whole_number(0, 1024),
     )
     roi_name: str = _setting(
         JobSettings.roi_name, "The name of the ROI in the RTSTRUCT.", _text(64)

@@ -36,6 +36,10 @@ run: orthanc $(VENV)/installed ## leave Orthanc running with the plugin, for use
 .PHONY: install
 install: orthanc $(VENV)/runs ## what a server needs: Orthanc's packages and the environment
 
+.PHONY: bundle
+bundle: $(VENV)/runs ## an archive in bundle/ that installs without a network, for this Python and processor
+	offline/make.sh $(PYTHON) bundle
+
 .PHONY: test-fast
 test-fast: $(VENV)/installed ## the tests that need no Orthanc, browser or network
 	$(PYTHON) -m pytest -m unit -q $(SIDE_BY_SIDE)

@@ -12,7 +12,6 @@ from typing import Any
 from tests.support.orthanc_server import CHECKOUT, OrthancServer, merged
 
 INSTALL = (CHECKOUT / "docs" / "INSTALL.md").read_text()
-_COMMENT = re.compile(r'("(?:\\.|[^"\\])*")|//[^\n]*|/\*.*?\*/', re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -33,11 +32,6 @@ def examples() -> list[Example]:
         if file:
             found.append(Example(section, file, json.loads(text)))
     return found
-
-
-def parsed(text: str) -> dict[str, Any]:
-    """Orthanc's JSON, which may hold comments."""
-    return dict(json.loads(_COMMENT.sub(lambda match: match[1] or "", text)))
 
 
 class DocumentedServer(OrthancServer):

@@ -24,7 +24,7 @@ from tests.support.patience import wait_for
 from tests.support.phantom import abdomen, small_abdomen
 
 HEAVY = {"torch", "monai", "numpy", "pydicom", "nibabel", "scipy", "highdicom", "tqdm"}
-COMMANDS = ("segment", "activity", "train", "calibrate", "export", "evaluate", "atlas")
+COMMANDS = ("segment", "activity", "train", "calibrate", "export", "evaluate", "atlas", "doctor")
 
 
 def loaded_by(*arguments: str) -> set[str]:

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import requests
 
-from tests.support.documented import DocumentedServer, Example, examples, parsed
+from orthanc_liver.cli.orthanc_configuration import parse
+from tests.support.documented import DocumentedServer, Example, examples
 from tests.support.orthanc_server import OrthancServer  # what conftest knows these tests by
 
 DEBIANS = Path("/etc/orthanc")
@@ -23,7 +24,7 @@ SECTIONS = sorted({one.section for one in EXAMPLES})
 
 def server(folder: Path) -> DocumentedServer:
     """Orthanc as Debian's packages leave it, with the script named."""
-    files = {path.name: parsed(path.read_text()) for path in DEBIANS.glob("*.json")}
+    files = {path.name: parse(path.read_text()) for path in DEBIANS.glob("*.json")}
     orthanc = DocumentedServer(folder, files)
     [script] = [one for one in EXAMPLES if "PythonScript" in one.content]
     orthanc.add(script)

@@ -41,8 +41,8 @@ class Segmenter:
 
     @classmethod
     def load(cls, weights: Path, device: str = "auto") -> Segmenter:
-        """device: "auto" (a GPU when there is one), "cpu" or "cuda"; raises WeightsRefused."""
-        chosen = chosen_device(device)
+        """device: "auto" (a GPU when there is one), "cpu" or "cuda"; raises ModelError."""
+        chosen = device_there(device)
         on_cpu = cls._load_on(torch.device("cpu"), weights)
         if chosen.type == "cpu":
             return on_cpu
@@ -76,8 +76,7 @@ class Segmenter:
         """Return the liver, or why the scan shows none."""
         spec = self.fine.spec
         with stages("resample"):
-            image, grid = to_model_input(volume, spec.spacing_mm, spec.window_hu)
-            image = image.to(self.device)
+            image, grid = to_model_input(volume, spec.spacing_mm, spec.window_hu, self.device)
         with stages("localise") as at:
             look = coarse_localisation(image, self.fine, self.coarse, at)
             if look is None:
@@ -89,7 +88,7 @@ class Segmenter:
         with stages("infer") as at:
             probability, box, mask = fine_localisation(self.fine.patches(image), seen, at)
         if not mask.any():
-            return NoLiver("what coarse localisation saw is none on closer inspection", seen_ml)
+            return NoLiver("what the coarse network saw is no liver on closer inspection", seen_ml)
         found = outline(Found(image, grid, probability, box, mask), volume, stages)
         if isinstance(found, NoLiver):
             return found
@@ -101,10 +100,15 @@ class Segmenter:
 
 
 def chosen_device(name: str) -> torch.device:
-    """Where to compute; "auto" is a GPU when there is one. Raises DeviceRefused."""
+    """Where to compute; "auto" is a GPU when there is one."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    chosen = torch.device(name)
+    return torch.device(name)
+
+
+def device_there(name: str) -> torch.device:
+    """Like chosen_device; raises DeviceRefused where it is not to be had."""
+    chosen = chosen_device(name)
     if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
         raise DeviceRefused(
             f"PyTorch sees no GPU {name} here: choose cpu, or install the build of PyTorch that is "

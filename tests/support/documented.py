@@ -1,4 +1,4 @@
-"""The examples of docs/INSTALL.md, and Orthanc as it starts with them."""
+"""The examples of docs/INSTALL.md and docs/OPERATE.md, and Orthanc as it starts with them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 from tests.support.orthanc_server import CHECKOUT, OrthancServer, merged
 
 INSTALL = (CHECKOUT / "docs" / "INSTALL.md").read_text()
+_OPERATE = (CHECKOUT / "docs" / "OPERATE.md").read_text()
 
 
 @dataclass(frozen=True)
@@ -24,10 +25,10 @@ class Example:
 
 
 def examples() -> list[Example]:
-    """Every example of the guide, in its order."""
+    """Every example that names its file, in its order."""
     found, section = [], ""
-    parts = re.finditer(r"^##+ ([^\n]+)|^```json\n// (\S+)[^\n]*\n(.*?)^```", INSTALL, re.M | re.S)
-    for heading, file, text in (part.groups() for part in parts):
+    block = re.compile(r"^##+ ([^\n]+)|^```json\n// (\S+)[^\n]*\n(.*?)^```", re.M | re.S)
+    for heading, file, text in block.findall(INSTALL + _OPERATE):
         section = heading or section
         if file:
             found.append(Example(section, file, json.loads(text)))

@@ -23,7 +23,7 @@ def add_to(commands: Any) -> None:
         "--cases cases.csv --out evaluation --jobs 2",
     )
     evaluation.add_argument(
-        "--cases", type=Path, required=True, help="CSV: case, ct, reference and at will more"
+        "--cases", type=Path, required=True, help="CSV: case, ct, reference, optionally more"
     )
     evaluation.add_argument("--out", type=Path, required=True, help="folder for the report")
     add_weights(evaluation)

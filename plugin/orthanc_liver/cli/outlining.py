@@ -78,7 +78,7 @@ class Outlining:
         return report | {"warnings": [*files.notes, *report["warnings"]]}
 
     def _from_nifti(self, ct: OneCt, out: ResultFolder) -> dict[str, Any]:
-        from liver_unet.fallback import fall_back_warnings, segment_or_fall_back
+        from liver_unet.fallback import segment_or_fall_back
         from liver_unet.liver import Liver
         from liver_unet.overlay import overlay_png
         from liver_unet.stages import Stages
@@ -88,13 +88,13 @@ class Outlining:
         segmenter, stages = self._segmenter(), Stages(self._progress)
         with stages("read"):
             read = read_ct(ct.path, min_slices=ct.min_slices)
-        found, used = segment_or_fall_back(segmenter, read.volume, stages)
+        computed = segment_or_fall_back(segmenter, read.volume, stages)
+        found = computed.found
         if isinstance(found, Liver):
             _write_mask(out, found)
             with out.writing(OVERLAY) as path:
                 path.write_bytes(overlay_png(read.volume, found))
-        warnings = read.warnings + fall_back_warnings(segmenter, used)
-        return report(used, warnings, stages, found)
+        return report(computed.by, read.warnings + computed.warnings, stages, found)
 
 
 def _write_mask(out: ResultFolder, liver: Liver) -> None:

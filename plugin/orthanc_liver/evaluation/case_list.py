@@ -104,7 +104,7 @@ def _check_columns(path: Path, columns: list[str], required: Sequence[str]) -> N
         wrong = "it lacks " + ", ".join(missing) if missing else "unknown: " + ", ".join(unknown)
         raise CaseListRefused(
             f"{path}: {wrong}; its first line must name the columns "
-            f"{', '.join(required)} and at will {', '.join(OPTIONAL)}"
+            f"{', '.join(required)} and optionally {', '.join(OPTIONAL)}"
         )
 
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orthanc_liver.cli.parser import new_command
 from orthanc_liver.cli.result_folder import MASK, RTSTRUCT
 from orthanc_liver.sirt.activity import compute_activity
 from orthanc_liver.sirt.inputs import (
@@ -34,8 +35,16 @@ if TYPE_CHECKING:
 
 def add_to(commands: Any) -> None:
     """Add activity to the parser's commands."""
-    activity = commands.add_parser("activity", help="the activity from the liver's volume")
-    activity.add_argument("--method", required=True, choices=tuple(METHODS))
+    activity = new_command(
+        commands,
+        "activity",
+        "the activity of Y-90 or Ho-166 from the liver's volume",
+        "--method resin --report result/report.json --tumour-ml 150 --height-m 1.75 "
+        "--weight-kg 70 --lung-shunt 0.12",
+    )
+    activity.add_argument(
+        "--method", required=True, choices=tuple(METHODS), help="how the activity is computed"
+    )
     activity.add_argument("--report", type=Path, help="report.json of segment: the liver volume")
     activity.add_argument("--json", action="store_true", help="everything, unrounded, as JSON")
     for quantity in QUANTITIES.values():

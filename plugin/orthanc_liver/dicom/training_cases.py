@@ -22,7 +22,7 @@ from liver_unet.ct_nifti import MINIMUM_SLICES
 from liver_unet.liver import first_gap, no_liver_because
 from liver_unet.model_errors import TrainingRefused
 from liver_unet.nifti import write_nifti
-from liver_unet.segmenter import chosen_device
+from liver_unet.segmenter import device_there
 from liver_unet.training.refusals import Refusals
 from orthanc_liver.dicom.ct_folder import DicomFile, dicom_files
 from orthanc_liver.dicom.ct_series import CtSeries, read_ct_series
@@ -57,7 +57,7 @@ def train(
     device: "auto" (a GPU when there is one), "cpu" or "cuda"; of several that torchrun started,
     each takes its own. roi: which ROI is the liver. Raises LiverError or ModelError.
     """
-    cards = training.Cards.from_environment(chosen_device(device))
+    cards = training.Cards.from_environment(device_there(device))
     caches = [out / "cases" / str(number) for number in range(1, len(data) + 1)]
     found = cards.first_alone(
         lambda: [prepared(one, cache, roi) for one, cache in zip(data, caches, strict=True)]

@@ -35,6 +35,12 @@ STAGES: Mapping[str, int] = {
 }
 
 
+def percent_done(stage: str, fraction: float) -> int:
+    """How much of a job's work is done when so much of a stage is."""
+    before = sum(list(STAGES.values())[: list(STAGES).index(stage)])
+    return int(before + STAGES[stage] * min(max(fraction, 0.0), 1.0))
+
+
 class Outcome(StrEnum):
     """How a job ended."""
 

@@ -15,7 +15,8 @@ from pydicom.uid import generate_uid
 
 from liver_unet.nifti import write_nifti
 from liver_unet.volume import Grid
-from orthanc_liver.cli.main import REFUSED, main
+from orthanc_liver.cli.exit_status import REFUSED
+from orthanc_liver.cli.main import main
 from orthanc_liver.dicom.ct_folder import read_ct
 from orthanc_liver.dicom.roi_choice import LIVER
 from orthanc_liver.evaluation.outlines import read_contour

@@ -30,7 +30,9 @@ class Desk:
         self.ledger.read_reviews.return_value = []
         self.ledger.read_record.return_value = None
         self.deliveries.unfinished.return_value = []
-        self.outside = {name: Mock() for name in ("supersede", "withdraw", "store_beside")}
+        self.outside: dict[str, Any] = {
+            name: Mock() for name in ("supersede", "withdraw", "store_beside")
+        }
         self.outside["store_beside"].return_value = [RTSTRUCT, SEG]
         self.outside |= {
             "destinations_of": Mock(),

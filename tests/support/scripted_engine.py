@@ -88,7 +88,7 @@ class Script:
     model_sha256: str = "a" * 64
     grade: str = ""
     look_at: Sequence[Sequence[int]] = ()
-    start: Literal["ready", "failed", "crash", "wrong types"] = "ready"
+    start: Literal["ready", "failed", "crash", "hang", "wrong types"] = "ready"
 
     @property
     def told(self) -> dict[str, Any]:
@@ -155,6 +155,8 @@ def main(folder: Path, arguments: list[str]) -> None:
     outgoing, incoming = sys.stdout.buffer, sys.stdin.buffer
     if script.start == "crash":
         sys.exit("the scripted engine does not start")
+    if script.start == "hang":
+        time.sleep(3600)
     if script.start == "failed":
         write(outgoing, Failed("the scripted engine has no weights"))
         return

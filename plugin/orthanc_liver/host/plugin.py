@@ -271,7 +271,7 @@ class Plugin:
     def slices(self, series_id: str) -> dict[str, Any]:
         """A series' slices and its last job; Missing, or NotShown where they do not say where they
         lie."""
-        stack = stack_of(self.orthanc, series_id)
+        stack = stack_of(self.orthanc, self._images_of(series_id))
         record = self._ledger.read_record(series_id)
         self.reviews.restore([series_id])
         return {"Job": record.job.as_json() if record else None, "Stack": stack.as_json()}

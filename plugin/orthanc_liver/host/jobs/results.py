@@ -16,7 +16,7 @@ from orthanc_liver.host.jobs.job import Job
 from orthanc_liver.host.jobs.job_queue import JobQueue
 from orthanc_liver.host.jobs.records import Ledger
 from orthanc_liver.host.jobs.storing import sop_instance_uid, store_beside
-from orthanc_liver.host.jobs.superseded import supersede, withdraw
+from orthanc_liver.host.jobs.superseded import supersede, supersede_approved, withdraw
 from orthanc_liver.host.review.approval import (
     find_approved,
     mark_as_rejected,
@@ -76,6 +76,7 @@ class Results:
         job.result = {**rtstruct, "Further": further}
         _warn_of_others(job, [rtstruct, *further])
         supersede(self._orthanc, record, job, keep=self._settings.keep_superseded)
+        supersede_approved(self._orthanc, self._ledger.read_reviews(series.id), job)
         self.send(job, series, again=False)
         job.intended_uids = []
         self._queue.succeed(job, Outcome.SEGMENTED)
@@ -118,12 +119,12 @@ class Results:
 
     def _settle(self, series: Series, review: Review, before: Review | None = None) -> None:
         """Do what follows from a decision; twice does no harm."""
+        former = find_approved(self._orthanc, before, series.study)
         if review.verdict is Verdict.ACCEPTED:
-            approved = store_approved(self._orthanc, series, review)
+            approved = store_approved(self._orthanc, series, review, former)
             self._deliveries.release(review.rtstruct, approved)
             return
-        mark_as_rejected(self._orthanc, series, review, before)
-        former = find_approved(self._orthanc, before, series.study)
+        mark_as_rejected(self._orthanc, review, former)
         for instance in filter(None, (review.rtstruct, former)):
             self._deliveries.refuse(instance, f"the outline was rejected: {review.reason}")
 

@@ -31,8 +31,13 @@ def find_approved(orthanc: Orthanc, review: Review | None, study: str) -> str | 
     return next((one for one in found if is_result_in(orthanc, one, study)), None)
 
 
-def store_approved(orthanc: Orthanc, series: Series, review: Review) -> str:
-    """Store it, unless it is there, and return Orthanc's id. OrthancError where that fails."""
+def store_approved(
+    orthanc: Orthanc, series: Series, review: Review, former: str | None = None
+) -> str:
+    """Store it, unless it is there, and return Orthanc's id. OrthancError where that fails.
+
+    former: what came of an acceptance of the same outline before, which it takes the place of.
+    """
     approved = find_approved(orthanc, review, series.study)
     if approved is None:
         changed = {
@@ -44,14 +49,12 @@ def store_approved(orthanc: Orthanc, series: Series, review: Review) -> str:
         }
         stored = orthanc.post("/instances", orthanc.modified(review.rtstruct, changed))
         approved = str(stored["ID"])
-    mark_superseded(orthanc, review.rtstruct, by=approved_uid(review))
+    for instance in {review.rtstruct, former or review.rtstruct} - {approved}:
+        mark_superseded(orthanc, instance, by=approved_uid(review))
     return approved
 
 
-def mark_as_rejected(
-    orthanc: Orthanc, series: Series, review: Review, before: Review | None
-) -> None:
+def mark_as_rejected(orthanc: Orthanc, review: Review, former: str | None) -> None:
     """Note the rejection on the outline, and on what came of an acceptance before it."""
-    approved = find_approved(orthanc, before, series.study)
-    for instance in filter(None, (review.rtstruct, approved)):
+    for instance in filter(None, (review.rtstruct, former)):
         mark_rejected(orthanc, instance, at=text_of(review.time))

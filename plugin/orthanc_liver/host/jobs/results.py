@@ -16,11 +16,12 @@ from orthanc_liver.host.jobs.job import Job
 from orthanc_liver.host.jobs.job_queue import JobQueue
 from orthanc_liver.host.jobs.records import Ledger
 from orthanc_liver.host.jobs.storing import sop_instance_uid, store_beside
-from orthanc_liver.host.jobs.superseded import supersede, supersede_approved, withdraw
+from orthanc_liver.host.jobs.superseded import supersede, withdraw
 from orthanc_liver.host.review.approval import (
     find_approved,
     mark_as_rejected,
     store_approved,
+    supersede_approved,
 )
 from orthanc_liver.host.review.review import Review, Verdict
 from orthanc_liver.host.review.reviews import Reviews

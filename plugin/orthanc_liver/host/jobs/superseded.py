@@ -9,7 +9,6 @@ So is what an attempt stored that was cut off before it could say so.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
 from typing import Any
 
 from orthanc_liver.host.jobs.job import Job, instances_of
@@ -20,8 +19,6 @@ from orthanc_liver.host.jobs.records import (
     unmark_superseded,
 )
 from orthanc_liver.host.jobs.storing import is_result_in
-from orthanc_liver.host.review.approval import find_approved
-from orthanc_liver.host.review.review import Review
 from orthanc_liver.host.server.api import Missing, Orthanc
 
 
@@ -45,23 +42,6 @@ def supersede(orthanc: Orthanc, record: Record | None, job: Job, *, keep: bool) 
     for instance in job.result_instances:
         # Superseded itself before: a late slice came, and was deleted again.
         unmark_superseded(orthanc, instance)
-
-
-def supersede_approved(orthanc: Orthanc, reviews: Iterable[Review], job: Job) -> None:
-    """Note on what people accepted of former results that there is a newer one. It is never
-    deleted: somebody answers for it. reviews: all of the series, the last one last."""
-    result = job.result or {}
-    last = {one.rtstruct: one for one in reviews}
-    for rtstruct, review in last.items():
-        approved = find_approved(orthanc, review, job.study)
-        if approved is None:
-            continue
-        if rtstruct == result["Instance"]:
-            unmark_superseded(orthanc, approved)  # its slices are what they were again
-            continue
-        with contextlib.suppress(Missing):  # somebody deleted it meanwhile
-            mark_superseded(orthanc, approved, by=result["SopInstanceUid"])
-            orthanc.log(f"job {job.id}: its result supersedes {approved}, approved: marked")
 
 
 def withdraw(orthanc: Orthanc, record: Record | None, job: Job) -> None:

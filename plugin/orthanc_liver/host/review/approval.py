@@ -6,13 +6,16 @@ one stays, for it is what was decided on, and bears metadata 4504 that names the
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import uuid
+from collections.abc import Iterable
 
-from orthanc_liver.host.jobs.records import mark_rejected, mark_superseded
+from orthanc_liver.host.jobs.job import Job
+from orthanc_liver.host.jobs.records import mark_rejected, mark_superseded, unmark_superseded
 from orthanc_liver.host.jobs.storing import is_result_in
 from orthanc_liver.host.review.review import Review, Verdict
-from orthanc_liver.host.server.api import Orthanc, Series
+from orthanc_liver.host.server.api import Missing, Orthanc, Series
 from orthanc_liver.host.server.times import text_of
 
 
@@ -52,6 +55,23 @@ def store_approved(
     for instance in {review.rtstruct, former or review.rtstruct} - {approved}:
         mark_superseded(orthanc, instance, by=approved_uid(review))
     return approved
+
+
+def supersede_approved(orthanc: Orthanc, reviews: Iterable[Review], job: Job) -> None:
+    """Note on what people accepted of former results that there is a newer one. It is never
+    deleted: somebody answers for it. reviews: all of the series, the last one last."""
+    result = job.result or {}
+    last = {one.rtstruct: one for one in reviews}
+    for rtstruct, review in last.items():
+        approved = find_approved(orthanc, review, job.study)
+        if approved is None:
+            continue
+        if rtstruct == result["Instance"]:
+            unmark_superseded(orthanc, approved)  # its slices are what they were again
+            continue
+        with contextlib.suppress(Missing):  # somebody deleted it meanwhile
+            mark_superseded(orthanc, approved, by=result["SopInstanceUid"])
+            orthanc.log(f"job {job.id}: its result supersedes {approved}, approved: marked")
 
 
 def mark_as_rejected(orthanc: Orthanc, review: Review, former: str | None) -> None:

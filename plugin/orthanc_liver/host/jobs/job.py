@@ -205,6 +205,7 @@ class Job:
             "Attempt": self.attempt,
             "Stage": self.stage,
             "Outcome": str(self.outcome or ""),
+            "Ending": self.ending,
             "Reason": self.reason,
             "Model": self.model,
             "Result": self.result,

@@ -14,8 +14,11 @@ const LOCALE = navigator.languages.find((one) => one.startsWith(LANGUAGE)) || LA
 
 function t(text, values = {}) {
   const known = TEXTS[LANGUAGE]?.[text] ?? text;
-  return known.replace(/\{(\w+)\}/g, (place, name) => values[name] ?? place);
+  return known.replace(/\{(\w+)\}/g, (place, name) => isolated(values[name] ?? place));
 }
+
+// A text of others within one of ours: what is written from right to left would turn ours round.
+const isolated = (text) => (/[\u0590-\u08ff\ufb1d-\ufefc]/.test(text) ? `\u2068${text}\u2069` : text);
 
 function translate(root) {
   const walk = document.createTreeWalker(root, NodeFilter.SHOW_TEXT | NodeFilter.SHOW_ELEMENT);
@@ -32,6 +35,28 @@ function translate(root) {
   }
 }
 
+const STAGES = {
+  read: 'reading the images',
+  resample: 'preparing the images',
+  localise: 'finding the liver',
+  infer: 'outlining the liver',
+  'back to the CT grid': 'drawing the outline',
+  clean: 'checking the outline',
+  doubt: 'asking how sure the networks are',
+  contour: 'drawing contours',
+  write: 'writing the result',
+  preview: 'making the picture',
+  store: 'storing the result',
+};
+const OUTCOMES = {
+  segmented: 'Segmented',
+  doubtful: 'Doubtful',
+  'no liver found': 'No liver found',
+  refused: 'Refused',
+  failed: 'Failed',
+  cancelled: 'Cancelled',
+};
+
 document.documentElement.lang = LANGUAGE;
 document.title = t(document.title);
 translate(document.body);
@@ -43,8 +68,18 @@ async function call(path, method = 'GET', body = undefined) {
   const text = await answer.text();
   let json = null;
   try { json = JSON.parse(text); } catch { /* Orthanc's own refusals may have no body */ }
-  if (!answer.ok) { throw new Error(json?.Message || `Orthanc answered ${answer.status}.`); }
+  if (!answer.ok) { throw new Error(json?.Message || t('Orthanc answered {status}.', { status: answer.status })); }
   return json;
+}
+
+function outcomeOf(content) {
+  const word = content.Ending;
+  if (word === 'cancelled') {
+    const by = /^cancelled by (.+)$/.exec(content.Reason)?.[1];
+    return by ? t('Cancelled by {name}', { name: by }) : t('Cancelled');
+  }
+  const volume = content.Result ? `: ${t('liver {ml} mL', { ml: Math.round(content.Report.liver_ml) })}` : '';
+  return `${t(OUTCOMES[word] || word)}${volume}`;
 }
 
 function describe(delivery) {
@@ -104,8 +139,9 @@ function when(text) {
 
 function decided(review) {
   const verdict = { accepted: 'Accepted by {name}', rejected: 'Rejected by {name}' }[review.Verdict];
-  const name = review.IsTyped ? `${review.By} (${t('a name as typed')})` : review.By;
-  return `${t(verdict, { name })}, ${when(review.Time)}${review.Reason ? `: ${review.Reason}` : ''}`;
+  const by = isolated(review.By);
+  const name = review.IsTyped ? `${by} (${t('a name as typed')})` : by;
+  return `${t(verdict, { name })}, ${when(review.Time)}${review.Reason ? `: ${isolated(review.Reason)}` : ''}`;
 }
 
 // A link to the viewer that the setting Viewer names, for a study and a series of Orthanc's.

@@ -85,7 +85,7 @@ function crossings(contours, axis, place) {
 
 function listenToPlanes() {
   if (Math.abs(shown.Stack.Normal[2]) < 0.7) {   // the slices are not axial
-    for (const caption of get('planes').querySelectorAll('summary, figcaption')) { caption.textContent = 'Across the slices'; }
+    for (const caption of get('planes').querySelectorAll('summary, figcaption')) { caption.textContent = t('Across the slices'); }
   }
   for (const [name, { most }] of Object.entries(PLANES)) {
     Object.assign(get(name), { max: most(), value: Math.ceil(most() / 2) });

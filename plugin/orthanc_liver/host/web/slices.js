@@ -1,7 +1,7 @@
 'use strict';
 // The slices with an outline over them: Orthanc's own pictures, the outline's own contours.
 const SERIES = /series\/([^/]+)\/review/.exec(location.pathname)[1];
-const WINDOWS = { 'Abdomen': [60, 400], 'Liver': [100, 160], 'Lung': [-500, 1500], 'Bone': [400, 1800] };
+const WINDOWS = { Abdomen: [60, 400], Liver: [100, 160], Lung: [-500, 1500], Bone: [400, 1800] };
 const LINE = '#ffd23f';
 // Around the slice: pictures that are kept as they came, and those of them that are decoded.
 const KEPT = 150, DECODED = 20;
@@ -51,7 +51,7 @@ async function fetchPicture(slice) {
   try {
     const address = `${ORTHANC}instances/${shown.Stack.Slices[slice].Instance}/rendered?${asked}`;
     const answer = await fetch(address, { headers: { Accept: 'image/png' }, signal: abort.signal });
-    if (!answer.ok) { throw new Error(`Orthanc answered ${answer.status}.`); }
+    if (!answer.ok) { throw new Error(t('Orthanc answered {status}.', { status: answer.status })); }
     const png = await answer.blob();
     const former = pictures.get(slice);   // of another window, which is better than none
     pictures.set(slice, { png, window: asked, bitmap: former?.bitmap, isDecoded: false });
@@ -95,7 +95,7 @@ async function chooseOutline() {
     if (chosen !== outlines[get('outline').value]) { return; }
     outline = { rtstruct: Rtstruct, slices: {} };
     for (const [slice, contours] of Object.entries(told.Slices)) { outline.slices[slice] = drawn(contours, told.PartsOfPixel); }
-    tell(told.NotShown ? `${told.NotShown} contours of this outline lie on none of these slices, or enclose nothing.` : '');
+    tell(told.NotShown ? t('{count} contours of this outline lie on none of these slices, or enclose nothing.', { count: told.NotShown }) : '');
   }
   drawStrip();
   drawPlanes();
@@ -162,7 +162,7 @@ function paint() {
   const { size, perMm, x, y } = scaling();
   const pen = sized(canvas);
   const bitmap = pictures.get(view.slice)?.bitmap;
-  say(get('waiting'), bitmap ? '' : failed.has(view.slice) ? 'Orthanc cannot draw this slice' : 'Loading');
+  say(get('waiting'), bitmap ? '' : failed.has(view.slice) ? t('Orthanc cannot draw this slice') : t('Loading'));
   if (!bitmap) { return; }
   pen.translate(x, y);
   pen.scale(perMm, perMm);
@@ -221,15 +221,15 @@ function showPlace() {
   const { Slices, Normal } = shown.Stack;
   const offset = Slices[view.slice].OffsetMm;
   const towards = letters(Normal.map((part) => (offset < 0 ? -part : part)));
-  const place = [`Slice ${view.slice + 1} of ${Slices.length}`, `${towards} ${Math.abs(offset).toFixed(1)} mm`];
+  const place = [t('Slice {number} of {all}', { number: view.slice + 1, all: Slices.length }), `${towards} ${Math.abs(offset).toFixed(1)} mm`];
   say(get('place'), place.join('\n'));
-  say(get('levels'), `Level ${view.level}\nWidth ${view.width}`);
+  say(get('levels'), `${t('Level')} ${view.level}\n${t('Width')} ${view.width}`);
   get('slice').value = view.slice + 1;
   get('slice').setAttribute('aria-valuetext', place.join(', '));
-  const told = !outline ? [] : outline.slices[view.slice] ? ['with outline'] : ['without outline'];
+  const told = !outline ? [] : outline.slices[view.slice] ? [t('with outline')] : [t('without outline')];
   const isDoubtful = doubtful().some(([first, last]) => first <= view.slice && view.slice <= last);
-  if (isDoubtful) { told.push('to be looked at'); }
-  say(get('doubt'), isDoubtful ? 'Look here first' : '');
+  if (isDoubtful) { told.push(t('to be looked at')); }
+  say(get('doubt'), isDoubtful ? t('Look here first') : '');
   get('picture').setAttribute('aria-label', [...place, ...told].join(', '));
 }
 
@@ -391,8 +391,8 @@ function listen() {
 }
 
 function beginWithSlices() {
-  const presets = Object.entries(WINDOWS).map(([name, [level, width]]) => new Option(`${name} ${level} / ${width}`, name));
-  get('window').replaceChildren(...presets, new Option('own', ''));
+  const presets = Object.entries(WINDOWS).map(([name, [level, width]]) => new Option(`${t(name)} ${level} / ${width}`, name));
+  get('window').replaceChildren(...presets, new Option(t('own'), ''));
   const dragged = matchMedia('(hover: hover)').matches ? 'window' : 'scroll';
   document.querySelector(`[name=drag][value=${dragged}]`).checked = true;
   get('slice').max = shown.Stack.Slices.length;

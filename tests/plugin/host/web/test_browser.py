@@ -10,22 +10,14 @@ from selenium.webdriver.common.keys import Keys
 
 from tests.plugin.host.conftest import Host
 from tests.plugin.host.series import small_ct
-from tests.support.browser import DESKTOP, PHONE, Browser, browser, browser_is_installed
+from tests.support.browser import DESKTOP, PHONE, Browser, needs_browser
 from tests.support.nginx import nginx_as_documented
 from tests.support.orthanc_server import merged
 from tests.support.patience import wait_for
 
-pytestmark = pytest.mark.skipif(
-    not browser_is_installed(), reason="needs Debian's chromium and chromium-driver"
-)
+pytestmark = needs_browser
 EVIL = "<img src=x onerror=document.title='ran'>"
 SIGNED_IN = {"AuthenticationEnabled": True, "RegisteredUsers": {"doctor": "secret"}}
-
-
-@pytest.fixture(scope="module")
-def window(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with browser(tmp_path_factory.mktemp("profile")) as one:
-        yield one
 
 
 @pytest.fixture(scope="module")
@@ -175,8 +167,7 @@ def test_the_page_on_a_phone(host: Host, window: Browser) -> None:
     window.resize(PHONE)
     window.open(f"{host.orthanc.url}/liver/app")
     window.see(f"[data-series='{series_id}'] .state", "Segmented")
-    wide = "return [document.documentElement.scrollWidth, window.innerWidth]"
-    assert window.driver.execute_script(wide) == [PHONE[0], PHONE[0]]
+    assert window.fits(PHONE)
     [picture] = window.visible(f"[data-series='{series_id}'] .preview")
     assert picture.rect["width"] > 0.8 * PHONE[0]  # below the text, not squeezed beside it
     heights = [one.rect["height"] for one in window.visible("button, select, input")]

@@ -13,20 +13,12 @@ from selenium.webdriver.common.keys import Keys
 from tests.plugin.host.conftest import ENDED, Host
 from tests.plugin.host.series import small_ct
 from tests.support.axe import serious_faults
-from tests.support.browser import DESKTOP, PHONE, Browser, browser, browser_is_installed
+from tests.support.browser import DESKTOP, PHONE, Browser, needs_browser
 from tests.support.orthanc_server import merged
 from tests.support.patience import wait_for
 
-pytestmark = pytest.mark.skipif(
-    not browser_is_installed(), reason="needs Debian's chromium and chromium-driver"
-)
+pytestmark = needs_browser
 ARABIC = "بطن"
-
-
-@pytest.fixture(scope="module")
-def window(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with browser(tmp_path_factory.mktemp("profile")) as one:
-        yield one
 
 
 @pytest.fixture(scope="module")
@@ -40,25 +32,13 @@ def quiet_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
 @pytest.fixture
 def host(quiet_host: Host, window: Browser) -> Iterator[Host]:
     window.resize(DESKTOP)
-    speak(window, "en-GB,en")
-    dark(window, False)
+    window.speak("en-GB,en")
+    window.dim(is_dark=False)
     with quiet_host.left_as_it_was():
         yield quiet_host
         for job in quiet_host.orthanc.get("/liver/jobs?expand"):
             if job["State"] not in ENDED:
                 quiet_host.orthanc.call("POST", f"/liver/jobs/{job['ID']}/cancel")
-
-
-def speak(window: Browser, languages: str) -> None:
-    agent = window.driver.execute_script("return navigator.userAgent")
-    window.driver.execute_cdp_cmd(
-        "Network.setUserAgentOverride", {"userAgent": agent, "acceptLanguage": languages}
-    )
-
-
-def dark(window: Browser, is_dark: bool) -> None:
-    features = [{"name": "prefers-color-scheme", "value": "dark" if is_dark else "light"}]
-    window.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
 
 
 def stored(host: Host, name: str, patient_id: str, seed: str = "", **tags: Any) -> str:
@@ -146,15 +126,15 @@ def test_every_outcome_in_its_own_words_and_the_queue_in_its_order(
     assert "(1)" in window.see("#finished-head").text
     window.see("#all").click()
     wait_for("all of them", lambda: len(window.visible("#finished > li")) == 5)
-    dark(window, True)
+    window.dim(is_dark=True)
     window.screenshot("queue-dark")
     assert serious_faults(window) == []
     window.resize(PHONE)
-    wide = "return [document.documentElement.scrollWidth, window.innerWidth]"
-    assert window.driver.execute_script(wide) == [PHONE[0], PHONE[0]]
+    assert window.fits(PHONE)
+    assert serious_faults(window) == []
     window.screenshot("queue-phone")
-    speak(window, "de-DE,de,en")
-    dark(window, False)
+    window.speak("de-DE,de,en")
+    window.dim(is_dark=False)
     window.resize(DESKTOP)
     open_page(host, window)
     window.see(f"{card(series['no liver found'])} .state", "Keine Leber gefunden")

@@ -24,20 +24,13 @@ from tests.plugin.host.conftest import Host
 from tests.plugin.host.review.test_outlines import TURN, drawn_on, store
 from tests.plugin.host.series import small_ct
 from tests.plugin.host.web.test_browser import EVIL, explorer, tab_to
-from tests.support.browser import DESKTOP, PHONE, Browser, browser, browser_is_installed
+from tests.support.axe import serious_faults
+from tests.support.browser import DESKTOP, PHONE, Browser, needs_browser
 from tests.support.ct_writer import write_ct_series
 from tests.support.patience import wait_for
 
-pytestmark = pytest.mark.skipif(
-    not browser_is_installed(), reason="needs Debian's chromium and chromium-driver"
-)
+pytestmark = needs_browser
 SHAPE, SPACING_MM = (7, 64, 90), (4.0, 2.1, 1.3)
-
-
-@pytest.fixture(scope="module")
-def window(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with browser(tmp_path_factory.mktemp("profile")) as one:
-        yield one
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +51,8 @@ def careful_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
 @pytest.fixture
 def host(careful_host: Host, window: Browser) -> Iterator[Host]:
     window.resize(DESKTOP)
+    window.speak("en-GB,en")
+    window.dim(is_dark=False)
     with careful_host.left_as_it_was():
         yield careful_host
         window.driver.execute_cdp_cmd("Network.setExtraHTTPHeaders", {"headers": {}})
@@ -65,7 +60,7 @@ def host(careful_host: Host, window: Browser) -> Iterator[Host]:
 
 def look_at(host: Host, window: Browser, series_id: str) -> None:
     window.open(f"{host.orthanc.url}/liver/series/{series_id}/review")
-    window.see("#place", "Slice")
+    window.see("#place", " mm")
     wait_for("the first picture", lambda: not window.visible("#waiting"))
 
 
@@ -371,8 +366,7 @@ def test_the_review_on_a_phone(host: Host, window: Browser) -> None:
     host.job(host.segment(series_id), "Success")
     window.resize(PHONE)
     look_at(host, window, series_id)
-    wide = "return [document.documentElement.scrollWidth, window.innerWidth]"
-    assert window.driver.execute_script(wide) == [PHONE[0], PHONE[0]]
+    assert window.fits(PHONE)
     controls = window.visible(
         "button, select, input:not([type=range], [type=checkbox], [type=radio])"
     )
@@ -393,6 +387,56 @@ def test_the_review_on_a_phone(host: Host, window: Browser) -> None:
 def touch(window: Browser, kind: str, points: list[dict[str, float]]) -> None:
     event = {"type": kind, "touchPoints": points}
     window.driver.execute_cdp_cmd("Input.dispatchTouchEvent", event)
+
+
+ARABIC = "بطن"
+
+
+def test_in_german_in_the_dark_and_on_a_phone_nothing_keeps_anybody_out(
+    host: Host, window: Browser
+) -> None:
+    host.engine.behave(grade="doubtful", look_at=((2, 3),))
+    series = small_ct("judged by axe", slices=7)
+    for one in series:
+        one.SpecificCharacterSet, one.PatientName = "ISO_IR 192", f"{ARABIC}^Ada"
+        one.SeriesDescription = ARABIC
+    series_id = host.store(series)
+    host.job(host.segment(series_id), "Success")
+    host.engine.behave()
+    drawn = drawn_on(series, [(series[2], [(0.5, 0.5), (0.5, 3.5), (2.5, 3.5)], 0.0)])
+    drawn.SpecificCharacterSet = "ISO_IR 192"
+    drawn.StructureSetLabel = ARABIC
+    store(host, drawn)
+    for languages, is_dark, size in (
+        ("en-GB,en", False, DESKTOP),
+        ("de-DE,de", True, DESKTOP),
+        ("de-DE,de", False, PHONE),
+        ("en-GB,en", True, PHONE),
+    ):
+        name = f"review-{languages[:2]}-{'dark' if is_dark else 'light'}-{size[0]}"
+        window.speak(languages)
+        window.dim(is_dark=is_dark)
+        window.resize(size)
+        look_at(host, window, series_id)
+        window.see("#warnings li")
+        window.see("#activity summary").click()
+        window.see("#activity-form button")
+        window.see("#planes summary").click()
+        wait_for("both outlines", lambda: len(options(window)) == 3)
+        window.screenshot(name)
+        assert serious_faults(window) == [], name
+        assert window.fits(size), name
+    window.speak("de-DE,de")
+    look_at(host, window, series_id)
+    window.see("#outcome", "Zweifelhaft: Leber 1500 mL")
+    window.see("#place", "Schicht 2 von 7")
+    window.see("#doubt", "Hier zuerst ansehen")
+    window.see("#decide button", "Annehmen")
+    assert "unapproved" not in options(window)[0].text
+    assert window.driver.title == "Prüfung eines Leberumrisses"
+    # Each text of others keeps its own direction within ours.
+    assert window.see("#who").find_element(By.TAG_NAME, "bdi").text == f"{ARABIC}, Ada"
+    assert f"\u2068{ARABIC}\u2069" in str(options(window)[1].get_attribute("textContent"))
 
 
 def test_the_activity_without_curl(host: Host, window: Browser) -> None:

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from io import BytesIO
 from pathlib import Path
@@ -42,6 +42,7 @@ from orthanc_liver.engine.protocol import (
     Progress,
     Ready,
     ResultObject,
+    Unsure,
     read,
     read_instances,
     write,
@@ -88,6 +89,7 @@ class Script:
     model_sha256: str = "a" * 64
     grade: str = ""
     look_at: Sequence[Sequence[int]] = ()
+    unsure: Mapping[str, Sequence[Sequence[int]]] | None = None
     start: Literal["ready", "failed", "crash", "hang", "wrong types"] = "ready"
 
     @property
@@ -199,6 +201,7 @@ def _work(folder: Path, order: Order, incoming: BinaryIO, outgoing: BinaryIO) ->
                 content = result(kind, instances, script.model_sha256, is_wrong=is_wrong)
                 write(outgoing, ResultObject(order.job, kind, content))
             write(outgoing, Preview(order.job, tiny_png()))
+            _tell_doubt(script, order, outgoing)
         case "no liver found" | "refused" | "failed":
             pass
         case _:
@@ -212,6 +215,12 @@ def _work(folder: Path, order: Order, incoming: BinaryIO, outgoing: BinaryIO) ->
         report |= {"liver_ml": None, "no_liver": {"reason": "all is as dark as fat", "seen_ml": 7}}
     write(outgoing, Done(order.job, outcome, reason, report))
     _note(folder / "answers.txt", {"pid": os.getpid()})
+
+
+def _tell_doubt(script: Script, order: Order, outgoing: BinaryIO) -> None:
+    if script.unsure:
+        told = {"Job": order.job, "PartsOfPixel": 100, "Slices": script.unsure}
+        write(outgoing, Unsure(order.job, json.dumps(told).encode()))
 
 
 def _send_what_is_no_answer(ending: Ending, folder: Path, order: Order, outgoing: BinaryIO) -> None:

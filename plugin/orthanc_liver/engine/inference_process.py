@@ -21,6 +21,7 @@ from liver_unet.segmenter import Segmenter
 from liver_unet.weights import default_weights
 from orthanc_liver import __version__
 from orthanc_liver.dicom.memory import MemoryLimit
+from orthanc_liver.dicom.unsure_contours import as_text
 from orthanc_liver.engine.child_process import begin
 from orthanc_liver.engine.protocol import (
     Done,
@@ -34,6 +35,7 @@ from orthanc_liver.engine.protocol import (
     ProtocolError,
     Ready,
     ResultObject,
+    Unsure,
     read,
     read_instances,
     write,
@@ -107,6 +109,8 @@ class Engine:
             self._send(ResultObject(order.job, kind, content))
         if found.preview_png is not None:
             self._send(Preview(order.job, found.preview_png))
+        if found.unsure:
+            self._send(Unsure(order.job, as_text(order.job, found.unsure)))
         return Done(order.job, found.outcome, "", found.report)
 
     def _send(self, message: Message) -> None:

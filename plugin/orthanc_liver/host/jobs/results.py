@@ -15,7 +15,7 @@ from orthanc_liver.host.delivery.destinations import destinations_of
 from orthanc_liver.host.jobs.job import Job
 from orthanc_liver.host.jobs.job_queue import JobQueue
 from orthanc_liver.host.jobs.records import Ledger
-from orthanc_liver.host.jobs.storing import sop_instance_uid, store_beside
+from orthanc_liver.host.jobs.storing import Pictures, sop_instance_uid, store_beside
 from orthanc_liver.host.jobs.superseded import supersede, withdraw
 from orthanc_liver.host.review.approval import (
     find_approved,
@@ -63,7 +63,7 @@ class Results:
                 self._deliveries.hold(one)
 
     def keep(
-        self, job: Job, series: Series, objects: Sequence[tuple[str, bytes]], preview_png: bytes
+        self, job: Job, series: Series, objects: Sequence[tuple[str, bytes]], pictures: Pictures
     ) -> None:
         """End a running job with these objects, unless it has been cancelled meanwhile.
 
@@ -73,7 +73,7 @@ class Results:
         if not self._queue.claim_storing(job, [sop_instance_uid(*one) for one in objects]):
             return
         record = self._ledger.read_record(series.id)
-        rtstruct, *further = store_beside(self._orthanc, series, objects, preview_png)
+        rtstruct, *further = store_beside(self._orthanc, series, objects, pictures)
         job.result = {**rtstruct, "Further": further}
         _warn_of_others(job, [rtstruct, *further])
         supersede(self._orthanc, record, job, keep=self._settings.keep_superseded)

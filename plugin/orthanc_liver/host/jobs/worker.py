@@ -18,6 +18,7 @@ from orthanc_liver.engine.protocol import (
     Progress,
     Ready,
     ResultObject,
+    Unsure,
 )
 from orthanc_liver.host.errors import (
     EngineGone,
@@ -32,6 +33,7 @@ from orthanc_liver.host.jobs.job import UNFINISHED, Job, State
 from orthanc_liver.host.jobs.job_queue import JobQueue
 from orthanc_liver.host.jobs.results import Results
 from orthanc_liver.host.jobs.source import files_key, md5_of, warnings_of_parts
+from orthanc_liver.host.jobs.storing import Pictures
 from orthanc_liver.host.server.api import (
     BadFile,
     Missing,
@@ -54,7 +56,7 @@ class Answer:
 
     done: Done
     objects: list[tuple[str, bytes]]
-    preview_png: bytes
+    pictures: Pictures
 
 
 class Deadline:
@@ -287,7 +289,7 @@ class Worker:
 
     def _answer(self, job: Job, engine: EngineProcess) -> Answer:
         objects: list[tuple[str, bytes]] = []
-        preview_png = b""
+        pictures = Pictures()
         while True:
             match engine.receive():
                 case Progress(_, stage, fraction):
@@ -295,9 +297,11 @@ class Worker:
                 case ResultObject(_, kind, content):
                     objects.append((kind, content))
                 case Preview(_, content):
-                    preview_png = content
+                    pictures = replace(pictures, preview_png=content)
+                case Unsure(_, content):
+                    pictures = replace(pictures, unsure=content)
                 case Done() as done:
-                    return Answer(done, objects, preview_png)
+                    return Answer(done, objects, pictures)
 
     def _finish(self, job: Job, series: Series, answer: Answer) -> None:
         done = answer.done
@@ -318,4 +322,4 @@ class Worker:
         names = [name for name, _ in answer.objects]
         if names[:1] != [Kind.RTSTRUCT]:
             raise JobFailed(f"no RTSTRUCT came first, but: {', '.join(names) or 'nothing'}")
-        self._results.keep(job, series, answer.objects, answer.preview_png)
+        self._results.keep(job, series, answer.objects, answer.pictures)

@@ -2,7 +2,7 @@
 // The slices with an outline over them: Orthanc's own pictures, the outline's own contours.
 const SERIES = /series\/([^/]+)\/review/.exec(location.pathname)[1];
 const WINDOWS = { Abdomen: [60, 400], Liver: [100, 160], Lung: [-500, 1500], Bone: [400, 1800] };
-const LINE = '#ffd23f';
+const LINE = '#ffd23f', SHADE = 'rgba(255, 120, 40, .45)';
 // Around the slice: pictures that are kept as they came, and those of them that are decoded.
 const KEPT = 150, DECODED = 20;
 const AT_ONCE = 4;                          // pictures that are asked for
@@ -16,6 +16,7 @@ const failed = new Set();     // slices that Orthanc could not draw
 let shown = null;             // what the plugin told of the slices
 let outlines = [];            // what there is to choose from
 let outline = null;           // what is drawn: a path and an area in mm for each slice
+let unsure = null;            // where the networks are: the job, and for each slice what is shaded
 let frame = 0;
 let isDraggingWindow = false;
 let isLookedAt = false;       // a person has chosen a slice
@@ -97,12 +98,32 @@ async function chooseOutline() {
     for (const [slice, contours] of Object.entries(told.Slices)) { outline.slices[slice] = drawn(contours, told.PartsOfPixel); }
     tell(told.NotShown ? t('{count} contours of this outline lie on none of these slices, or enclose nothing.', { count: told.NotShown }) : '');
   }
+  await findUnsure().catch(tellError);
   drawStrip();
   drawPlanes();
   if (!isLookedAt) { goTo(openingSlice()); }
   showPlace();
   draw();
 }
+
+// Only of the result itself, and only where its report names places.
+async function findUnsure() {
+  if (!doubtful().length || unsure?.job === job.ID) { return; }
+  const told = await call(`${LIVER}series/${SERIES}/unsure`).catch(() => null);   // of an earlier version
+  unsure = { job: job.ID, slices: {} };
+  for (const [slice, contours] of Object.entries(told?.Slices || {})) {
+    const { contours: corners } = drawn(contours, told.PartsOfPixel);
+    const path = new Path2D();
+    for (const [first, ...others] of corners) {
+      path.moveTo(...first);
+      for (const point of others) { path.lineTo(...point); }
+      path.closePath();
+    }
+    unsure.slices[slice] = { path, contours: corners };
+  }
+}
+
+const shaded = () => (get('visible').checked && doubtful().length && unsure?.job === job.ID ? unsure.slices : {});
 
 // In mm from the picture's corner. A hole hangs on its outer line by a bridge, there and back, which is not drawn.
 function drawn(contours, parts) {
@@ -167,6 +188,11 @@ function paint() {
   pen.translate(x, y);
   pen.scale(perMm, perMm);
   pen.drawImage(bitmap, 0, 0, ...size);
+  const doubt = shaded()[view.slice];
+  if (doubt) {
+    pen.fillStyle = SHADE;
+    pen.fill(doubt.path, 'evenodd');
+  }
   const there = get('visible').checked && outline?.slices[view.slice];
   if (there) {
     for (const [colour, width] of [['rgba(0, 0, 0, .6)', 3.5], [LINE, 1.7]]) {
@@ -229,7 +255,7 @@ function showPlace() {
   const told = !outline ? [] : outline.slices[view.slice] ? [t('with outline')] : [t('without outline')];
   const isDoubtful = doubtful().some(([first, last]) => first <= view.slice && view.slice <= last);
   if (isDoubtful) { told.push(t('to be looked at')); }
-  say(get('doubt'), isDoubtful ? t('Look here first') : '');
+  say(get('doubt'), !isDoubtful ? '' : shaded()[view.slice] ? t('Look here first: at what is shaded') : t('Look here first'));
   get('picture').setAttribute('aria-label', [...place, ...told].join(', '));
 }
 
@@ -378,7 +404,7 @@ function listen() {
   stage.addEventListener('pointermove', onMove);
   for (const end of ['pointerup', 'pointercancel']) { stage.addEventListener(end, onEnd); }
   get('slice').addEventListener('input', () => choose(get('slice').value - 1));
-  get('visible').addEventListener('change', draw);
+  get('visible').addEventListener('change', () => { showPlace(); draw(); });
   get('window').addEventListener('change', () => setWindow(...(WINDOWS[get('window').value] || [view.level, view.width])));
   for (const name of ['level', 'width']) {
     get(name).addEventListener('change', () => setWindow(Number(get('level').value), Number(get('width').value)));

@@ -141,7 +141,8 @@ def test_the_outline_lies_where_the_shape_is(host: Host, window: Browser) -> Non
 
 
 def test_it_opens_where_the_doubt_is_and_marks_the_slices(host: Host, window: Browser) -> None:
-    host.engine.behave(grade="look", look_at=((3, 4), (6, 7)))
+    left = [-50, -50, 200, -50, 200, 350, -50, 350]  # columns 0 to 2 of 6, and all rows
+    host.engine.behave(grade="look", look_at=((3, 4), (6, 7)), unsure={"2": [left]})
     series_id = host.store(small_ct("doubt on some slices", slices=7))
     host.job(host.segment(series_id), "Success")
     host.engine.behave()
@@ -150,6 +151,12 @@ def test_it_opens_where_the_doubt_is_and_marks_the_slices(host: Host, window: Br
     window.see("#doubt", "Look here first")
     window.see("#facts", "signs of doubt: look at the slices marked below")
     assert "to be looked at" in (window.see("#picture").get_attribute("aria-label") or "")
+    window.see("#doubt", "at what is shaded")
+    picture = drawing(window)
+    _, _, first, last = picture_edges(picture.max(axis=2))
+    shaded = (picture[..., 0] - picture[..., 2]).max(axis=0)[first:last] > 25
+    assert shaded[: len(shaded) // 3].mean() > 0.9
+    assert not shaded[len(shaded) // 2 :].any()
     strip = drawing(window, "strip")
     assert len({tuple(column) for column in strip[0].tolist()}) > 1
     window.screenshot("review-doubt")

@@ -154,9 +154,10 @@ def test_it_opens_where_the_doubt_is_and_marks_the_slices(host: Host, window: Br
     window.see("#doubt", "at what is shaded")
     picture = drawing(window)
     _, _, first, last = picture_edges(picture.max(axis=2))
-    shaded = (picture[..., 0] - picture[..., 2]).max(axis=0)[first:last] > 25
-    assert shaded[: len(shaded) // 3].mean() > 0.9
-    assert not shaded[len(shaded) // 2 :].any()
+    shaded = (picture[..., 0] - picture[..., 2] > 25)[:, first:last].mean(axis=0)
+    third = (last - first) // 3
+    assert shaded[:third].min() > 0.9
+    assert np.median(shaded[-third:]) < 0.1  # the outline's own line may run there
     strip = drawing(window, "strip")
     assert len({tuple(column) for column in strip[0].tolist()}) > 1
     window.screenshot("review-doubt")

@@ -96,6 +96,10 @@ against-atlas: $(VENV)/installed ## network against atlas on unseen patients (OU
 painted: $(VENV)/installed ## draw docs/painted.png, what a training paints
 	$(PYTHON) -m tests.painted
 
+.PHONY: review-picture
+review-picture: orthanc browser $(VENV)/installed ## draw docs/review.png, the review page with a made-up patient
+	$(PYTHON) -m tests.review_picture
+
 .PHONY: orthanc
 orthanc:
 	@$(call apt_install,$(APT_RUN))

@@ -90,6 +90,7 @@ class Script:
     grade: str = ""
     look_at: Sequence[Sequence[int]] = ()
     unsure: Mapping[str, Sequence[Sequence[int]]] | None = None
+    is_last: bool = False
     start: Literal["ready", "failed", "crash", "hang", "wrong types"] = "ready"
 
     @property
@@ -213,7 +214,7 @@ def _work(folder: Path, order: Order, incoming: BinaryIO, outgoing: BinaryIO) ->
     report |= script.told
     if outcome is Outcome.NO_LIVER:
         report |= {"liver_ml": None, "no_liver": {"reason": "all is as dark as fat", "seen_ml": 7}}
-    write(outgoing, Done(order.job, outcome, reason, report))
+    write(outgoing, Done(order.job, outcome, reason, report, script.is_last))
     _note(folder / "answers.txt", {"pid": os.getpid()})
 
 

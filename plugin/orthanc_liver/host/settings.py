@@ -239,7 +239,7 @@ class Settings:
     webhook: Mapping[str, str] = _setting(
         {},
         'Who is told by POST how each job ended, {"Url": "...", "Secret": "..."}; see '
-        "docs/INSTALL.md.",
+        "docs/OPERATE.md.",
         _webhook,
     )
     viewer: str = _setting(
@@ -297,7 +297,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class SettingRow:
-    """One line of the settings table in the README."""
+    """One line of the settings table in docs/REFERENCE.md."""
 
     name: str
     default: Any

@@ -85,7 +85,7 @@ async function compute(event) {
       body: JSON.stringify(asked()),
     });
     const text = await answer.text();
-    if (!answer.ok) { throw new Error(JSON.parse(text).Message); }
+    if (!answer.ok) { throw refusal(answer.status, text); }
     get('sheet').textContent = text;
     get('answer').hidden = false;
     get('sheet').focus();

@@ -110,6 +110,8 @@ function showStatus(status) {
   const waiting = UNFINISHED.reduce((sum, state) => sum + status.Deliveries[state], 0);
   sayParts(get('summary'), [t(ENGINES[status.Engine]), status.Device,
     status.Automatic ? t('segments by itself what arrives') : t('segments only what is asked for')]);
+  get('by-itself').hidden = !status.Automatic;
+  get('on-demand').hidden = status.Automatic;
   const rows = {
     [t('Model')]: status.Model ? `${status.Model.Name} (${status.Model.Sha256.slice(0, 12)})` : t('none yet'),
     [t('To be sent')]: waiting,

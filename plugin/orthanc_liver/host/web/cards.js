@@ -81,7 +81,6 @@ function fill(card, job) {
   card.querySelector('.decision').className = `decision ${content.Review?.Verdict || ''}`;
   list(card.querySelector('.warnings'), content.Report?.warnings || []);
   list(card.querySelector('.deliveries'), content.Deliveries.map(describe));
-  show(card, '.review', hasResult);
   show(card, '.next', isWaiting && job.Place > 1);
   show(card, '.cancel', isWaiting || isRunning);
   show(card, '.resubmit', ['failed', 'cancelled'].includes(word));

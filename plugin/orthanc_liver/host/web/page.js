@@ -66,10 +66,17 @@ async function call(path, method = 'GET', body = undefined) {
   if (body !== undefined && path.startsWith(LIVER)) { headers['Content-Type'] = 'application/json'; }
   const answer = await fetch(path, { method, body, headers });
   const text = await answer.text();
-  let json = null;
-  try { json = JSON.parse(text); } catch { /* Orthanc's own refusals may have no body */ }
-  if (!answer.ok) { throw new Error(json?.Message || t('Orthanc answered {status}.', { status: answer.status })); }
-  return json;
+  if (!answer.ok) { throw refusal(answer.status, text); }
+  return parsed(text);
+}
+
+function parsed(text) {
+  try { return JSON.parse(text); } catch { return null; }   // some answers of Orthanc's have no body
+}
+
+function refusal(status, text) {
+  const message = status === 401 ? t('You are not signed in any more: load this page anew.') : parsed(text)?.Message;
+  return new Error(message || t('Orthanc answered {status}.', { status }));
 }
 
 function outcomeOf(content) {

@@ -4,12 +4,15 @@ const SERIES = /series\/([^/]+)\/review/.exec(location.pathname)[1];
 const WINDOWS = { Abdomen: [60, 400], Liver: [100, 160], Lung: [-500, 1500], Bone: [400, 1800] };
 const LINE = '#ffd23f', SHADE = 'rgba(255, 120, 40, .45)';
 // Around the slice: pictures that are kept as they came, and those of them that are decoded.
-const KEPT = 150, DECODED = 20;
+const KEPT = 402, DECODED = 20;
+const AHEAD = 3;                            // so many on the way for one behind
 const AT_ONCE = 4;                          // pictures that are asked for
 const WHEEL_PX = 40, DRAG_PX = 8;           // a slice
+const STILL_MS = 200;                       // after this long without a step nobody scrolls
 const MOST_ZOOM = 16;
 
-const view = { slice: 0, level: 60, width: 400, zoom: 1, x: 0, y: 0 };   // x, y: mm in the middle
+const view = { slice: 0, towards: 1, level: 60, width: 400, zoom: 1, x: 0, y: 0 };   // x, y: mm in the middle
+const pace = { steppedAt: 0, slicesPerMs: 0, fetchMs: 100 };
 const pictures = new Map();   // by slice: a PNG, what is drawn of it, and of which window it is
 const underWay = new Map();   // by slice: how to give it up
 const failed = new Set();     // slices that Orthanc could not draw
@@ -23,13 +26,32 @@ let isLookedAt = false;       // a person has chosen a slice
 
 const windowName = () => `window-center=${view.level}&window-width=${view.width}`;
 
-// Those that are missing around the slice, the nearest first; only its own while the window moves.
+// Those that are missing around the slice, the nearest first, and rather where it is going than
+// where it came from; only its own while the window moves.
 function wanted() {
-  const slices = [view.slice];
+  const from = view.slice + view.towards * lead();
+  const slices = [from];
   for (let away = 1; away <= (isDraggingWindow ? 0 : KEPT); away += 1) {
-    slices.push(view.slice + away, view.slice - away);
+    slices.push(from + view.towards * away);
+    if (away % AHEAD === 0) { slices.push(from - view.towards * away / AHEAD); }
   }
+  for (let away = KEPT / AHEAD; away <= (isDraggingWindow ? 0 : KEPT); away += 1) { slices.push(from - view.towards * away); }
   return slices.filter((one) => shown.Stack.Slices[one] && !failed.has(one) && pictures.get(one)?.window !== windowName());
+}
+
+// How many slices will have passed when a picture comes that is asked for now: who scrolls faster than
+// pictures come would else be shown none, for each would come too late.
+function lead() {
+  const isStill = performance.now() - pace.steppedAt > STILL_MS;
+  return isStill ? 0 : Math.min(Math.ceil(pace.slicesPerMs * pace.fetchMs), DECODED);
+}
+
+function keepPace(slices) {
+  const now = performance.now();
+  const sinceMs = now - pace.steppedAt;
+  pace.slicesPerMs = sinceMs < STILL_MS ? slices / Math.max(sinceMs, 1) : 0;
+  pace.steppedAt = now;
+  setTimeout(fetchPictures, STILL_MS + 1);
 }
 
 const isNear = (slice, most) => Math.abs(slice - view.slice) <= most;
@@ -48,12 +70,14 @@ function fetchPictures() {
 async function fetchPicture(slice) {
   const abort = new AbortController();
   const asked = windowName();
+  const beganAt = performance.now();
   underWay.set(slice, abort);
   try {
     const address = `${ORTHANC}instances/${shown.Stack.Slices[slice].Instance}/rendered?${asked}`;
     const answer = await fetch(address, { headers: { Accept: 'image/png' }, signal: abort.signal });
     if (!answer.ok) { throw new Error(t('Orthanc answered {status}.', { status: answer.status })); }
     const png = await answer.blob();
+    pace.fetchMs += (performance.now() - beganAt - pace.fetchMs) / 4;
     const former = pictures.get(slice);   // of another window, which is better than none
     pictures.set(slice, { png, window: asked, bitmap: former?.bitmap, isDecoded: false });
     if (former) { former.bitmap = null; }
@@ -269,7 +293,10 @@ function showScale() {
 
 function goTo(slice) {
   const last = shown.Stack.Slices.length - 1;
+  const before = view.slice;
   view.slice = Math.min(Math.max(slice, 0), last);
+  view.towards = Math.sign(view.slice - before) || view.towards;
+  if (view.slice !== before) { keepPace(Math.abs(view.slice - before)); }
   failed.delete(view.slice);
   fetchPictures();
   showPlace();

@@ -69,7 +69,13 @@ def test_orthanc_explorer_shows_what_was_found_before(host: Host, window: Browse
     series_id = host.upload("explored later")
     host.job(host.segment(series_id), "Failure")
     window.open(explorer(host, "series", series_id))
-    window.see("#liver-series .liver-line", "refused: the scripted engine was told so")
+    line = window.see("#liver-series .liver-line", "refused: the scripted engine was told so")
+    # A refusal has a sentence or two, of which jQuery Mobile would show the first words alone.
+    window.resize(PHONE)
+    assert line.value_of_css_property("white-space") == "normal"
+    window.screenshot("explorer-refused-phone")
+    window.see("#liver-series .liver-line a", "Look at the slices").click()
+    window.see("#outcome", "Refused")
 
 
 def test_orthanc_explorer_offers_nothing_where_there_is_no_ct(host: Host, window: Browser) -> None:

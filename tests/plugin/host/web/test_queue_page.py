@@ -206,6 +206,20 @@ def test_first_use_and_what_arrives(window: Browser, tmp_path: Path) -> None:
         assert window.visible("#hint") == []
 
 
+def test_first_use_where_nothing_is_segmented_by_itself(window: Browser, tmp_path: Path) -> None:
+    host = Host(tmp_path, Automatic=False)
+    window.resize(PHONE)
+    window.speak("en-GB,en")
+    with host.orthanc.until_killed():
+        host.ready()
+        open_page(host, window)
+        window.see("#hint", "find it above and press Segment")
+        assert window.visible("#by-itself") == []
+        window.see("#hint", str(host.orthanc.get("/system")["DicomPort"]))
+        assert window.fits(PHONE)
+        window.screenshot("queue-first-use-phone")
+
+
 def test_with_a_wrong_setting_it_says_so(window: Browser, tmp_path: Path) -> None:
     host = Host(tmp_path, Retries=-1)
     window.resize(DESKTOP)
@@ -213,3 +227,24 @@ def test_with_a_wrong_setting_it_says_so(window: Browser, tmp_path: Path) -> Non
         window.open(f"{host.orthanc.url}/liver/app")
         window.see("#summary", "Stopped: settings")
         window.see("#problems", "LiverSegmentation.Retries: must be a whole number")
+
+
+def test_who_is_not_signed_in_any_more_is_told_so(host: Host, window: Browser) -> None:
+    open_page(host, window)
+    window.driver.execute_script("window.fetch = async () => new Response('', { status: 401 })")
+    window.see("#problems", "You are not signed in any more: load this page anew.")
+
+
+def test_without_scripts_the_page_says_what_it_needs(host: Host, window: Browser) -> None:
+    def allow(is_allowed: bool) -> None:
+        command = "Emulation.setScriptExecutionDisabled"
+        window.driver.execute_cdp_cmd(command, {"value": not is_allowed})
+
+    allow(False)
+    try:
+        window.driver.get(f"{host.orthanc.url}/liver/app")
+        told = window.driver.find_elements(By.CSS_SELECTOR, "noscript p.wrong")
+        assert len(told) == 1
+        window.screenshot("queue-without-scripts")
+    finally:
+        allow(True)

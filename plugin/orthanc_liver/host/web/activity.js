@@ -1,10 +1,12 @@
 'use strict';
 // The form for the Y-90 activity. The plugin says what it asks for, and computes.
 let asks = null;   // methods, inputs and choices
+let ofCt = {};     // what an image of the CT says, by keyword
 
 async function offerActivity() {
   if (asks || !get('activity').open) { return; }
   asks = await call(`${LIVER}activity`);
+  ofCt = await call(`${ORTHANC}instances/${shown.Stack.Slices[0].Instance}/simplified-tags`).catch(() => ({}));
   get('method').replaceChildren(...Object.entries(asks.Methods).map(([name, { Title }]) => new Option(t(Title), name)));
   showInputs();
 }
@@ -28,7 +30,7 @@ function numberField(name, isNeeded) {
   const { Meaning, Unit, Low, High, Roi, DicomTag } = asks.Inputs[name];
   const field = document.createElement('div');
   const input = Object.assign(document.createElement('input'), { name, type: 'number', step: 'any', min: Low, max: High });
-  input.placeholder = name === 'LiverMl' ? t('of the outline') : DicomTag ? t('as the CT says') : '';
+  input.placeholder = name === 'LiverMl' ? t('of the outline') : Number(ofCt[DicomTag]) ? t('{value}, as the CT says', { value: Number(ofCt[DicomTag]) }) : '';
   field.append(labelled(`${t(Meaning)}${Unit ? `, ${Unit}` : ''}${isNeeded ? '' : ` (${t('if any')})`}`, input));
   if (Roi && outlines.length) {
     const options = outlines.map((one) => new Option(described(one), keyOf(one)));
@@ -78,6 +80,9 @@ async function compute(event) {
   event.preventDefault();
   get('answer').hidden = true;
   get('refusal').textContent = '';
+  const button = get('activity-form').querySelector('button');
+  button.disabled = true;
+  say(get('computing'), t('Computing'));
   try {
     const answer = await fetch(`${LIVER}series/${SERIES}/activity`, {
       method: 'POST',
@@ -91,6 +96,9 @@ async function compute(event) {
     get('sheet').focus();
   } catch (error) {
     refuse(error);
+  } finally {
+    button.disabled = false;
+    say(get('computing'), '');
   }
 }
 

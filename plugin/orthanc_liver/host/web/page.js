@@ -112,9 +112,10 @@ function sayParts(element, parts) {
     [n ? ' · ' : '', Object.assign(document.createElement('bdi'), { textContent: text })]));
 }
 
-// Family, Given of Family^Given.
+// Family, Given of Family^Given; a name may be written in up to three scripts, the first of which may be empty.
 function person(name) {
-  const [family, ...others] = (name || '').split('=')[0].split('^').filter(Boolean);
+  const written = (name || '').split('=').find((one) => one.replaceAll('^', '').trim()) || '';
+  const [family, ...others] = written.split('^').map((one) => one.trim()).filter(Boolean);
   return [family, others.join(' ')].filter(Boolean).join(', ');
 }
 

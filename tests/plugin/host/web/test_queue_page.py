@@ -248,3 +248,60 @@ def test_without_scripts_the_page_says_what_it_needs(host: Host, window: Browser
         window.screenshot("queue-without-scripts")
     finally:
         allow(True)
+
+
+NAMES = {
+    "Lovelace^Ada": "Lovelace, Ada",
+    "Byron^Augusta Ada^King^Countess": "Byron, Augusta Ada King Countess",
+    "=山田^太郎=やまだ^たろう": "山田, 太郎",
+    "^^^^=김^희중": "김, 희중",
+    "^Only Given": "Only Given",
+    " ^ ": "",
+    "": "",
+    "<b>Bobby</b>^Tables": "<b>Bobby</b>, Tables",
+}
+
+
+def test_names_as_people_write_them(host: Host, window: Browser) -> None:
+    open_page(host, window)
+    told = window.driver.execute_script("return arguments[0].map(person)", list(NAMES))
+    assert dict(zip(NAMES, told, strict=True)) == NAMES
+
+
+SLOW = """
+const real = window.fetch;
+window.asked = 0;
+window.fetch = async (...what) => {
+  window.asked += 1;
+  await new Promise((done) => { setTimeout(done, 7000); });
+  return real(...what);
+};
+"""
+
+
+def test_a_slow_orthanc_is_not_asked_again_before_it_answered(host: Host, window: Browser) -> None:
+    open_page(host, window)
+    window.driver.execute_script(SLOW)
+    script = "return performance.now()"
+    began_ms = window.driver.execute_script(script)
+    wait_for("three polls' time", lambda: window.driver.execute_script(script) > began_ms + 6500)
+    assert window.driver.execute_script("return window.asked") == 2  # status and queue, once
+
+
+EXPLAIN = """
+const line = Object.assign(document.createElement('p'), { id: 'explained' });
+document.body.append(line);
+explain(line, arguments[0]);
+"""
+
+
+def test_a_refusal_names_images_by_number_instead_of_uid(host: Host, window: Browser) -> None:
+    ct = small_ct("named by number", slices=7)
+    host.store(ct)
+    unknown = "1.2.826.0.1.3680043.8.498.99"
+    open_page(host, window)
+    reason = f"Slice 4 (instance {ct[3].SOPInstanceUID}) holds no image, nor does {unknown}."
+    window.driver.execute_script(EXPLAIN, reason)
+    number = ct[3].InstanceNumber
+    told = f"Slice 4 (instance image {number}) holds no image, nor does {unknown}."
+    window.see("#explained", told)

@@ -449,6 +449,8 @@ def test_in_german_in_the_dark_and_on_a_phone_nothing_keeps_anybody_out(
 
 def test_the_activity_without_curl(host: Host, window: Browser) -> None:
     series = small_ct("computed in the browser")
+    for one in series:
+        one.PatientSize = "1.82"
     series_id = host.store(series)
     host.job(host.segment(series_id), "Success")
     box = [(0.5, 0.5), (0.5, 3.5), (2.5, 3.5), (2.5, 0.5)]
@@ -456,7 +458,11 @@ def test_the_activity_without_curl(host: Host, window: Browser) -> None:
     look_at(host, window, series_id)
     wait_for("both outlines", lambda: len(options(window)) == 3)
     window.see("#activity summary").click()
-    window.see("#activity [name=HeightM]").send_keys("175")
+    height = window.see("#activity [name=HeightM]")
+    assert height.get_attribute("placeholder") == "1.82, as the CT says"
+    weight = window.see("#activity [name=WeightKg]")
+    assert weight.get_attribute("placeholder") == ""  # the CT does not say it
+    height.send_keys("175")
     window.see("#activity [name=WeightKg]").send_keys("70")
     window.see("#activity [name=TumourRoi]").send_keys("GTV")
     window.see("#activity-form button").click()
@@ -482,3 +488,54 @@ def test_the_activity_without_curl(host: Host, window: Browser) -> None:
     window.see("#activity-form button").click()
     window.see("#refusal", "also needs: planned mean dose")
     assert window.visible("#sheet") == []
+
+
+def test_a_newcomer_gets_from_a_ct_to_a_printed_sheet(host: Host, window: Browser) -> None:
+    """With nothing but what the pages offer, from the queue page on."""
+    series = small_ct("a newcomer's CT")
+    for one in series:
+        one.PatientName, one.PatientSize, one.PatientWeight = "Newcomer^Ada", "1.75", "70"
+    series_id = host.store(series)
+    window.open(f"{host.orthanc.url}/liver/app")
+    window.see("#wanted").send_keys("newcomer" + Keys.ENTER)
+    window.see("#others button", "Segment").click()
+    card = f"[data-series='{series_id}']"
+    window.see(f"#finished {card} .state", "Segmented")
+    window.see(f"{card} .review", "Review").click()
+    window.see("#by").send_keys("Dr Newcomer")
+    window.see("#decide button[value=accepted]:enabled").click()
+    window.see("#decided.accepted", "Accepted by Dr Newcomer")
+    window.see("#activity summary").click()
+    window.see("#activity [name=TumourMl]").send_keys("150")
+    window.see("#activity-form button").click()
+    sheet = window.see("#sheet", "Y-90 activity, resin by body surface area").text
+    assert "1.75" in sheet
+    assert "DICOM PatientSize" in sheet
+    window.screenshot("newcomer-sheet")
+    a4 = {"paperWidth": 8.27, "paperHeight": 11.69}
+    printed = window.driver.execute_cdp_cmd("Page.printToPDF", a4)["data"]
+    pages = re.findall(rb"/Type\s*/Page\b", base64.b64decode(printed))
+    assert len(pages) == 1
+    window.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    try:
+        window.see(".sign", "Medical physicist, date")
+        window.see(".sign", "Physician, date")
+        window.see("#who", "Newcomer, Ada")
+        assert window.visible("#stage, form, #decide, nav") == []
+        window.screenshot("newcomer-printed")
+    finally:
+        window.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+
+
+def test_two_reviewers_at_once_see_each_others_word(host: Host, window: Browser) -> None:
+    series_id = host.upload("decided by two")
+    job = host.job(host.segment(series_id), "Success")
+    look_at(host, window, series_id)
+    window.see("#decided", "Nobody has decided")
+    other = {"Verdict": "rejected", "Reason": "it leaks", "By": "Grace"}
+    other["Rtstruct"] = job["Content"]["Result"]["Instance"]
+    host.orthanc.post(f"/liver/series/{series_id}/decision", other)
+    window.see("#decided.rejected", "Rejected by Grace (a name as typed)")
+    # A newer result: what is to be seen is no longer what could be decided on.
+    host.job(host.segment(series_id, Force=True), "Success")
+    window.see("#decided.rejected", "Rejected by Grace")

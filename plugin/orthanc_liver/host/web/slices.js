@@ -2,7 +2,7 @@
 // The slices with an outline over them: Orthanc's own pictures, the outline's own contours.
 const SERIES = /series\/([^/]+)\/review/.exec(location.pathname)[1];
 const WINDOWS = { Abdomen: [60, 400], Liver: [100, 160], Lung: [-500, 1500], Bone: [400, 1800] };
-const LINE = '#ffd23f', SHADE = 'rgba(255, 120, 40, .45)';
+const LINE = '#ffd23f', SHADE = 'rgba(255, 120, 40, .45)', SHADE_ON_STRIP = '#d9661a';
 // Around the slice: pictures that are kept as they came, and those of them that are decoded.
 const KEPT = 402, DECODED = 20;
 const AHEAD = 3;                            // so many on the way for one behind
@@ -240,22 +240,20 @@ function sized(canvas) {
   return pen;
 }
 
-// Along the slider: how large the outline is on each slice, and behind it where to look first.
+// Along the slider: how large the outline is on each slice, and above it where to look first.
 function drawStrip() {
   const strip = get('strip');
   const pen = sized(strip);
   const step = strip.clientWidth / shown.Stack.Slices.length;
   const slices = Object.entries(outline?.slices || {});
   const most = Math.max(...slices.map(([, one]) => one.area));
-  pen.fillStyle = getComputedStyle(strip).getPropertyValue('--warn');
-  pen.globalAlpha = 0.4;
-  for (const [first, last] of doubtful()) { pen.fillRect(first * step, 0, (last - first + 1) * step, strip.clientHeight); }
-  pen.globalAlpha = 1;
   pen.fillStyle = getComputedStyle(strip).color;
   for (const [slice, { area }] of slices) {
     const height = Math.max(2, strip.clientHeight * area / most);
     pen.fillRect(slice * step, strip.clientHeight - height, Math.max(step + 0.5, 1), height);
   }
+  pen.fillStyle = SHADE_ON_STRIP;
+  for (const [first, last] of doubtful()) { pen.fillRect(first * step, 0, (last - first + 1) * step, strip.clientHeight / 2); }
 }
 
 // The end of the body that a direction points to, as DICOM names it; two letters between two.

@@ -51,7 +51,7 @@ from orthanc_liver.host.jobs.stored_form import (
 from orthanc_liver.host.review.review import Review
 from orthanc_liver.host.server.api import Missing, Orthanc, OrthancError
 from orthanc_liver.host.server.identifiers import RESOURCE
-from orthanc_liver.host.server.untrusted_json import parse_clients_json
+from orthanc_liver.host.server.untrusted_json import parse_clients_json, parse_shallow_json
 
 _RECORD_METADATA = 4501
 _DELIVERIES_METADATA = 4503
@@ -74,7 +74,8 @@ _MAX_NOTE_BYTES = 1_000_000
 # Three planes of 2 m at 1 mm are 6 megapixels.
 _MAX_PICTURE_BYTES = 16_000_000
 _MAX_PICTURE_PIXELS = 32_000_000
-_MAX_UNSURE_BYTES = 8_000_000
+_MAX_UNSURE_BYTES = 2_000_000
+_MOST_NESTED = 4  # a slice's contour
 _PNG_HEAD = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
 _PNG_SIZES = slice(16, 24)
 
@@ -378,8 +379,8 @@ def read_unsure(orthanc: Orthanc, series_id: str) -> dict[str, Any]:
     size_bytes = int(orthanc.get_bytes(f"{path}/size"))
     text = orthanc.get_bytes(f"{path}/data") if size_bytes <= _MAX_UNSURE_BYTES else b""
     try:
-        return read_contours(json.loads(text))
-    except (ValueError, RecursionError):
+        return read_contours(parse_shallow_json(text, _MOST_NESTED))
+    except ValueError:
         raise NotOurs(f"attachment {_UNSURE_ATTACHMENT} of the series is not JSON") from None
 
 

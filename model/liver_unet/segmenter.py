@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from liver_unet.doubt import doubt_about, signals_of
+from liver_unet.doubt import doubt_about, signals_of, where_unsure
 from liver_unet.liver import NOTHING_SEEN, Liver, NoLiver
 from liver_unet.localise import coarse_localisation, fine_localisation
 from liver_unet.model import Model
@@ -96,7 +96,7 @@ class Segmenter:
             second_opinion = look.dice(mask) if self.coarse else None
             signals = signals_of(probability, mask[box], grid.cropped(box), second_opinion)
             doubt = doubt_about(found, volume, signals, spec.calibration)
-        return replace(found, doubt=doubt)
+        return replace(found, doubt=doubt, unsure=where_unsure(signals))
 
 
 def chosen_device(name: str) -> torch.device:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -25,13 +25,17 @@ from orthanc_liver.dicom.ct_series import CtSeries, doubts_about, read_ct_series
 from orthanc_liver.dicom.memory import MemoryLimit
 from orthanc_liver.dicom.result import Provenance, to_bytes
 from orthanc_liver.dicom.result_objects import Source, build, roi_style
+from orthanc_liver.dicom.unsure_contours import unsure_contours
 from orthanc_liver.engine.protocol import NEEDS, JobSettings, Kind, Outcome, with_needs
 from orthanc_liver.sirt.activity import volume_warnings
 
 
 @dataclass(frozen=True, eq=False)
 class Segmentation:
-    """What one series came to; without a liver there are neither objects nor a picture."""
+    """What one series came to; without a liver there are neither objects nor a picture.
+
+    unsure: where to look, see unsure_contours.
+    """
 
     outcome: Outcome
     series: CtSeries
@@ -39,6 +43,7 @@ class Segmentation:
     objects: dict[Kind, bytes]
     preview_png: bytes | None
     report: dict[str, Any]
+    unsure: dict[int, list[list[int]]] = field(default_factory=dict)
 
 
 def segment_series(
@@ -95,8 +100,18 @@ def segment_series(
         objects, missing = _objects(source, settings.kinds)
     with stages("preview"):
         preview = overlay_png(series.volume, found)
+        unsure = _where_unsure(found, series)
     summary = report(used, warnings + missing, stages, found) | lungs
-    return Segmentation(Outcome.SEGMENTED, series, found, objects, preview, summary)
+    return Segmentation(Outcome.SEGMENTED, series, found, objects, preview, summary, unsure)
+
+
+def _where_unsure(found: Liver, series: CtSeries) -> dict[int, list[list[int]]]:
+    """By the number of the CT's own slice, from 0."""
+    if found.unsure is None:
+        return {}
+    on_grid = unsure_contours(found.unsure, found.ct_grid)
+    own = enumerate(series.volume.own_slices)
+    return {number: on_grid[place] for number, place in own if place in on_grid}
 
 
 def _objects(source: Source, kinds: Iterable[Kind]) -> tuple[dict[Kind, bytes], tuple[str, ...]]:

@@ -53,7 +53,7 @@ def trace_contours(
     return [
         Contour(first_slice + index, _to_mm(polygon, index, grid))
         for index, plane in enumerate(probability)
-        for polygon in _polygons(plane)
+        for polygon in polygons_of(plane)
     ]
 
 
@@ -70,7 +70,7 @@ def _to_mm(polygon: NDArray[np.float64], index: int, grid: Grid) -> NDArray[np.f
     return np.round(grid.to_mm(points), DECIMALS_MM) + 0.0  # + 0.0 turns -0.0 into 0.0
 
 
-def _polygons(plane: NDArray[np.float32]) -> list[NDArray[np.float64]]:
+def polygons_of(plane: NDArray[np.float32]) -> list[NDArray[np.float64]]:
     """Return one slice's contours as (n, 2) fractional (row, column)."""
     inside = is_liver(plane)
     if not inside.any():

@@ -15,7 +15,10 @@ from orthanc_liver.dicom.roi_choice import OutlineRefused, RoiChoice
 from orthanc_liver.liver_errors import LiverError
 
 REQUIRED = ("case", "ct", "reference")
-OPTIONAL = ("series", "roi", "other", "other_roi", "tumour_ml", "height_m", "weight_kg", "origin")
+OPTIONAL = (
+    *("series", "roi", "other", "other_roi"),
+    *("tumour_ml", "height_m", "weight_kg", "origin", "learnt"),
+)
 _PATIENT = ("tumour_ml", "height_m", "weight_kg")
 
 
@@ -29,7 +32,8 @@ class ListedCase:
     dicom/roi_choice.py, none where the line has none.
 
     series: the CT's SeriesInstanceUID, where its folder holds several. tumour_ml, height_m and
-    weight_kg come together with origin, which says where they are from.
+    weight_kg come together with origin, which says where they are from. is_learnt: the network
+    learnt from it.
     """
 
     case: str
@@ -43,6 +47,7 @@ class ListedCase:
     height_m: float | None = None
     weight_kg: float | None = None
     origin: str = ""
+    is_learnt: bool = False
 
 
 def read_case_list(path: Path, roi: Sequence[str] = ()) -> list[ListedCase]:
@@ -135,7 +140,14 @@ def _case(where: str, given: dict[str, str], folder: Path) -> ListedCase:
         if name in given:
             _check_choice(where, name, given[name])
             read[name] = (given[name],)
+    read["is_learnt"] = _is_learnt(where, read.pop("learnt", ""))
     return ListedCase(**(read | _patient(where, given)))
+
+
+def _is_learnt(where: str, word: str) -> bool:
+    if word.lower() not in ("", "yes", "no"):
+        raise CaseListRefused(f"{where}: learnt must be yes, no or empty")
+    return word.lower() == "yes"
 
 
 def _patient(where: str, given: dict[str, str]) -> dict[str, float]:

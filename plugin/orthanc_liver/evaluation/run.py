@@ -131,10 +131,11 @@ def _one(case: ListedCase, folder: Path) -> dict[str, Any]:
 def _key(case: ListedCase, model_sha256: str) -> str:
     """The same as long as the line, its files' content, the weights and this program are.
 
-    Where the files lie, and what the case is called, changes nothing of what is measured.
+    Where the files lie, what the case is called, and whether the network learnt from it, changes
+    nothing of what is measured.
     """
     line = asdict(case) | {name: _content(getattr(case, name)) for name in _PATHS}
-    parts = [{**line, "case": "", "origin": ""}, model_sha256, __version__]
+    parts = [{**line, "case": "", "origin": "", "is_learnt": ""}, model_sha256, __version__]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 

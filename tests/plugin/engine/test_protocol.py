@@ -28,6 +28,7 @@ from orthanc_liver.engine.protocol import (
     ProtocolError,
     Ready,
     ResultObject,
+    Unsure,
     read,
     read_instances,
     with_needs,
@@ -53,6 +54,7 @@ MESSAGES: list[Message] = [
     Progress("j", "infer", 0.25),
     ResultObject("j", Kind.SEG, b"seg"),
     Preview("j", b""),
+    Unsure("j", b"{}"),
     Done("j", Outcome.SEGMENTED, "", REPORT),
     Done("j", Outcome.REFUSED, "müde", None),
 ]

@@ -130,14 +130,16 @@ class Job:
         following = TRANSITIONS.get((self.state, event))
         if following is None:
             raise NotAllowed(f"a job in state {self.state} cannot {event}")
-        self.state = following
+        before, self.state = self.state, following
         now = datetime.now(UTC)
         match event:
             case Event.START:
+                if before is State.PENDING:
+                    self.reason = ""  # for which it waited
                 self.started, self.stage, self.progress_percent = now, "", 0
                 self.attempt += 1
             case Event.INTERRUPT:
-                self.attempt -= 1
+                self.attempt = max(self.attempt - 1, 0)
             case Event.RESUBMIT:
                 self.completed = self.outcome = self.model = self.report = None
                 self.attempt, self.progress_percent, self.reason = 0, 0, ""
@@ -201,6 +203,7 @@ class Job:
             "Attempt": self.attempt,
             "Stage": self.stage,
             "Outcome": str(self.outcome or ""),
+            "Ending": self.ending,
             "Reason": self.reason,
             "Model": self.model,
             "Result": self.result,

@@ -12,6 +12,7 @@ from orthanc_liver.host.jobs import results
 from orthanc_liver.host.jobs.job import Job
 from orthanc_liver.host.jobs.records import Record
 from orthanc_liver.host.jobs.results import Results
+from orthanc_liver.host.jobs.storing import Pictures
 from orthanc_liver.host.settings import Settings
 
 RTSTRUCT = {"Instance": "rt", "SopInstanceUid": "2.25.1", "Kind": "RTSTRUCT"}
@@ -55,7 +56,7 @@ OBJECTS = [("RTSTRUCT", b"r"), ("SEG", b"s")]
 
 def test_what_is_kept_was_written_down_before(monkeypatch: pytest.MonkeyPatch) -> None:
     desk, done = Desk(monkeypatch), job(intended_uids=["of RTSTRUCT", "of SEG"])
-    desk.results.keep(done, Mock(id="series"), OBJECTS, b"png")
+    desk.results.keep(done, Mock(id="series"), OBJECTS, Pictures(b"png"))
     desk.queue.claim_storing.assert_called_once_with(done, ["of RTSTRUCT", "of SEG"])
     assert done.result == {**RTSTRUCT, "Further": [SEG]}
     assert done.intended_uids == []
@@ -69,7 +70,7 @@ def test_what_is_kept_was_written_down_before(monkeypatch: pytest.MonkeyPatch) -
 def test_of_a_cancelled_job_nothing_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     desk, done = Desk(monkeypatch), job()
     desk.queue.claim_storing.return_value = False
-    desk.results.keep(done, Mock(id="series"), OBJECTS, b"png")
+    desk.results.keep(done, Mock(id="series"), OBJECTS, Pictures(b"png"))
     desk.outside["store_beside"].assert_not_called()
     desk.queue.succeed.assert_not_called()
     assert done.result is None
@@ -81,7 +82,7 @@ def test_each_object_of_somebody_elses_is_told(monkeypatch: pytest.MonkeyPatch, 
     kept = [dict(RTSTRUCT), dict(SEG)]
     kept[odd]["DiffersIn"] = ["ApprovalStatus"]  # type: ignore[assignment]
     desk.outside["store_beside"].return_value = kept
-    desk.results.keep(done, Mock(id="series"), OBJECTS, b"png")
+    desk.results.keep(done, Mock(id="series"), OBJECTS, Pictures(b"png"))
     assert done.report
     assert done.report["liver_ml"] == 1700
     before, told = done.report["warnings"]

@@ -1,7 +1,7 @@
-"""Every result on its way to every destination: what waits, what goes, what failed and why.
+"""Every object on its way to every destination: what waits, what goes, what failed and why.
 
-A delivery is not given up while its result is in Orthanc and nobody cancels it, unless nobody
-can tell whether it arrives.
+A delivery is not given up while its object is in Orthanc and nobody cancels it, unless the
+destination takes no such object or nobody can tell whether it arrives.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -61,36 +61,30 @@ class Deliveries:
             # Orthanc may have been killed after an end was noted on the series and before here.
             self._all = {one.id: one for one in self._ledger.read_deliveries()} | self._all
 
-    def add(
-        self,
-        job: Job,
-        instances: Sequence[str],
-        destinations: Iterable[Destination],
-        *,
-        again: bool,
-        is_held: bool = False,
-    ) -> None:
-        """Send a job's result, unless it is under way there already.
+    def add(self, job: Job, new: Iterable[Delivery], *, again: bool) -> None:
+        """Send the objects of a job's result, each unless it is under way there already.
 
-        again: also where this job's result has arrived; a job that is run again after a crash
-        brings the same. is_held: it waits to be released; what of the same series waited for that
-        is given up.
+        again: also where this job's result has arrived, or was refused; a job that is run again
+        after a crash brings the same. What of another result of the series waited for a person is
+        given up.
         """
         with self._lock:
             for one in self.unfinished():
-                is_other = one.series == job.series and one.instances != tuple(instances)
+                is_other = one.series == job.series and one.instance not in job.result_instances
                 if one.is_held and one.state in WAITING and is_other:
                     self._end(one, State.FAILURE, _OVERTAKEN)
             needless = {
-                (one.instances, one.destination)
+                (one.instance, one.destination)
                 for one in self._all.values()
                 if one.state in UNFINISHED
-                or (one.job == job.id and one.state is State.SUCCESS and not again)
+                or (
+                    (one.job == job.id and (one.state is State.SUCCESS or one.is_refused))
+                    and not again
+                )
             }
-            for destination in destinations:
-                if (tuple(instances), destination) not in needless:
-                    one = Delivery(job.id, job.series, tuple(instances), destination)
-                    one.is_held, one.reason = is_held, _HELD if is_held else ""
+            for one in new:
+                if (one.instance, one.destination) not in needless:
+                    one.reason = _HELD if one.is_held else ""
                     self._all[one.id] = one
             self._keep()
 
@@ -126,10 +120,13 @@ class Deliveries:
         """A person accepted this outline; approved goes in its place."""
         with self._lock:
             for one in self.unfinished():
-                if rtstruct in one.instances and one.state in WAITING:
-                    put = (approved if each == rtstruct else each for each in one.instances)
-                    one.instances = tuple(put)
-                if one.is_held and approved in one.instances:
+                if one.outline not in (rtstruct, approved):  # 0.1.0 knew no other than what it sent
+                    continue
+                if one.instance == rtstruct:
+                    if one.state not in WAITING:
+                        continue
+                    one.instance = approved
+                if one.is_held:
                     one.is_held, one.reason = False, ""
             self._keep()
 
@@ -138,7 +135,7 @@ class Deliveries:
         there is no other attempt."""
         with self._lock:
             for one in self.unfinished():
-                if rtstruct in one.instances:
+                if rtstruct in (one.outline, one.instance):
                     one.is_held, one.reason = True, reason
                     if one.state in WAITING:
                         self._end(one, State.FAILURE, reason)
@@ -152,16 +149,21 @@ class Deliveries:
         """One for each destination that has nothing running: what was tried least comes first.
 
         So what is always refused holds nothing else up. What failed before goes only when its
-        destination has rested.
+        destination has rested, and so do the other objects of that result.
         """
         with self._lock:
             now_s = time.monotonic()
             busy = {one.destination for one in self.running()}
             resting = {place for place, rest in self._rests.items() if rest.until_s > now_s}
             found: dict[Destination, Delivery] = {}
+            failed = {
+                (one.job, one.destination)
+                for one in self._all.values()
+                if one.state is State.RETRY and one.destination in resting
+            }
             for one in sorted(self._all.values(), key=lambda d: (d.attempts, d.created)):
-                may_go = one.attempts == 0 or one.destination not in resting
-                may_go = may_go and not one.is_held
+                is_new = one.attempts == 0 and (one.job, one.destination) not in failed
+                may_go = (is_new or one.destination not in resting) and not one.is_held
                 if one.state in WAITING and one.destination not in busy and may_go:
                     found.setdefault(one.destination, one)
             return list(found.values())
@@ -181,6 +183,14 @@ class Deliveries:
             self._rests.pop(one.destination, None)
             if one.state in UNFINISHED:
                 self._end(one, State.SUCCESS, "")
+
+    def never(self, one: Delivery, reason: str) -> None:
+        """The destination takes no such object; it answers, so others need not rest."""
+        with self._lock:
+            self._rests.pop(one.destination, None)
+            if one.state in UNFINISHED:
+                one.is_refused = True
+                self._end(one, State.FAILURE, reason)
 
     def fail(self, one: Delivery, reason: str) -> None:
         """This attempt failed; the next one follows when the destination has rested."""

@@ -1,4 +1,4 @@
-"""One result on its way to one destination, and how it looks to a client."""
+"""One object on its way to one destination, and how it looks to a client."""
 
 from __future__ import annotations
 
@@ -14,15 +14,18 @@ from orthanc_liver.host.server.times import text_of
 
 @dataclass
 class Delivery:
-    """The objects of one result to one destination. Instances and series are Orthanc's ids.
+    """One object of a result to one destination. Instance, outline and series are Orthanc's ids.
 
-    times_unknown: attempts of which Orthanc could not tell how they ended. is_held: it does not go
-    before a person accepts the outline.
+    outline: the RTSTRUCT on which a person decides whether it goes. times_unknown: attempts of
+    which Orthanc could not tell how they ended. is_held: it does not go before a person accepts
+    the outline. is_refused: its destination takes no such object.
     """
 
     job: str
     series: str
-    instances: tuple[str, ...]
+    outline: str
+    instance: str
+    kind: str
     destination: Destination
     id: str = field(default_factory=lambda: str(uuid.uuid4()))
     created: datetime = field(default_factory=lambda: datetime.now(UTC))
@@ -33,6 +36,7 @@ class Delivery:
     orthanc_job: str = ""
     times_unknown: int = 0
     is_held: bool = False
+    is_refused: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """In the manner of Orthanc's jobs."""
@@ -40,7 +44,8 @@ class Delivery:
             "ID": self.id,
             "Job": self.job,
             "Series": self.series,
-            "Instances": list(self.instances),
+            "Kind": self.kind,
+            "Instances": [self.instance],
             "Destination": self.destination.as_json(),
             "State": str(self.state),
             "Attempts": self.attempts,

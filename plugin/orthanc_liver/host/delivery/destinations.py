@@ -7,11 +7,11 @@ would hold Python's global lock, and with it every Python thread inside Orthanc.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from orthanc_liver.host.delivery.ending import Ending, ending_of
 from orthanc_liver.host.errors import CannotSend
 from orthanc_liver.host.server.api import Missing, Orthanc, OrthancError, Series
 from orthanc_liver.host.settings import Settings
@@ -71,45 +71,42 @@ class Sending:
         self._orthanc = orthanc
         self._dicom_web = "/" + dicom_web_root.strip("/")
 
-    def begin(self, destination: Destination, instances: Sequence[str]) -> str:
-        """Return the id of Orthanc's job; CannotSend where there is none."""
+    def begin(self, destination: Destination, instance: str) -> str:
+        """Return the id of Orthanc's job; CannotSend where there is none.
+
+        One job for each object: of several Orthanc would not tell which one was refused.
+        """
         try:
             if destination.kind is Kind.DICOM_WEB:
-                return self._stow(destination.name, instances)
+                return self._stow(destination.name, instance)
             if destination.kind is Kind.SENDER:
-                return self._store(self._modality_of(destination.name), instances)
-            return self._store(destination.name, instances)
+                return self._store(self._modality_of(destination.name), instance)
+            return self._store(destination.name, instance)
         except OrthancError as error:
             raise CannotSend(str(error)) from error
 
-    def ended(self, orthanc_job: str) -> str | None:
-        """None while the job is not over, "" when it went well, else why it did not.
+    def ended(self, orthanc_job: str) -> Ending | None:
+        """None while the job is not over.
 
         Missing where Orthanc no longer knows: it forgets all but its last JobsHistorySize jobs.
         """
-        job = self._orthanc.get(f"/jobs/{orthanc_job}")
-        if job["State"] == "Success":
-            return ""
-        if job["State"] != "Failure":
-            return None
-        said = [job.get("ErrorDescription", ""), job.get("ErrorDetails", "")]
-        return ": ".join(one for one in said if one) or "Orthanc's sending job failed"
+        return ending_of(self._orthanc.get(f"/jobs/{orthanc_job}"))
 
-    def _store(self, modality: str, instances: Sequence[str]) -> str:
+    def _store(self, modality: str, instance: str) -> str:
         if modality not in self._orthanc.get("/modalities"):
             raise CannotSend(f"Orthanc has no modality {modality!r} in DicomModalities")
-        body = {"Resources": list(instances), "Asynchronous": True, "Permissive": False}
+        body = {"Resources": [instance], "Asynchronous": True, "Permissive": False}
         answer = self._orthanc.post(f"/modalities/{modality}/store", json.dumps(body).encode())
         return str(answer["ID"])
 
-    def _stow(self, server: str, instances: Sequence[str]) -> str:
+    def _stow(self, server: str, instance: str) -> str:
         try:
             known = self._orthanc.get_of_plugin(f"{self._dicom_web}/servers")
         except Missing:
             raise CannotSend("Orthanc's DICOMweb plugin is not there") from None
         if server not in known:
             raise CannotSend(f"Orthanc has no DICOMweb server {server!r} in DicomWeb.Servers")
-        body = {"Resources": list(instances), "Synchronous": False}
+        body = {"Resources": [instance], "Synchronous": False}
         answer = self._orthanc.post_to_plugin(
             f"{self._dicom_web}/servers/{server}/stow", json.dumps(body).encode()
         )

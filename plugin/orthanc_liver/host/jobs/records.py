@@ -36,7 +36,7 @@ from orthanc_liver.host.jobs.stored_form import (
     document,
     opened,
     opened_list,
-    read_delivery,
+    read_deliveries,
     read_job,
     read_place,
     read_resource,
@@ -65,7 +65,7 @@ _JOBS_PROPERTIES = range(4510, 4574)
 
 _OUTDATED = {"Outdated": "its series has changed since"}
 _ELSEWHERE = {"Elsewhere": "its slices are not in this study"}
-_DELIVERIES_PER_SERIES = 20
+_DELIVERIES_PER_SERIES = 60
 _REVIEWS_PER_SERIES = 20
 _MAX_NOTE_BYTES = 1_000_000
 # Three planes of 2 m at 1 mm are 6 megapixels.
@@ -413,7 +413,7 @@ def _read_jobs(kept: Any) -> dict[str, Job | str]:
 
 
 def _read_deliveries(kept: Any) -> list[Delivery]:
-    return opened_list(kept, "Deliveries", read_delivery)
+    return [one for several in opened_list(kept, "Deliveries", read_deliveries) for one in several]
 
 
 def _read_property(

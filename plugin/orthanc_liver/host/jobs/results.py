@@ -12,7 +12,7 @@ from orthanc_liver.engine.protocol import SURE, Outcome
 from orthanc_liver.host.delivery.deliveries import Deliveries
 from orthanc_liver.host.delivery.delivery import Delivery
 from orthanc_liver.host.delivery.destinations import destinations_of
-from orthanc_liver.host.jobs.job import Job
+from orthanc_liver.host.jobs.job import Job, kinds_by_instance
 from orthanc_liver.host.jobs.job_queue import JobQueue
 from orthanc_liver.host.jobs.records import Ledger
 from orthanc_liver.host.jobs.storing import sop_instance_uid, store_beside
@@ -50,12 +50,12 @@ class Results:
     def restore(self) -> None:
         """Orthanc may have been killed, or the settings changed, after something was decided."""
         for one in self._deliveries.unfinished():
-            if not all(map(self._orthanc.has_instance, one.instances)):
+            if not self._orthanc.has_instance(one.instance):
                 self._deliveries.lose(one)  # nobody could decide on it any more
                 continue
             record = self._ledger.read_record(one.series)
             job = record.job if record and record.job.id == one.job else None
-            review = self._reviews.of(one.series, next(iter(one.instances), ""))
+            review = self._reviews.of(one.series, one.outline)
             if review:
                 self._settle(self._orthanc.series(one.series), review)
             elif self._waits_for_people(job) and not self._is_approved(one):
@@ -94,15 +94,29 @@ class Results:
         again: also to those that have it.
         """
         destinations = destinations_of(self._orthanc, self._settings, series)
-        instances = job.result_instances
+        kinds = kinds_by_instance(job.result or {})
+        outline = next(iter(kinds))
         with self._reviews.standing_still():
-            review = self._reviews.of(job.series, instances[0])
+            review = self._reviews.of(job.series, outline)
+            put = {}
             if review and review.verdict is Verdict.ACCEPTED:
-                instances = [store_approved(self._orthanc, series, review), *instances[1:]]
+                put[outline] = store_approved(self._orthanc, series, review)
             is_held = review is None and self._waits_for_people(job)
             is_rejected = review is not None and review.verdict is Verdict.REJECTED
-            held = is_held or is_rejected
-            self._deliveries.add(job, instances, destinations, again=again, is_held=held)
+            new = [
+                Delivery(
+                    job=job.id,
+                    series=job.series,
+                    outline=outline,
+                    instance=put.get(instance, instance),
+                    kind=kind,
+                    destination=destination,
+                    is_held=is_held or is_rejected,
+                )
+                for destination in destinations
+                for instance, kind in kinds.items()
+            ]
+            self._deliveries.add(job, new, again=again)
             if review:
                 self._settle(series, review)
 
@@ -139,7 +153,7 @@ class Results:
         reviews = self._ledger.read_reviews(one.series)
         series = self._orthanc.series(one.series)
         approved = (find_approved(self._orthanc, each, series.study) for each in reviews)
-        return bool(set(filter(None, approved)) & set(one.instances))
+        return bool({*filter(None, approved)} & {one.outline, one.instance})
 
 
 def _warn_of_others(job: Job, kept: Sequence[Mapping[str, Any]]) -> None:

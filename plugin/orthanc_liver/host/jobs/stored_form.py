@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import re
+import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -30,6 +31,8 @@ from orthanc_liver.host.server.times import text_of, time_of
 
 VERSION = 1
 _LARGEST = 2**31
+# In the order in which they were made.
+_KINDS_OF_0_1_0 = ["RTSTRUCT", "SEG", "SR"]
 _TIME = "[12][0-9]{7}T[0-9]{6}[.][0-9]{6}"
 
 Value = TypeVar("Value")
@@ -228,7 +231,9 @@ def stored_delivery(one: Delivery) -> dict[str, Any]:
         "ID": one.id,
         "Job": one.job,
         "Series": one.series,
-        "Instances": list(one.instances),
+        "Outline": one.outline,
+        "Kind": one.kind,
+        "Instances": [one.instance],
         "Destination": {str(one.destination.kind): one.destination.name},
         "State": str(one.state),
         "Attempts": one.attempts,
@@ -236,18 +241,36 @@ def stored_delivery(one: Delivery) -> dict[str, Any]:
         "OrthancJob": one.orthanc_job,
         "TimesUnknown": one.times_unknown,
         "Held": one.is_held,
+        "Refused": one.is_refused,
         "CreationTime": text_of(one.created),
         "CompletionTime": text_of(one.completed) if one.completed else None,
     }
 
 
-def read_delivery(kept: Any) -> Delivery:
-    """The delivery that stored_delivery, or 0.1.0, wrote."""
+def read_deliveries(kept: Any) -> list[Delivery]:
+    """What stored_delivery wrote; of 0.1.0, which kept a result's objects as one, one for each."""
     one = Fields(kept)
+    instances = one.list_of("Instances", read_resource)
+    if "Outline" in one.all or not instances:
+        kind = one.text("Kind", "[A-Z]{0,16}")
+        return [_read_delivery(one, instance, kind) for instance in instances[:1]]
+    first, *further = zip(instances, _KINDS_OF_0_1_0, strict=False)
+    split = [_read_delivery(one, *first)]
+    for instance, kind in further:
+        part = _read_delivery(one, instance, kind)
+        part.id = str(uuid.uuid5(uuid.UUID(part.id), instance))
+        split.append(part)
+    return split
+
+
+def _read_delivery(one: Fields, instance: str, kind: str) -> Delivery:
+    instances = one.list_of("Instances", read_resource)
     return Delivery(
         job=one.text("Job", JOB),
         series=one.text("Series", RESOURCE),
-        instances=tuple(one.list_of("Instances", read_resource)),
+        outline=one.text("Outline", f"(?:{RESOURCE})?") or instances[0],
+        instance=instance,
+        kind=kind,
         destination=_read_destination(one.all.get("Destination")),
         id=one.text("ID", JOB),
         created=one.time("CreationTime") or datetime.now(UTC),
@@ -258,6 +281,7 @@ def read_delivery(kept: Any) -> Delivery:
         orthanc_job=one.text("OrthancJob", f"(?:{JOB})?"),
         times_unknown=one.number("TimesUnknown"),
         is_held=one.flag("Held"),
+        is_refused=one.flag("Refused"),
     )
 
 

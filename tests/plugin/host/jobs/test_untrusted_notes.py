@@ -49,12 +49,13 @@ def our_notes() -> tuple[Any, Any]:
     job.result = {**objects[0], "Further": objects[1:], "Supersedes": "2.25.9"}
     job.report = {"liver_ml": 1500.0, "warnings": ["a warning"], "seconds": {"read": 1.0}}
     ledger_of(paper).record(job)
-    instances = tuple(job.result_instances)
     ledger_of(paper).record_delivery(
         Delivery(
             job.id,
             SERIES,
-            instances,
+            job.result_instances[0],
+            job.result_instances[1],
+            "SEG",
             Destination(Kind.MODALITY, "pacs"),
             state=State.SUCCESS,
             completed=job.created,

@@ -97,7 +97,7 @@ def test_a_rejected_outline_made_again_is_held_before_it_is_refused(careful: Fak
     real = Deliveries.refuse
 
     def refuse(deliveries: Deliveries, instance: str, reason: str) -> None:
-        found = [one for one in deliveries.unfinished() if instance in one.instances]
+        found = [one for one in deliveries.unfinished() if instance == one.instance]
         sendable.append([one for one in found if not one.is_held])
         real(deliveries, instance, reason)
 

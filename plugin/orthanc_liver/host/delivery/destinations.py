@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from orthanc_liver.engine import protocol as result_objects
 from orthanc_liver.host.delivery.ending import Ending, ending_of
 from orthanc_liver.host.errors import CannotSend
 from orthanc_liver.host.server.api import Missing, Orthanc, OrthancError, Series
-from orthanc_liver.host.settings import Settings
+from orthanc_liver.host.settings import AT_ONCE, Settings
 
 
 class Kind(StrEnum):
@@ -43,11 +44,46 @@ class Destination:
         return cls(Kind(kind), name)
 
 
-def destinations_of(orthanc: Orthanc, settings: Settings, series: Series) -> list[Destination]:
+@dataclass(frozen=True)
+class Recipient:
+    """Which kinds of objects go to a destination, and when; see Clearance.opens."""
+
+    destination: Destination
+    kinds: frozenset[str] = frozenset(result_objects.Kind)
+    when: str = AT_ONCE
+
+    def takes(self, kind: str) -> bool:
+        """Whether such an object is to go there; results of old may not tell their kind."""
+        return not kind or kind in self.kinds
+
+
+def recipients_of(orthanc: Orthanc, settings: Settings, series: Series) -> list[Recipient]:
     """Where the result of a CT series goes; Missing where the series is gone."""
-    configured = [Destination.from_json(one) for one in settings.destinations]
     senders = _senders(orthanc, series) if settings.return_to_sender else []
-    return list(dict.fromkeys(configured + senders))
+    returning = [Recipient(one, when=settings.send_after) for one in senders]
+    return [*configured_recipients(settings), *returning]
+
+
+def configured_recipients(settings: Settings) -> list[Recipient]:
+    """Those that the settings name, in their order."""
+    return [
+        Recipient(
+            Destination.from_json({key: one[key] for key in Kind if key in one}),
+            frozenset(one.get("Objects", result_objects.Kind)),
+            one.get("When", settings.send_after),
+        )
+        for one in settings.destinations
+    ]
+
+
+def recipient_of(settings: Settings, destination: Destination, kind: str) -> Recipient:
+    """How the settings want such an object to go there, if they still do."""
+    of_settings = (
+        one
+        for one in configured_recipients(settings)
+        if one.destination == destination and one.takes(kind)
+    )
+    return next(of_settings, Recipient(destination, when=settings.send_after))
 
 
 def _senders(orthanc: Orthanc, series: Series) -> list[Destination]:

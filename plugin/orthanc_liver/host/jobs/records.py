@@ -13,6 +13,7 @@ For the whole server, global properties:
                      4503, 4504        the backfill: its studies, and how far it is
                      4510 to 4573      the jobs that are not finished, and on which series to find
                                        those that are: a few in each, for each is written whole
+                     4574 to 4637      what may leave: grades, and what people decided, likewise
 """
 
 from __future__ import annotations
@@ -36,16 +37,19 @@ from orthanc_liver.host.jobs.stored_form import (
     document,
     opened,
     opened_list,
+    read_clearance,
     read_deliveries,
     read_job,
     read_place,
     read_resource,
     read_result,
     read_review,
+    stored_clearance,
     stored_delivery,
     stored_job,
     stored_place,
 )
+from orthanc_liver.host.review.clearance import DRAWERS, Clearance
 from orthanc_liver.host.review.review import Review
 from orthanc_liver.host.server.api import Missing, Orthanc, OrthancError
 from orthanc_liver.host.server.identifiers import RESOURCE
@@ -62,6 +66,7 @@ _STUDIES_PROPERTY = 4503
 _PLACE_PROPERTY = 4504
 _NOTICES_PROPERTY = 4505
 _JOBS_PROPERTIES = range(4510, 4574)
+_CLEARANCE_PROPERTIES = range(4574, 4574 + DRAWERS)
 
 _OUTDATED = {"Outdated": "its series has changed since"}
 _ELSEWHERE = {"Elsewhere": "its slices are not in this study"}
@@ -236,6 +241,23 @@ class Ledger:
         reviews = [*self.read_reviews(one.series), one][-_REVIEWS_PER_SERIES:]
         text = document(Reviews=[each.as_json() for each in reviews])
         self._write_note(one.series, _REVIEWS_METADATA, text)
+
+    def read_clearances(self) -> list[Clearance]:
+        """What is known of outlines; StateUnreadable where what is kept is not ours."""
+
+        def read(kept: Any) -> list[Clearance]:
+            return opened(kept, "Clearances").list_of("Clearances", read_clearance)
+
+        return [
+            one
+            for number in _CLEARANCE_PROPERTIES
+            for one in _read_property(self._orthanc, number, "clearances", read) or []
+        ]
+
+    def keep_clearances(self, drawer: int, clearances: list[Clearance]) -> None:
+        """Replace those of one drawer; OrthancError where that fails."""
+        text = document(Clearances=[stored_clearance(one) for one in clearances])
+        self._orthanc.set_property(_CLEARANCE_PROPERTIES[drawer], text)
 
     def _read_note(self, series_id: str, number: int, read: Callable[[Any], Found]) -> Found | None:
         """What a series says; None where it says nothing, or nothing of ours.

@@ -5,13 +5,13 @@ When it is sent, and whether, is also what a person decided of it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from orthanc_liver.engine.protocol import SURE, Outcome
+from orthanc_liver.engine.protocol import Outcome
 from orthanc_liver.host.delivery.deliveries import Deliveries
 from orthanc_liver.host.delivery.delivery import Delivery
-from orthanc_liver.host.delivery.destinations import destinations_of
+from orthanc_liver.host.delivery.destinations import recipient_of, recipients_of
 from orthanc_liver.host.jobs.job import Job, kinds_by_instance
 from orthanc_liver.host.jobs.job_queue import JobQueue
 from orthanc_liver.host.jobs.records import Ledger
@@ -22,6 +22,7 @@ from orthanc_liver.host.review.approval import (
     mark_as_rejected,
     store_approved,
 )
+from orthanc_liver.host.review.clearance import Clearances
 from orthanc_liver.host.review.review import Review, Verdict
 from orthanc_liver.host.review.reviews import Reviews
 from orthanc_liver.host.server.api import Orthanc, Series
@@ -38,6 +39,7 @@ class Results:
         ledger: Ledger,
         deliveries: Deliveries,
         reviews: Reviews,
+        clearances: Clearances,
         settings: Settings,
     ) -> None:
         self._orthanc = orthanc
@@ -45,20 +47,22 @@ class Results:
         self._ledger = ledger
         self._deliveries = deliveries
         self._reviews = reviews
+        self._clearances = clearances
         self._settings = settings
 
-    def restore(self) -> None:
+    def restore(self, finished: Iterable[Job]) -> None:
         """Orthanc may have been killed, or the settings changed, after something was decided."""
+        for job in finished:
+            self._show_decision(job)
         for one in self._deliveries.unfinished():
             if not self._orthanc.has_instance(one.instance):
                 self._deliveries.lose(one)  # nobody could decide on it any more
                 continue
-            record = self._ledger.read_record(one.series)
-            job = record.job if record and record.job.id == one.job else None
-            review = self._reviews.of(one.series, one.outline)
-            if review:
-                self._settle(self._orthanc.series(one.series), review)
-            elif self._waits_for_people(job) and not self._is_approved(one):
+            clearance = self._clearances.of(one.series, one.outline)
+            recipient = recipient_of(self._settings, one.destination, one.kind)
+            if clearance.review:
+                self._settle(self._orthanc.series(one.series), clearance.review)
+            elif not clearance.opens(recipient.when):
                 self._deliveries.hold(one)
 
     def keep(
@@ -76,6 +80,7 @@ class Results:
         job.result = {**rtstruct, "Further": further}
         _warn_of_others(job, [rtstruct, *further])
         supersede(self._orthanc, record, job, keep=self._settings.keep_superseded)
+        self._clearances.note_grade(series.id, rtstruct["Instance"], job.grade or "")
         self.send(job, series, again=False)
         job.intended_uids = []
         self._queue.succeed(job, Outcome.SEGMENTED)
@@ -89,20 +94,19 @@ class Results:
             self._queue.fail(job, outcome, reason)
 
     def send(self, job: Job, series: Series, *, again: bool) -> None:
-        """Hand the job's result to today's destinations; Missing where the series is gone.
+        """Hand the job's result to today's recipients; Missing where the series is gone.
 
         again: also to those that have it.
         """
-        destinations = destinations_of(self._orthanc, self._settings, series)
+        recipients = recipients_of(self._orthanc, self._settings, series)
         kinds = kinds_by_instance(job.result or {})
         outline = next(iter(kinds))
         with self._reviews.standing_still():
-            review = self._reviews.of(job.series, outline)
+            clearance = self._clearances.of(job.series, outline)
+            review = clearance.review
             put = {}
             if review and review.verdict is Verdict.ACCEPTED:
                 put[outline] = store_approved(self._orthanc, series, review)
-            is_held = review is None and self._waits_for_people(job)
-            is_rejected = review is not None and review.verdict is Verdict.REJECTED
             new = [
                 Delivery(
                     job=job.id,
@@ -110,20 +114,25 @@ class Results:
                     outline=outline,
                     instance=put.get(instance, instance),
                     kind=kind,
-                    destination=destination,
-                    is_held=is_held or is_rejected,
+                    destination=recipient.destination,
+                    is_held=not clearance.opens(recipient.when),
                 )
-                for destination in destinations
+                for recipient in recipients
                 for instance, kind in kinds.items()
+                if recipient.takes(kind)
             ]
             self._deliveries.add(job, new, again=again)
             if review:
                 self._settle(series, review)
 
     def decide(self, job: Job, series: Series, review: Review) -> None:
-        """Keep what a person decided of the job's result, and send it or never do."""
+        """Keep what a person decided of the job's result, and send it or never do.
+
+        What is acted on is written first: the note on the series shows it.
+        """
         with self._reviews.standing_still():
-            before = self._reviews.of(job.series, review.rtstruct)
+            before = self._clearances.of(job.series, review.rtstruct).review
+            self._clearances.note_review(review)
             self._reviews.add(review)
             self._settle(series, review, before)
             if review.verdict is Verdict.ACCEPTED:
@@ -141,19 +150,12 @@ class Results:
         for instance in filter(None, (review.rtstruct, former)):
             self._deliveries.refuse(instance, f"the outline was rejected: {review.reason}")
 
-    def _waits_for_people(self, job: Job | None) -> bool:
-        """Whether nothing leaves before a person accepts; jobs of earlier versions have no grade,
-        and wait as doubtful ones do."""
-        after = self._settings.send_after
-        grade = job.grade if job else None
-        return after == "accepted" or (after == "accepted-if-doubtful" and grade != SURE)
-
-    def _is_approved(self, one: Delivery) -> bool:
-        """Whether it takes what an acceptance came to, which is not what was decided on."""
-        reviews = self._ledger.read_reviews(one.series)
-        series = self._orthanc.series(one.series)
-        approved = (find_approved(self._orthanc, each, series.study) for each in reviews)
-        return bool({*filter(None, approved)} & {one.outline, one.instance})
+    def _show_decision(self, job: Job) -> None:
+        """Write the note that a kill may have kept from being written."""
+        for outline in job.result_instances[:1]:
+            review = self._clearances.of(job.series, outline).review
+            if review and review not in self._ledger.read_reviews(job.series):
+                self._reviews.write_again(review)
 
 
 def _warn_of_others(job: Job, kept: Sequence[Mapping[str, Any]]) -> None:

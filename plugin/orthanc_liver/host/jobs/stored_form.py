@@ -25,6 +25,7 @@ from orthanc_liver.host.delivery.destinations import Destination, Kind
 from orthanc_liver.host.errors import NotOurs
 from orthanc_liver.host.intake.place import Place, Stage
 from orthanc_liver.host.jobs.job import Job, State
+from orthanc_liver.host.review.clearance import Clearance
 from orthanc_liver.host.review.review import Review, Verdict
 from orthanc_liver.host.server.identifiers import DICOM_UID, JOB, RESOURCE
 from orthanc_liver.host.server.times import text_of, time_of
@@ -312,6 +313,23 @@ def read_review(kept: Any) -> Review:
     if review.problem:
         raise NotOurs(review.problem)
     return review
+
+
+def stored_clearance(one: Clearance) -> dict[str, Any]:
+    """The clearance as it is kept."""
+    review = one.review.as_json() if one.review else None
+    return {"Series": one.series, "Outline": one.outline, "Grade": one.grade, "Review": review}
+
+
+def read_clearance(kept: Any) -> Clearance:
+    """The clearance that stored_clearance wrote."""
+    one = Fields(kept)
+    return Clearance(
+        series=one.text("Series", RESOURCE),
+        outline=one.text("Outline", RESOURCE),
+        grade=one.text("Grade", "|".join(("", *GRADES))),
+        review=one.given("Review", read_review),
+    )
 
 
 def read_resource(kept: Any) -> str:

@@ -336,6 +336,8 @@ READERS: dict[int, Callable[[Any], object]] = {
     4510: lambda paper: ledger_of(paper).read_state(at_first=7),
     4573: lambda paper: ledger_of(paper).read_state(at_first=7),
     4502: lambda paper: ledger_of(paper).read_deliveries(),
+    4574: lambda paper: ledger_of(paper).read_clearances(),
+    4637: lambda paper: ledger_of(paper).read_clearances(),
     4503: read_backfill,
     4504: read_backfill,
 }

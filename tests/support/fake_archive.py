@@ -67,6 +67,7 @@ class Archive:
 
     takes: the modalities and DICOMweb servers that accept what is sent to them.
     sent: to whom and what, by the id of the sending job.
+    commits: what is answered to storage commitment, "" where Orthanc forgot that it asked.
     forgets: Orthanc no longer knows its jobs. settings: those of Orthanc's that matter here.
     pages_finds: "Since" goes on beyond LimitFindResults, which it does not in 1.10.
     on_deleted: who hears of each series that is no more.
@@ -85,6 +86,8 @@ class Archive:
         self.servers: list[str] = []
         self.takes: set[str] = set()
         self.sent: dict[str, tuple[str, list[str]]] = {}
+        self.commits = "Success"
+        self.asked_to_commit: dict[str, str] = {}  # transactions by the id of the sending job
         self.forgets = False
         self.settings: Mapping[str, Any] = {}
         self.pages_finds = False
@@ -309,7 +312,10 @@ class Archive:
         if call.names[0] not in [*self.modalities, *self.servers]:
             raise OrthancException(INEXISTENT_ITEM, "Accessing an inexistent item")
         job = str(uuid.uuid4())
-        self.sent[job] = (call.names[0], json.loads(call.body)["Resources"])
+        asked = json.loads(call.body)
+        self.sent[job] = (call.names[0], asked["Resources"])
+        if asked.get("StorageCommitment"):
+            self.asked_to_commit[job] = f"2.25.{len(self.sent)}"
         return {"ID": job, "Path": f"/jobs/{job}"}
 
     def _job(self, call: Call) -> Any:
@@ -317,7 +323,15 @@ class Archive:
             raise Unknown
         went_well = self.sent[call.names[0]][0] in self.takes
         problem = {} if went_well else {"ErrorDescription": "Error in the network protocol"}
-        return {"ID": call.names[0], "State": "Success" if went_well else "Failure"} | problem
+        transaction = self.asked_to_commit.get(call.names[0])
+        content = {"StorageCommitmentTransactionUID": transaction} if transaction else {}
+        state = "Success" if went_well else "Failure"
+        return {"ID": call.names[0], "State": state, "Content": content} | problem
+
+    def _commitment(self, call: Call) -> Any:
+        if not self.commits:
+            raise Unknown
+        return {"Status": self.commits, "Failures": []}
 
     def _system(self, call: Call) -> Any:
         return {"DicomAet": "ORTHANC"}
@@ -370,6 +384,7 @@ _ROUTES: list[tuple[str, str, Callable[[Archive, Call], Any]]] = [
     ("GET", "/dicom-web/servers", Archive._servers),
     ("POST", "/dicom-web/servers/([^/]+)/stow", Archive._send),
     ("GET", "/jobs/([^/]+)", Archive._job),
+    ("GET", "/storage-commitment/([^/]+)", Archive._commitment),
 ]
 
 

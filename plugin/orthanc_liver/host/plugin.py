@@ -121,7 +121,9 @@ class Plugin:
         self._clearances = Clearances(self._ledger)
         self._outline_gate = Gate(_OUTLINES_ASKED_FOR, "others ask for outlines: ask again shortly")
         self._transmitter = Transmitter(
-            self.orthanc, self.deliveries, Sending(self.orthanc, of_orthanc.dicom_web_root)
+            self.orthanc,
+            self.deliveries,
+            Sending(self.orthanc, self.settings, of_orthanc.dicom_web_root),
         )
         self._results = Results(
             self.orthanc,
@@ -192,6 +194,7 @@ class Plugin:
             "Queue": self.queue.count(),
             "OldestWaitingSeconds": self.queue.oldest_waiting_s(),
             "Deliveries": self.deliveries.count(),
+            "Arrivals": self.deliveries.count_arrivals(),
             "ArrivedWhileAway": self._change_log.arrived_while_away,
             "Reviews": self.reviews.count(),
             "Viewer": self.settings.viewer,

@@ -131,15 +131,20 @@ def _destinations(value: Any) -> str | None:
 
 
 def _destination(value: Any) -> str | None:
-    names = set(value) - {"Objects", "When"} if isinstance(value, dict) else set()
+    names = set(value) - {"Objects", "When", "Commitment"} if isinstance(value, dict) else set()
     if names not in ({"Modality"}, {"DicomWeb"}) or _text(256)(value[min(names)]):
         return (
             'each destination must be {"Modality": "..."}, a name of DicomModalities, or '
-            '{"DicomWeb": "..."}, a name of DicomWeb.Servers, and at will have Objects and When'
+            '{"DicomWeb": "..."}, a name of DicomWeb.Servers; at will with Objects, When and '
+            "Commitment"
         )
     objects = value.get("Objects", list(Kind))
     if not isinstance(objects, list) or not objects or not set(map(str, objects)) <= set(Kind):
         return f"Objects of a destination must be a list of {', '.join(Kind)}"
+    if value.get("Commitment", False) not in (False, True) or {"DicomWeb", "Commitment"} <= set(
+        value
+    ):
+        return "Commitment of a destination must be true or false, and is of a Modality"
     problem = _send_after(value.get("When", AT_ONCE))
     return f"When of a destination {problem}" if problem else None
 
@@ -232,8 +237,8 @@ class Settings:
     destinations: tuple[dict[str, Any], ...] = _setting(
         (),
         'Where each result is sent: {"Modality": "name"} by C-STORE, {"DicomWeb": "name"} by '
-        'STOW-RS; at will with "Objects", the kinds that go there (else all), and "When", a word '
-        "of SendAfter that goes before it there.",
+        'STOW-RS; at will with "Objects", the kinds that go there (else all), "When", a word of '
+        'SendAfter that goes before it there, and "Commitment": true, to ask a modality for proof.',
         _destinations,
     )
     return_to_sender: bool = _setting(

@@ -39,7 +39,7 @@ def test_every_key_reaches_its_attribute() -> None:
         "KeepSuperseded": False,
         "JobsKept": 8,
         "Destinations": [
-            {"Modality": "pacs", "Objects": ["RTSTRUCT"], "When": "accepted"},
+            {"Modality": "pacs", "Objects": ["RTSTRUCT"], "When": "accepted", "Commitment": True},
             {"DicomWeb": "archive"},
         ],
         "ReturnToSender": True,
@@ -148,6 +148,8 @@ def test_the_table_explains_every_setting() -> None:
         ("Destinations", [{"Modality": "pacs", "Objects": ["seg"]}]),
         ("Destinations", [{"Modality": "pacs", "Objects": [7]}]),
         ("Destinations", [{"Modality": "pacs", "When": "later"}]),
+        ("Destinations", [{"Modality": "pacs", "Commitment": "yes"}]),
+        ("Destinations", [{"DicomWeb": "archive", "Commitment": True}]),
         ("Destinations", [{"Modality": "pacs", "when": "accepted"}]),
         ("ReturnToSender", "yes"),
         ("SendAfter", "Accepted"),

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from orthanc_liver.host.delivery.delivery import Delivery
+from orthanc_liver.host.delivery.delivery import Arrival, Delivery
 from orthanc_liver.host.delivery.destinations import Destination
 from orthanc_liver.host.errors import NotAllowed, UnknownDelivery
 from orthanc_liver.host.jobs.job import UNFINISHED, WAITING, Job, State
@@ -25,6 +25,10 @@ _ENDED_IN_MEMORY = 1000
 _SENT_UNKNOWN_AT_MOST = 3
 _UNKNOWN = "Orthanc no longer knows its sending job"
 _HELD = "until a person accepts the outline"
+_NO_PROOF = "the destination offers no storage commitment"
+_NO_ANSWER = "the destination has not answered about storage commitment for an hour"
+_PROOF_UNKNOWN = "Orthanc no longer knows whether the destination committed to it"
+_LONGEST_WAIT_FOR_PROOF_S = 3600.0
 _OVERTAKEN = "a newer outline came before a person accepted this one"
 
 
@@ -50,6 +54,7 @@ class Deliveries:
         self._ledger = ledger
         self._all: dict[str, Delivery] = {}
         self._rests: dict[Destination, Rest] = {}
+        self._asked_for_proof_s: dict[str, float] = {}  # by id, on the monotonic clock
         self._lock = threading.RLock()
         self.on_change: Callable[[], None] = lambda: None
 
@@ -76,11 +81,7 @@ class Deliveries:
             needless = {
                 (one.instance, one.destination)
                 for one in self._all.values()
-                if one.state in UNFINISHED
-                or (
-                    (one.job == job.id and (one.state is State.SUCCESS or one.is_refused))
-                    and not again
-                )
+                if one.state in UNFINISHED or (one.job == job.id and one.is_answered and not again)
             }
             for one in new:
                 if (one.instance, one.destination) not in needless:
@@ -134,7 +135,7 @@ class Deliveries:
         """A person rejected this outline. What one of Orthanc's jobs works on is Orthanc's, but
         there is no other attempt."""
         with self._lock:
-            for one in self.unfinished():
+            for one in [*self.unfinished(), *self.awaiting_proof()]:
                 if rtstruct in (one.outline, one.instance):
                     one.is_held, one.reason = True, reason
                     if one.state in WAITING:
@@ -144,6 +145,11 @@ class Deliveries:
         """Those that one of Orthanc's jobs works on."""
         with self._lock:
             return [one for one in self._all.values() if one.state is State.RUNNING]
+
+    def awaiting_proof(self) -> list[Delivery]:
+        """Those that are sent, and whose destination has not said yet that it keeps them."""
+        with self._lock:
+            return [one for one in self._all.values() if one.transaction]
 
     def due(self) -> list[Delivery]:
         """One for each destination that has nothing running: what was tried least comes first.
@@ -177,36 +183,81 @@ class Deliveries:
                 self._keep()
             return one.state is State.RUNNING
 
-    def succeed(self, one: Delivery) -> None:
-        """The destination has it."""
+    def succeed(self, one: Delivery, transaction: str = "") -> None:
+        """The destination took it; transaction: of the storage commitment that it is to answer."""
         with self._lock:
             self._rests.pop(one.destination, None)
+            if one.state not in UNFINISHED:
+                return
+            one.arrival = Arrival.SENT
+            if not transaction:
+                self._end(one, State.SUCCESS, _NO_PROOF if one.is_without_proof else "")
+                return
+            one.state, one.reason, one.transaction = State.SUCCESS, "", transaction
+            self._asked_for_proof_s[one.id] = time.monotonic()
+            self._keep()
+
+    def go_without_proof(self, one: Delivery) -> None:
+        """The destination offers no storage commitment: it is sent again without, at once."""
+        with self._lock:
             if one.state in UNFINISHED:
-                self._end(one, State.SUCCESS, "")
+                one.state, one.reason, one.orthanc_job = State.PENDING, _NO_PROOF, ""
+                one.is_without_proof = True
+                self._keep()
+
+    def commit(self, one: Delivery) -> None:
+        """The destination says that it keeps it."""
+        with self._lock:
+            one.arrival = Arrival.COMMITTED
+            self._end(one, State.SUCCESS, "")
+
+    def lose_proof(self, one: Delivery) -> None:
+        """Nobody can tell whether the destination keeps it: sent again, but not for ever."""
+        with self._lock:
+            one.times_unknown += 1
+            if one.times_unknown < _SENT_UNKNOWN_AT_MOST:
+                self._send_once_more(one, _PROOF_UNKNOWN)
+                self._keep()
+            else:
+                self._end(one, State.SUCCESS, _PROOF_UNKNOWN)
+
+    def wait_for_proof(self, one: Delivery) -> None:
+        """Its destination has not answered; at last it counts as sent and no more."""
+        with self._lock:
+            asked_s = self._asked_for_proof_s.setdefault(one.id, time.monotonic())
+            if time.monotonic() - asked_s > _LONGEST_WAIT_FOR_PROOF_S:
+                self._end(one, State.SUCCESS, _NO_ANSWER)
 
     def never(self, one: Delivery, reason: str) -> None:
         """The destination takes no such object; it answers, so others need not rest."""
         with self._lock:
             self._rests.pop(one.destination, None)
-            if one.state in UNFINISHED:
-                one.is_refused = True
+            if one.state in UNFINISHED or one.transaction:
+                one.arrival = Arrival.REFUSED
                 self._end(one, State.FAILURE, reason)
 
     def fail(self, one: Delivery, reason: str) -> None:
         """This attempt failed; the next one follows when the destination has rested."""
         with self._lock:
-            if one.state not in UNFINISHED:
+            if one.state not in UNFINISHED and not one.transaction:
                 return
-            one.attempts += one.state is not State.RUNNING  # it did not come to that
-            if one.is_held:  # refused while it ran
-                self._end(one, State.FAILURE, one.reason)
+            one.attempts += one.state in WAITING  # it did not come to that
+            if not self._send_once_more(one, reason):
                 return
-            one.state, one.reason, one.orthanc_job = State.RETRY, reason, ""
             before = self._rests.get(one.destination)
             failures = before.failures + 1 if before else 1
             until_s = time.monotonic() + growing_wait_s(failures - 1)
             self._rests[one.destination] = Rest(failures, until_s)
             self._keep()
+
+    def _send_once_more(self, one: Delivery, reason: str) -> bool:
+        """False where a person rejected the outline while it ran."""
+        one.arrival, one.transaction = Arrival.UNKNOWN, ""
+        if one.is_held:
+            self._end(one, State.FAILURE, one.reason)
+            return False
+        one.state, one.reason, one.orthanc_job = State.RETRY, reason, ""
+        return True
 
     def lose_track(self, one: Delivery) -> None:
         """Nobody can tell how this attempt ended; one more follows, but not for ever."""
@@ -245,12 +296,20 @@ class Deliveries:
             counted = Counter(one.state for one in self._all.values())
             return {str(state): counted[state] for state in State}
 
+    def count_arrivals(self) -> dict[str, int]:
+        """How many have arrived, and how surely, and how many were refused for good."""
+        with self._lock:
+            counted = Counter(one.arrival for one in self._all.values())
+            return {str(arrival): counted[arrival] for arrival in Arrival if arrival}
+
     def _show(self, one: Delivery) -> dict[str, Any]:
         rest = self._rests.get(one.destination) if one.state is State.RETRY else None
         return one.as_json() | {"NextAttempt": text_of(_wall_clock(rest.until_s)) if rest else None}
 
     def _end(self, one: Delivery, state: State, reason: str) -> None:
         one.state, one.reason, one.completed = state, reason, datetime.now(UTC)
+        one.transaction = ""
+        self._asked_for_proof_s.pop(one.id, None)
         self._ledger.record_delivery(one)  # first, so that it is never in neither place
         ended = sorted((d for d in self._all.values() if d.completed), key=_age)
         for old in ended[:-_ENDED_IN_MEMORY]:
@@ -258,7 +317,7 @@ class Deliveries:
         self._keep()
 
     def _keep(self) -> None:
-        self._ledger.keep_deliveries(d for d in self._all.values() if d.state in UNFINISHED)
+        self._ledger.keep_deliveries(d for d in self._all.values() if not d.completed)
         self.on_change()
 
 

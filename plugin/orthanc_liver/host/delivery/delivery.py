@@ -5,11 +5,21 @@ from __future__ import annotations
 import uuid
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Any
 
 from orthanc_liver.host.delivery.destinations import Destination
 from orthanc_liver.host.jobs.job import State
 from orthanc_liver.host.server.times import text_of
+
+
+class Arrival(StrEnum):
+    """What is known of it at its destination. REFUSED: it takes no such object."""
+
+    UNKNOWN = ""
+    SENT = "sent"
+    COMMITTED = "committed"
+    REFUSED = "refused"
 
 
 @dataclass
@@ -18,7 +28,8 @@ class Delivery:
 
     outline: the RTSTRUCT on which a person decides whether it goes. times_unknown: attempts of
     which Orthanc could not tell how they ended. is_held: it does not go before a person accepts
-    the outline. is_refused: its destination takes no such object.
+    the outline. transaction: of a storage commitment that is not answered yet; is_without_proof:
+    the destination was asked for one and offers none.
     """
 
     job: str
@@ -36,7 +47,14 @@ class Delivery:
     orthanc_job: str = ""
     times_unknown: int = 0
     is_held: bool = False
-    is_refused: bool = False
+    arrival: Arrival = Arrival.UNKNOWN
+    transaction: str = ""
+    is_without_proof: bool = False
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether the destination took it, or never will."""
+        return self.state is State.SUCCESS or self.arrival is Arrival.REFUSED
 
     def as_json(self) -> dict[str, Any]:
         """In the manner of Orthanc's jobs."""
@@ -48,6 +66,7 @@ class Delivery:
             "Instances": [self.instance],
             "Destination": self.destination.as_json(),
             "State": str(self.state),
+            "Arrival": str(self.arrival),
             "Attempts": self.attempts,
             "Reason": self.reason,
             "OrthancJob": self.orthanc_job,

@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Any
 
 from orthanc_liver.engine import protocol as result_objects
-from orthanc_liver.host.delivery.ending import Ending, ending_of
+from orthanc_liver.host.delivery.ending import Ending, commitment_of, ending_of
 from orthanc_liver.host.errors import CannotSend
 from orthanc_liver.host.server.api import Missing, Orthanc, OrthancError, Series
 from orthanc_liver.host.settings import AT_ONCE, Settings
@@ -46,11 +46,13 @@ class Destination:
 
 @dataclass(frozen=True)
 class Recipient:
-    """Which kinds of objects go to a destination, and when; see Clearance.opens."""
+    """Which kinds of objects go to a destination, and when; see Clearance.opens. is_to_commit: it
+    is asked for storage commitment."""
 
     destination: Destination
     kinds: frozenset[str] = frozenset(result_objects.Kind)
     when: str = AT_ONCE
+    is_to_commit: bool = False
 
     def takes(self, kind: str) -> bool:
         """Whether such an object is to go there; results of old may not tell their kind."""
@@ -71,6 +73,7 @@ def configured_recipients(settings: Settings) -> list[Recipient]:
             Destination.from_json({key: one[key] for key in Kind if key in one}),
             frozenset(one.get("Objects", result_objects.Kind)),
             one.get("When", settings.send_after),
+            one.get("Commitment", False),
         )
         for one in settings.destinations
     ]
@@ -103,12 +106,17 @@ def _senders(orthanc: Orthanc, series: Series) -> list[Destination]:
 class Sending:
     """Begins Orthanc's sending jobs and tells what became of them."""
 
-    def __init__(self, orthanc: Orthanc, dicom_web_root: str) -> None:
+    def __init__(self, orthanc: Orthanc, settings: Settings, dicom_web_root: str) -> None:
         self._orthanc = orthanc
+        asked = [one for one in configured_recipients(settings) if one.is_to_commit]
+        self._to_commit = {one.destination for one in asked}
         self._dicom_web = "/" + dicom_web_root.strip("/")
 
-    def begin(self, destination: Destination, instance: str) -> str:
+    def begin(self, destination: Destination, instance: str, *, proof: bool) -> str:
         """Return the id of Orthanc's job; CannotSend where there is none.
+
+        proof: ask for storage commitment where the settings want it. The job does, for the call
+        would wait for the other side.
 
         One job for each object: of several Orthanc would not tell which one was refused.
         """
@@ -116,8 +124,9 @@ class Sending:
             if destination.kind is Kind.DICOM_WEB:
                 return self._stow(destination.name, instance)
             if destination.kind is Kind.SENDER:
-                return self._store(self._modality_of(destination.name), instance)
-            return self._store(destination.name, instance)
+                return self._store(self._modality_of(destination.name), instance, proof=False)
+            proof = proof and destination in self._to_commit
+            return self._store(destination.name, instance, proof=proof)
         except OrthancError as error:
             raise CannotSend(str(error)) from error
 
@@ -128,10 +137,18 @@ class Sending:
         """
         return ending_of(self._orthanc.get(f"/jobs/{orthanc_job}"))
 
-    def _store(self, modality: str, instance: str) -> str:
+    def committed(self, transaction: str) -> Ending | None:
+        """None while the destination has not answered.
+
+        Missing where Orthanc no longer knows: it forgets all at its end, and the oldest before.
+        """
+        return commitment_of(self._orthanc.get(f"/storage-commitment/{transaction}"))
+
+    def _store(self, modality: str, instance: str, *, proof: bool) -> str:
         if modality not in self._orthanc.get("/modalities"):
             raise CannotSend(f"Orthanc has no modality {modality!r} in DicomModalities")
         body = {"Resources": [instance], "Asynchronous": True, "Permissive": False}
+        body |= {"StorageCommitment": True} if proof else {}
         answer = self._orthanc.post(f"/modalities/{modality}/store", json.dumps(body).encode())
         return str(answer["ID"])
 

@@ -31,6 +31,8 @@ class Transmitter:
     def _turn(self) -> float:
         for one in self._deliveries.running():
             self._follow(one)
+        for one in self._deliveries.awaiting_proof():
+            self._ask_for_proof(one)
         for one in self._deliveries.due():
             self._send(one)
         return _LOOK_S if self._deliveries.running() else _IDLE_S
@@ -47,18 +49,37 @@ class Transmitter:
             return
         match ending.fate:
             case Fate.ARRIVED:
-                self._deliveries.succeed(one)
+                self._deliveries.succeed(one, ending.transaction)
+            case Fate.NO_PROOF:
+                self._deliveries.go_without_proof(one)
             case Fate.NEVER:
                 self._give_up(one, ending.reason)
             case Fate.FAILED:
                 self._fail(one, ending.reason)
+
+    def _ask_for_proof(self, one: Delivery) -> None:
+        try:
+            ending = self._sending.committed(one.transaction)
+        except Missing:
+            self._deliveries.lose_proof(one)
+            return
+        if ending is None:
+            self._deliveries.wait_for_proof(one)
+        elif ending.fate is Fate.ARRIVED:
+            self._deliveries.commit(one)
+        elif ending.fate is Fate.NEVER:
+            self._give_up(one, ending.reason)
+        else:
+            self._fail(one, ending.reason)
 
     def _send(self, one: Delivery) -> None:
         if not self._orthanc.has_instance(one.instance):
             self._deliveries.lose(one)
             return
         try:
-            self._deliveries.begin(one, self._sending.begin(one.destination, one.instance))
+            proof = not one.is_without_proof
+            job = self._sending.begin(one.destination, one.instance, proof=proof)
+            self._deliveries.begin(one, job)
         except CannotSend as error:
             self._fail(one, str(error))
 

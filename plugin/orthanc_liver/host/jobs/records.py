@@ -208,7 +208,10 @@ class Ledger:
         """What a series says of deliveries that ended."""
 
         def read(kept: Any) -> list[Delivery]:
-            return [_ended(one, series_id) for one in _read_deliveries(kept)]
+            ended = [_ended(one, series_id) for one in _read_deliveries(kept)]
+            if any(one.transaction for one in ended):
+                raise NotOurs("Transaction is that of what has not ended")
+            return ended
 
         return self._read_note(series_id, _DELIVERIES_METADATA, read) or []
 

@@ -20,7 +20,7 @@ from enum import StrEnum
 from typing import Any, TypeVar
 
 from orthanc_liver.engine.protocol import GRADES, Outcome
-from orthanc_liver.host.delivery.delivery import Delivery
+from orthanc_liver.host.delivery.delivery import Arrival, Delivery
 from orthanc_liver.host.delivery.destinations import Destination, Kind
 from orthanc_liver.host.errors import NotOurs
 from orthanc_liver.host.intake.place import Place, Stage
@@ -242,7 +242,9 @@ def stored_delivery(one: Delivery) -> dict[str, Any]:
         "OrthancJob": one.orthanc_job,
         "TimesUnknown": one.times_unknown,
         "Held": one.is_held,
-        "Refused": one.is_refused,
+        "Arrival": str(one.arrival),
+        "Transaction": one.transaction,
+        "WithoutProof": one.is_without_proof,
         "CreationTime": text_of(one.created),
         "CompletionTime": text_of(one.completed) if one.completed else None,
     }
@@ -266,6 +268,7 @@ def read_deliveries(kept: Any) -> list[Delivery]:
 
 def _read_delivery(one: Fields, instance: str, kind: str) -> Delivery:
     instances = one.list_of("Instances", read_resource)
+    state = one.choice("State", State.PENDING)
     return Delivery(
         job=one.text("Job", JOB),
         series=one.text("Series", RESOURCE),
@@ -275,14 +278,16 @@ def _read_delivery(one: Fields, instance: str, kind: str) -> Delivery:
         destination=_read_destination(one.all.get("Destination")),
         id=one.text("ID", JOB),
         created=one.time("CreationTime") or datetime.now(UTC),
-        state=one.choice("State", State.PENDING),
+        state=state,
         attempts=one.number("Attempts"),
         reason=one.text("Reason"),
         completed=one.time("CompletionTime"),
         orthanc_job=one.text("OrthancJob", f"(?:{JOB})?"),
         times_unknown=one.number("TimesUnknown"),
         is_held=one.flag("Held"),
-        is_refused=one.flag("Refused"),
+        arrival=one.choice("Arrival", Arrival.SENT if state is State.SUCCESS else Arrival.UNKNOWN),
+        transaction=one.text("Transaction", f"(?:{DICOM_UID})?"),
+        is_without_proof=one.flag("WithoutProof"),
     )
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from orthanc_liver.engine.protocol import Outcome
-from orthanc_liver.host.delivery.delivery import Delivery
+from orthanc_liver.host.delivery.delivery import Arrival, Delivery
 from orthanc_liver.host.delivery.destinations import Destination, Kind
 from orthanc_liver.host.errors import NotOurs, StateUnreadable
 from orthanc_liver.host.intake.place import Place, Stage
@@ -123,7 +123,7 @@ def shown_as_0_1_0_did(deliveries: list[Delivery]) -> list[dict[str, Any]]:
             same = {"ID": first.id, "Kind": "RTSTRUCT", "Instances": [first.instance]}
             assert one.as_json() | same == first.as_json()
         old = first.as_json() | {"Instances": [one.instance for one in parts]}
-        del old["Kind"]
+        del old["Kind"], old["Arrival"]
         shown.append(old)
     return shown
 
@@ -190,7 +190,9 @@ def a_delivery() -> Delivery:
         reason="why",
         completed=datetime.now(UTC),
         orthanc_job=a_job().id,
-        is_refused=True,
+        arrival=Arrival.REFUSED,
+        transaction="2.25.9",
+        is_without_proof=True,
     )
 
 
@@ -391,6 +393,6 @@ def test_a_series_keeps_its_last_result_and_its_last_deliveries() -> None:
     source = {"SourceKey": "key", "FilesKey": job.files_key}
     assert record.result == {**job.result, **source, "Job": job.id, "Model": job.model}
     for number in range(65):
-        ledger.record_delivery(replace(a_delivery(), attempts=number))
+        ledger.record_delivery(replace(a_delivery(), attempts=number, transaction=""))
     kept = ledger.read_ended_deliveries(job.series)
     assert [one.attempts for one in kept] == list(range(5, 65))

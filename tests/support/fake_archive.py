@@ -69,6 +69,7 @@ class Archive:
     sent: to whom and what, by the id of the sending job.
     commits: what is answered to storage commitment, "" where Orthanc forgot that it asked.
     forgets: Orthanc no longer knows its jobs. settings: those of Orthanc's that matter here.
+    has_labels: as from 1.12 on.
     pages_finds: "Since" goes on beyond LimitFindResults, which it does not in 1.10.
     on_deleted: who hears of each series that is no more.
     """
@@ -91,6 +92,8 @@ class Archive:
         self.forgets = False
         self.settings: Mapping[str, Any] = {}
         self.pages_finds = False
+        self.has_labels = True
+        self.labels: dict[str, set[str]] = {}  # by study
         self.on_deleted: Callable[[str], None] = lambda series: None
         self._lock = threading.RLock()
 
@@ -334,7 +337,20 @@ class Archive:
         return {"Status": self.commits, "Failures": []}
 
     def _system(self, call: Call) -> Any:
-        return {"DicomAet": "ORTHANC"}
+        return {"DicomAet": "ORTHANC"} | ({"HasLabels": True} if self.has_labels else {})
+
+    def _labels(self, call: Call) -> Any:
+        self._there("studies", call.names[0])
+        return sorted(self.labels.get(call.names[0], set()))
+
+    def _label(self, call: Call) -> Any:
+        study, label = call.names
+        self._there("studies", study)
+        kept = self.labels.setdefault(study, set())
+        kept.discard(label)
+        if call.method == "PUT":
+            kept.add(label)
+        return b""
 
     def _below(self, level: str, resource: str) -> list[str]:
         return [name for name, one in self.instances.items() if one.parents[level] == resource]
@@ -378,6 +394,8 @@ _ROUTES: list[tuple[str, str, Callable[[Archive, Call], Any]]] = [
     ("PUT|DELETE", f"/(series|instances)/{_ID}/(attachments/[^/]+)", Archive._attach),
     ("GET", f"/(series|instances)/{_ID}/(attachments/[^/]+/data)", Archive._note),
     ("GET", f"/(series|instances)/{_ID}/(attachments/[^/]+)/size", Archive._note_size),
+    ("GET", f"/studies/{_ID}/labels", Archive._labels),
+    ("PUT|DELETE", f"/studies/{_ID}/labels/([^/]+)", Archive._label),
     ("GET", "/modalities", Archive._modalities),
     ("PUT|DELETE", "/modalities/([^/]+)", Archive._modality),
     ("POST", "/modalities/([^/]+)/store", Archive._send),

@@ -197,6 +197,7 @@ class Plugin:
             "Arrivals": self.deliveries.count_arrivals(),
             "ArrivedWhileAway": self._change_log.arrived_while_away,
             "Reviews": self.reviews.count(),
+            "LabelsProblem": self._results.labels.problem,
             "Viewer": self.settings.viewer,
             "Backfill": self._backfill.show(),
             "Threads": self._states(),

@@ -251,6 +251,12 @@ class Settings:
         "one is never sent.",
         _send_after,
     )
+    labels: bool = _setting(
+        False,
+        "Label each study in Orthanc (1.12 and later) by what came of it: liver-sure, liver-look, "
+        "liver-doubtful, liver-accepted.",
+        _boolean,
+    )
     webhook: Mapping[str, str] = _setting(
         {},
         'Who is told by POST how each job ended, {"Url": "...", "Secret": "..."}; see '

@@ -16,6 +16,7 @@ from orthanc_liver.host.jobs.job import Job, kinds_by_instance
 from orthanc_liver.host.jobs.job_queue import JobQueue
 from orthanc_liver.host.jobs.records import Ledger
 from orthanc_liver.host.jobs.storing import sop_instance_uid, store_beside
+from orthanc_liver.host.jobs.study_labels import StudyLabels
 from orthanc_liver.host.jobs.superseded import supersede, withdraw
 from orthanc_liver.host.review.approval import (
     find_approved,
@@ -49,11 +50,14 @@ class Results:
         self._reviews = reviews
         self._clearances = clearances
         self._settings = settings
+        self.labels = StudyLabels(orthanc, ledger, clearances, is_on=settings.labels)
 
     def restore(self, finished: Iterable[Job]) -> None:
         """Orthanc may have been killed, or the settings changed, after something was decided."""
+        self.labels.begin()
         for job in finished:
             self._show_decision(job)
+            self.labels.renew(job.study)
         for one in self._deliveries.unfinished():
             if not self._orthanc.has_instance(one.instance):
                 self._deliveries.lose(one)  # nobody could decide on it any more
@@ -84,6 +88,7 @@ class Results:
         self.send(job, series, again=False)
         job.intended_uids = []
         self._queue.succeed(job, Outcome.SEGMENTED)
+        self.labels.renew(job.study)
 
     def end_without(self, job: Job, outcome: Outcome, reason: str = "") -> None:
         """End a running job that came to no result."""
@@ -92,6 +97,7 @@ class Results:
             self._queue.succeed(job, outcome)
         else:
             self._queue.fail(job, outcome, reason)
+        self.labels.renew(job.study)
 
     def send(self, job: Job, series: Series, *, again: bool) -> None:
         """Hand the job's result to today's recipients; Missing where the series is gone.
@@ -138,6 +144,7 @@ class Results:
             if review.verdict is Verdict.ACCEPTED:
                 self._deliveries.restore([job.series])  # who has it already
                 self.send(job, series, again=False)
+        self.labels.renew(job.study)
 
     def _settle(self, series: Series, review: Review, before: Review | None = None) -> None:
         """Do what follows from a decision; twice does no harm."""

@@ -1,53 +1,81 @@
-"""A GPU that has too little memory for a series, or none to offer at all: the CPU takes over."""
+"""A GPU that is full, lost or does not work at all: the CPU takes over, and says so."""
 
 from __future__ import annotations
 
+import contextlib
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
+from liver_unet.gpu import LEAST_FREE_MIB, free_mib, is_full
 from liver_unet.liver import Liver, NoLiver
-from liver_unet.segmenter import Segmenter
+from liver_unet.segmenter import Segmenter, chosen_device
 from liver_unet.stages import Stages
 from liver_unet.volume import Volume
 
-FELL_BACK = "The GPU had too little memory for this series; it was computed on the CPU."
+TOO_FULL = "The GPU had too little memory for this series; it was computed on the CPU."
+FAILED = "The GPU failed in this series ({}); it was computed on the CPU."
 
 
-def load_segmenter(weights: Path, device: str) -> tuple[Segmenter, str]:
-    """Like Segmenter.load, and warm; with the device's name. "auto" takes the CPU where the GPU
-    that torch sees does not work, and the name says so.
+@dataclass(frozen=True, eq=False)
+class Loaded:
+    """A segmenter that is warm. device: its name, and why it is not the GPU that was asked for.
+
+    in_place_of_gpu: the GPU may work again later.
+    """
+
+    segmenter: Segmenter
+    device: str
+    in_place_of_gpu: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Computed:
+    """What a scan came to. by: another segmenter than was asked, where the GPU could not."""
+
+    found: Liver | NoLiver
+    by: Segmenter
+    warnings: tuple[str, ...] = ()
+
+
+def load_segmenter(weights: Path, device: str) -> Loaded:
+    """Like Segmenter.load, and warm; on the CPU where the GPU is full, or was only "auto".
 
     Raises WeightsRefused, and RuntimeError where the device that was asked for by name fails.
     """
+    trouble = _trouble(device)
+    if not trouble:
+        try:
+            segmenter = Segmenter.load(weights, device)
+            segmenter.warm_up()
+            return Loaded(segmenter, str(segmenter.device))
+        except RuntimeError as error:
+            if device != "auto" and not is_full(error):
+                raise
+            trouble = f"the GPU failed ({type(error).__name__})"
+    segmenter = Segmenter.load(weights, "cpu")
+    segmenter.warm_up()
+    return Loaded(segmenter, f"cpu, as {trouble}", in_place_of_gpu=True)
+
+
+def _trouble(device: str) -> str:
+    chosen = chosen_device(device)
+    free = free_mib(chosen) if chosen.type == "cuda" else None
+    if free is None or free >= LEAST_FREE_MIB:
+        return ""
+    return f"the GPU has only {free} MiB free"
+
+
+def segment_or_fall_back(segmenter: Segmenter, volume: Volume, stages: Stages) -> Computed:
+    """Like Segmenter.segment; whatever the GPU says, the CPU computes the scan then."""
+    if segmenter.on_cpu is None:
+        return Computed(segmenter.segment(volume, stages), segmenter)
     try:
-        segmenter = Segmenter.load(weights, device)
-        segmenter.warm_up()
+        return Computed(segmenter.segment(volume, stages), segmenter)
     except RuntimeError as error:
-        if device != "auto":
-            raise
-        segmenter = Segmenter.load(weights, "cpu")
-        segmenter.warm_up()
-        return segmenter, f"cpu, as the GPU failed ({type(error).__name__})"
-    return segmenter, str(segmenter.device)
-
-
-def fall_back_warnings(asked: Segmenter, used: Segmenter) -> tuple[str, ...]:
-    """What the report says where another segmenter did the work than was asked to."""
-    return () if used is asked else (FELL_BACK,)
-
-
-def segment_or_fall_back(
-    segmenter: Segmenter, volume: Volume, stages: Stages
-) -> tuple[Liver | NoLiver, Segmenter]:
-    """Like Segmenter.segment; with the segmenter that did it: another one where the GPU's memory
-    did not suffice."""
-    try:
-        return segmenter.segment(volume, stages), segmenter
-    except torch.OutOfMemoryError:
-        if segmenter.on_cpu is None:
-            raise
-        on_cpu = segmenter.on_cpu
+        warning = TOO_FULL if is_full(error) else FAILED.format(type(error).__name__)
     # Outside of the handler, whose traceback holds on to the tensors.
-    torch.cuda.empty_cache()
-    return on_cpu.segment(volume, stages), on_cpu
+    with contextlib.suppress(RuntimeError):
+        torch.cuda.empty_cache()
+    return Computed(segmenter.on_cpu.segment(volume, stages), segmenter.on_cpu, (warning,))

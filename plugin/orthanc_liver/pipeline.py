@@ -9,7 +9,7 @@ from typing import Any
 
 from pydicom.dataset import Dataset
 
-from liver_unet.fallback import fall_back_warnings, segment_or_fall_back
+from liver_unet.fallback import segment_or_fall_back
 from liver_unet.grade import Grade
 from liver_unet.liver import Liver, NoLiver
 from liver_unet.model import Model
@@ -67,8 +67,9 @@ def segment_series(
         doubts = doubts_about(series)
     if limit:
         limit.check_field(series.volume.grid, spec.spacing_mm)
-    found, used = segment_or_fall_back(segmenter, series.volume, stages)
-    warnings = series.warnings + doubts + fall_back_warnings(segmenter, used)
+    computed = segment_or_fall_back(segmenter, series.volume, stages)
+    found, used = computed.found, computed.by
+    warnings = series.warnings + doubts + computed.warnings
     if isinstance(found, NoLiver):
         summary = report(used, warnings, stages, found)
         return Segmentation(Outcome.NO_LIVER, series, None, {}, None, summary)

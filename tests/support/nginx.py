@@ -34,7 +34,7 @@ def nginx_as_documented(folder: Path, orthanc: OrthancServer) -> Iterator[str]:
         f"daemon off;\npid {folder}/nginx.pid;\nerror_log {folder}/nginx.log;\n"
         f"events {{}}\nhttp {{\naccess_log off;\n{places}{server}}}\n"
     )
-    _make_certificate(folder)
+    make_certificate(folder)
     process = subprocess.Popen(
         [*ENDS_WITH_US, "/usr/sbin/nginx", "-p", str(folder), "-c", "nginx.conf"]
     )
@@ -45,7 +45,8 @@ def nginx_as_documented(folder: Path, orthanc: OrthancServer) -> Iterator[str]:
         process.wait(patience_s(10))
 
 
-def _make_certificate(folder: Path) -> None:
+def make_certificate(folder: Path) -> None:
+    """Leave certificate.pem, which nobody else signed, and its key.pem in a folder."""
     command = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=127.0.0.1"
     places = ["-keyout", "key.pem", "-out", "certificate.pem"]
     subprocess.run([*command.split(), *places], cwd=folder, check=True, capture_output=True)

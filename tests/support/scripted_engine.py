@@ -88,6 +88,7 @@ class Script:
     model_sha256: str = "a" * 64
     grade: str = ""
     look_at: Sequence[Sequence[int]] = ()
+    is_last: bool = False
     start: Literal["ready", "failed", "crash", "wrong types"] = "ready"
 
     @property
@@ -208,7 +209,7 @@ def _work(folder: Path, order: Order, incoming: BinaryIO, outgoing: BinaryIO) ->
     report |= script.told
     if outcome is Outcome.NO_LIVER:
         report |= {"liver_ml": None, "no_liver": {"reason": "all is as dark as fat", "seen_ml": 7}}
-    write(outgoing, Done(order.job, outcome, reason, report))
+    write(outgoing, Done(order.job, outcome, reason, report, script.is_last))
     _note(folder / "answers.txt", {"pid": os.getpid()})
 
 

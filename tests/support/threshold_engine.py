@@ -15,6 +15,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from liver_unet import gpu
+from liver_unet.fallback import Loaded
 from liver_unet.liver import Liver, NoLiver
 from liver_unet.model import Model
 from liver_unet.segmenter import Segmenter
@@ -123,9 +125,10 @@ def main(folder: Path) -> None:
     if trouble := cast(Trouble, json.loads((folder / "trouble.json").read_text())):
         TroubledSegmenter.trouble = trouble
         segmenter = on_troubled_gpu()
+        gpu.works = lambda device: trouble != "lost device"
     outgoing = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    Engine(sys.stdin.buffer, outgoing, segmenter, str(segmenter.device)).serve()
+    Engine(sys.stdin.buffer, outgoing, Loaded(segmenter, str(segmenter.device))).serve()
 
 
 if __name__ == "__main__":

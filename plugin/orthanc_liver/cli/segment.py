@@ -103,7 +103,7 @@ def _segment_nifti(
     segmenter: Segmenter,
     progress: _TerminalProgress,
 ) -> dict[str, Any]:
-    from liver_unet.fallback import fall_back_warnings, segment_or_fall_back
+    from liver_unet.fallback import segment_or_fall_back
     from liver_unet.liver import Liver
     from liver_unet.overlay import overlay_png
     from liver_unet.stages import Stages
@@ -113,13 +113,13 @@ def _segment_nifti(
     stages = Stages(progress.show)
     with stages("read"):
         ct = read_ct(source, min_slices=min_slices)
-    found, used = segment_or_fall_back(segmenter, ct.volume, stages)
+    computed = segment_or_fall_back(segmenter, ct.volume, stages)
+    found = computed.found
     if isinstance(found, Liver):
         _write_mask(out, found)
         with out.writing(OVERLAY) as path:
             path.write_bytes(overlay_png(ct.volume, found))
-    warnings = ct.warnings + fall_back_warnings(segmenter, used)
-    return report(used, warnings, stages, found)
+    return report(computed.by, ct.warnings + computed.warnings, stages, found)
 
 
 def _write_mask(out: ResultFolder, liver: Liver) -> None:

@@ -7,17 +7,20 @@ its standard input, which happens also when Orthanc is killed.
 from __future__ import annotations
 
 import argparse
+import math
 import sys
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
 
 import torch
 
-from liver_unet.fallback import load_segmenter
+from liver_unet import gpu
+from liver_unet.fallback import Loaded, load_segmenter
 from liver_unet.model_errors import ModelError
-from liver_unet.segmenter import Segmenter
 from liver_unet.weights import default_weights
 from orthanc_liver import __version__
 from orthanc_liver.dicom.memory import MemoryLimit
@@ -41,42 +44,53 @@ from orthanc_liver.engine.protocol import (
 from orthanc_liver.liver_errors import ContoursDisagree, SeriesRefused
 from orthanc_liver.pipeline import segment_series
 
+# How long the CPU stands in for a GPU that could not be used at the start.
+_TRY_GPU_AGAIN_S = 900.0
+
 
 class Engine:
     """Answers jobs on two pipes until the first is closed."""
 
-    def __init__(
-        self, incoming: BinaryIO, outgoing: BinaryIO, segmenter: Segmenter, device: str
-    ) -> None:
+    def __init__(self, incoming: BinaryIO, outgoing: BinaryIO, loaded: Loaded) -> None:
         self._incoming = incoming
         self._outgoing = outgoing
-        self._segmenter = segmenter
-        self._device = device
-        self._is_sound = True
+        self._segmenter = loaded.segmenter
+        self._device = loaded.device
+        self._try_gpu_at_s = (
+            time.monotonic() + _TRY_GPU_AGAIN_S if loaded.in_place_of_gpu else math.inf
+        )
 
     def serve(self) -> None:
         """Say that the model is ready, then take jobs; returns when nobody is left to work for, or
-        when the GPU failed."""
+        when the host was told that the process ends."""
         spec = self._segmenter.fine.spec
         self._send(Ready(__version__, spec.name, spec.sha256, self._device))
-        while self._is_sound:
+        done = None
+        while not (done and done.is_last):
             try:
                 order = read(self._incoming)
             except PipeClosed:
                 return
             if not isinstance(order, Order):
                 raise ProtocolError(f"a {type(order).__name__} between two jobs")
-            self._work(order)
+            done = self._work(order)
 
-    def _work(self, order: Order) -> None:
+    def _work(self, order: Order) -> Done:
         instances = read_instances(self._incoming, order)
         done = self._done(order, instances)
         for _ in instances:
             pass  # what a refused series left in the pipe
+        done = replace(done, is_last=self._wants_a_fresh_process())
         self._send(done)
+        return done
+
+    def _wants_a_fresh_process(self) -> bool:
+        device = self._segmenter.device
+        # After its loss a GPU serves this process no more, but it may serve the next.
+        is_lost = device.type == "cuda" and not gpu.works(device)
+        return is_lost or time.monotonic() >= self._try_gpu_at_s
 
     def _done(self, order: Order, instances: Iterator[bytes]) -> Done:
-        device = self._segmenter.device
         try:
             return self._segment(order, instances)
         except SeriesRefused as refusal:
@@ -85,13 +99,6 @@ class Engine:
             return Done(order.job, Outcome.FAILED, str(fault), None)
         except MemoryError:
             reason = "this machine has too little memory for it"
-            return Done(order.job, Outcome.FAILED, reason, None)
-        except RuntimeError as fault:
-            if device.type == "cpu":
-                raise
-            # After a fault of the GPU nothing that this process computes can be trusted.
-            self._is_sound = False
-            reason = f"{device} failed ({type(fault).__name__})"
             return Done(order.job, Outcome.FAILED, reason, None)
 
     def _segment(self, order: Order, instances: Iterator[bytes]) -> Done:
@@ -124,11 +131,11 @@ def main() -> None:
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     try:
-        segmenter, device = load_segmenter(arguments.weights, arguments.device)
+        loaded = load_segmenter(arguments.weights, arguments.device)
     except (ModelError, RuntimeError) as error:
         write(outgoing, Failed(str(error)))
         return
-    Engine(sys.stdin.buffer, outgoing, segmenter, device).serve()
+    Engine(sys.stdin.buffer, outgoing, loaded).serve()
 
 
 if __name__ == "__main__":

@@ -168,12 +168,16 @@ class Preview:
 
 @dataclass(frozen=True)
 class Done:
-    """The last message of a job. report: as pipeline.report tells it, where there is a result."""
+    """The last message of a job. report: as pipeline.report tells it, where there is a result.
+
+    is_last: the process ends, for a GPU that it lost or that a fresh one should try again.
+    """
 
     job: str
     outcome: Outcome
     reason: str
     report: dict[str, Any] | None
+    is_last: bool = False
 
     def __post_init__(self) -> None:
         report = self.report or {}

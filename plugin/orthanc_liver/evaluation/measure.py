@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
 
-from liver_unet.fallback import fall_back_warnings, segment_or_fall_back
+from liver_unet.fallback import segment_or_fall_back
 from liver_unet.liver import NoLiver, no_liver_because
 from liver_unet.metrics import agreement, dice, has_right_angles
 from liver_unet.nifti import write_nifti
@@ -111,8 +111,8 @@ def _age_years(header: Dataset) -> float | None:
 
 
 def _by_network(ct: Volume, segmenter: Segmenter) -> tuple[Mask, tuple[str, ...]]:
-    found, used = segment_or_fall_back(segmenter, ct, Stages())
-    warnings = fall_back_warnings(segmenter, used)
+    computed = segment_or_fall_back(segmenter, ct, Stages())
+    found, warnings = computed.found, computed.warnings
     if isinstance(found, NoLiver):
         why = f"The network found no liver: {found.reason}."
         return np.zeros(ct.grid.shape, dtype=bool), (*warnings, why)

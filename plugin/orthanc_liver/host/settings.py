@@ -212,7 +212,7 @@ class Settings:
     )
     store: tuple[str, ...] = _setting(
         JobSettings.kinds,
-        "What a job stores: RTSTRUCT, and at will SEG (the mask) and SR (the volume; needs SEG).",
+        "What a job stores: RTSTRUCT, optionally SEG (the mask) and SR (the volume; needs SEG).",
         _store,
     )
     retries: int = _setting(
@@ -260,7 +260,7 @@ class Settings:
     webhook: Mapping[str, str] = _setting(
         {},
         'Who is told by POST how each job ended, {"Url": "...", "Secret": "..."}; see '
-        "docs/INSTALL.md.",
+        "docs/OPERATE.md.",
         _webhook,
     )
     viewer: str = _setting(
@@ -318,7 +318,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class SettingRow:
-    """One line of the settings table in the README."""
+    """One line of the settings table in docs/REFERENCE.md."""
 
     name: str
     default: Any

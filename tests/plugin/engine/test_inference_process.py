@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
@@ -14,7 +15,9 @@ import numpy as np
 import pydicom
 import pytest
 
+from liver_unet.fallback import Loaded
 from liver_unet.volume import Volume
+from orthanc_liver.engine.inference_process import Engine
 from orthanc_liver.engine.protocol import (
     STAGES,
     Done,
@@ -34,6 +37,7 @@ from orthanc_liver.host.settings import Settings
 from tests.support.ct_writer import to_bytes, write_ct_series
 from tests.support.patience import patience_s
 from tests.support.phantom import abdomen
+from tests.support.threshold_engine import on_cpu, with_liver
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 
@@ -160,3 +164,36 @@ def test_the_process_is_gone_when_nobody_is_left_to_work_for(patient: list[bytes
     read(engine.stdout)
     write(engine.stdin, Order("j", len(patient), Settings().for_engine()))
     engine.ends(5)
+
+
+@pytest.mark.parametrize(
+    ("loaded", "later_s", "is_last"),
+    [
+        (Loaded(on_cpu(), "cpu"), 1e6, False),
+        (Loaded(on_cpu(), "cpu, as the GPU has only 43 MiB free", in_place_of_gpu=True), 10, False),
+        (Loaded(on_cpu(), "cpu, as the GPU has only 43 MiB free", in_place_of_gpu=True), 1e4, True),
+    ],
+    ids=["cpu as asked for", "soon after", "much later"],
+)
+def test_a_full_gpu_is_tried_again_later_by_a_fresh_process(
+    monkeypatch: pytest.MonkeyPatch, loaded: Loaded, later_s: float, is_last: bool
+) -> None:
+    instances = [to_bytes(instance) for instance in write_ct_series(with_liver())]
+    orders, answers = BytesIO(), BytesIO()
+    for job in ("first", "second"):
+        write(orders, Order(job, len(instances), Settings().for_engine()))
+        for instance in instances:
+            write(orders, Instance(job, instance))
+    orders.seek(0)
+    engine = Engine(orders, answers, loaded)
+    began_s = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: began_s + later_s)
+    engine.serve()
+    answers.seek(0)
+    messages = []
+    while answers.tell() < len(answers.getvalue()):
+        messages.append(read(answers))
+    done = [one for one in messages if isinstance(one, Done)]
+    assert [one.job for one in done] == (["first"] if is_last else ["first", "second"])
+    assert [one.is_last for one in done] == [is_last] * len(done)
+    assert {one.outcome for one in done} == {Outcome.SEGMENTED}

@@ -85,7 +85,7 @@ def test_what_is_written_is_read() -> None:
     ],
 )
 def test_a_report_with_a_doubt_that_is_none_is_no_message(told: dict[str, Any]) -> None:
-    head = {"type": "Done", "job": "j", "outcome": "segmented", "reason": ""}
+    head = {**DONE, "outcome": "segmented"}
     with pytest.raises(ProtocolError):
         read(raw(json.dumps({**head, "report": told}).encode()))
 
@@ -95,7 +95,14 @@ def raw(head: bytes, payload: bytes = b"") -> BytesIO:
 
 
 PROGRESS: dict[str, Any] = {"type": "Progress", "job": "j", "stage": "infer", "fraction": 0.5}
-DONE: dict[str, Any] = {"type": "Done", "job": "j", "outcome": "failed", "reason": "", "report": {}}
+DONE: dict[str, Any] = {
+    "type": "Done",
+    "job": "j",
+    "outcome": "failed",
+    "reason": "",
+    "report": {},
+    "is_last": False,
+}
 
 
 @pytest.mark.parametrize(

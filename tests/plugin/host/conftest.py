@@ -60,7 +60,10 @@ class Host:
         return self._job_once(job_id, f"in {states}", lambda job: job["State"] in states)
 
     def job_in_engine(self, job_id: str) -> dict[str, Any]:
-        """The job as soon as the engine works on it; it says Running a moment earlier."""
+        """The job as soon as the engine works on it; it says Running a moment earlier.
+
+        Cancelled within that moment it would leave its part of the script to the next job.
+        """
         return self._job_once(
             job_id,
             "in the engine",

@@ -148,7 +148,7 @@ def test_a_series_deleted_while_it_is_segmented_leaves_nothing_behind(host: Host
     ct = small_ct("deleted while running")
     series_id = host.store(ct)
     job_id = host.segment(series_id)
-    host.job(job_id, "Running")
+    host.job_in_engine(job_id)
     host.orthanc.call("DELETE", f"/series/{series_id}")
     seq = host.orthanc.get("/changes?last")["Last"]
     job = host.job(job_id, "Failure", "Success")

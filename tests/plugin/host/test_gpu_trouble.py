@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from liver_unet.fallback import FELL_BACK
+from liver_unet.fallback import TOO_FULL
 from tests.plugin.host.conftest import RealEngineHost
 from tests.support.ct_writer import write_ct_series
 from tests.support.patience import wait_for
@@ -35,20 +35,27 @@ def test_too_little_memory_falls_back_to_the_cpu_and_says_so(host: RealEngineHos
     series_id = host.store(write_ct_series(with_liver(), uid_seed="out of memory"))
     job = host.ended_job_of(series_id)
     assert (job["State"], job["Content"]["Attempt"]) == ("Success", 1)
-    assert FELL_BACK in job["Content"]["Report"]["warnings"]
+    assert TOO_FULL in job["Content"]["Report"]["warnings"]
     assert job["Content"]["Report"]["device"] == "cpu"
     assert len(host.rtstructs_beside(series_id)) == 1
     fresh_engine(host, "")
 
 
-def test_a_lost_device_is_tried_again_in_a_fresh_process_and_says_so(host: RealEngineHost) -> None:
+def test_a_lost_device_costs_no_job_and_a_fresh_process_comes_after_it(
+    host: RealEngineHost,
+) -> None:
     fresh_engine(host, "lost device")
     starts = len(host.real_engine.starts())
+    log = host.orthanc.log()
     series_id = host.store(write_ct_series(with_liver(), uid_seed="lost device"))
-    waiting = host.job(host.segment(series_id), "Retry")
-    assert waiting["ErrorDescription"] == "cuda failed (AcceleratorError)"
     host.real_engine.behave("")
-    job = host.job(waiting["ID"], "Success")
-    assert job["Content"]["Attempt"] == 2
-    assert len(host.real_engine.starts()) > starts
+    job = host.ended_job_of(series_id)
+    assert (job["State"], job["Content"]["Attempt"]) == ("Success", 1)
+    report = job["Content"]["Report"]
+    told = "The GPU failed in this series (AcceleratorError); it was computed on the CPU."
+    assert told in report["warnings"]
+    assert report["device"] == "cpu"
     assert len(host.rtstructs_beside(series_id)) == 1
+    wait_for("a fresh process", lambda: len(host.real_engine.starts()) == starts + 1)
+    host.ready()
+    assert "ended while it was idle" not in host.orthanc.log().removeprefix(log)

@@ -266,6 +266,8 @@ class Worker:
             raise
         finally:
             deadline.cancel()
+        if answer.done.is_last:
+            self._end_engine()
         self._finish(job, series, answer)
 
     def _feed(self, job: Job, series: Series, engine: EngineProcess) -> None:

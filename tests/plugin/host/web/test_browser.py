@@ -146,7 +146,7 @@ def wait_until_quiet(window: Browser) -> None:
 def test_the_page_by_keyboard_alone(host: Host, window: Browser) -> None:
     series_id = host.upload("by keyboard")
     host.engine.behave("hang", times=1)
-    host.job(host.segment(series_id), "Running")
+    host.job_in_engine(host.segment(series_id))
     window.open(f"{host.orthanc.url}/liver/app")
     card = f"[data-series='{series_id}']"
     window.see(f"{card} .cancel")

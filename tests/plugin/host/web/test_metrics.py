@@ -40,7 +40,7 @@ def test_a_job_shows_in_the_figures(host: Host) -> None:
     assert before["liver_queue_length", ()] == 0
     host.engine.behave("hang", times=1)
     job_id = host.segment(host.upload("in the figures"))
-    host.job(job_id, "Running")
+    host.job_in_engine(job_id)
     host.segment(host.upload("waits in the figures"))
     during = ask(host)
     assert during["liver_jobs", (("state", "Running"),)] == 1

@@ -171,7 +171,7 @@ def test_series_on_their_way_in() -> None:
 def test_in_an_orthanc(host: Host) -> None:
     host.engine.behave("hang", times=1)
     first, second, third = (host.segment(host.upload(f"queued {n}")) for n in range(3))
-    host.job(first, "Running")
+    host.job_in_engine(first)
     view = host.orthanc.get("/liver/queue")
     assert ids(view["Running"]) == [first]
     assert ids(view["Waiting"]["Jobs"]) == [second, third]

@@ -200,9 +200,8 @@ class Deliveries:
     def go_without_proof(self, one: Delivery) -> None:
         """The destination offers no storage commitment: it is sent again without, at once."""
         with self._lock:
-            if one.state in UNFINISHED:
-                one.state, one.reason, one.orthanc_job = State.PENDING, _NO_PROOF, ""
-                one.is_without_proof = True
+            if one.state in UNFINISHED and self._send_once_more(one, _NO_PROOF):
+                one.state, one.is_without_proof = State.PENDING, True
                 self._keep()
 
     def commit(self, one: Delivery) -> None:

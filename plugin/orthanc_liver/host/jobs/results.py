@@ -58,7 +58,7 @@ class Results:
         for job in finished:
             self._show_decision(job)
             self.labels.renew(job.study)
-        for one in self._deliveries.unfinished():
+        for one in [*self._deliveries.unfinished(), *self._deliveries.awaiting_proof()]:
             if not self._orthanc.has_instance(one.instance):
                 self._deliveries.lose(one)  # nobody could decide on it any more
                 continue

@@ -147,6 +147,35 @@ def test_where_one_object_did_not_arrive_those_of_its_result_wait_with_it(
     assert due(deliveries) == [(orthanc_id("seg of a"), "pacs")]
 
 
+def rejected_while_it_ran(deliveries: Deliveries) -> Delivery:
+    add(deliveries, "a", PACS)
+    [one] = deliveries.due()
+    deliveries.begin(one, ORTHANC_JOB)
+    deliveries.refuse(one.outline, "the outline was rejected")
+    assert one.state is State.RUNNING
+    return one
+
+
+def test_what_was_rejected_while_it_ran_is_not_sent_without_proof_instead(
+    deliveries: Deliveries,
+) -> None:
+    one = rejected_while_it_ran(deliveries)
+    deliveries.go_without_proof(one)
+    assert (one.state, one.reason) == (State.FAILURE, "the outline was rejected")
+
+
+def test_what_was_rejected_before_its_proof_is_not_sent_again(deliveries: Deliveries) -> None:
+    add(deliveries, "a", PACS)
+    [one] = deliveries.due()
+    deliveries.begin(one, ORTHANC_JOB)
+    deliveries.succeed(one, transaction="2.25.7")
+    deliveries.refuse(one.outline, "the outline was rejected")
+    assert (one.state, deliveries.awaiting_proof()) == (State.SUCCESS, [one])
+    deliveries.fail(one, "storage not committed")
+    assert (one.state, one.reason) == (State.FAILURE, "the outline was rejected")
+    assert deliveries.awaiting_proof() == deliveries.due() == []
+
+
 def test_a_rest_ends_when_somebody_asks(deliveries: Deliveries) -> None:
     add(deliveries, "a", PACS)
     [one] = deliveries.due()

@@ -184,6 +184,24 @@ def test_a_proof_that_orthanc_forgot_is_asked_for_again_but_not_for_ever(
     host.orthanc.stop()
 
 
+def test_what_was_rejected_before_its_proof_is_not_sent_again_after_a_kill(tmp_path: Path) -> None:
+    host = proving(tmp_path)
+    host.orthanc.archive.commits = "Pending"
+    series_id = host.upload("rejected, then killed before the proof")
+    host.ended_job_of(series_id)
+    arrived(host, "Success", "sent")
+    rtstruct = host.jobs_of(series_id)[0]["Content"]["Result"]["Instance"]
+    asked = {"Verdict": "rejected", "Rtstruct": rtstruct, "By": "Ada", "Reason": "too large"}
+    host.orthanc.post(f"/liver/series/{series_id}/decision", asked)
+    host.orthanc.kill9()
+    host.orthanc.archive.commits = ""
+    host.orthanc.start()
+    refused = arrived(host, "Failure", "")
+    assert refused["Reason"] == "the outline was rejected: too large"
+    assert len(host.orthanc.archive.sent) == 1
+    host.orthanc.stop()
+
+
 def test_an_answer_that_does_not_come_is_not_waited_for_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -67,7 +67,9 @@ class Archive:
 
     takes: the modalities and DICOMweb servers that accept what is sent to them.
     sent: to whom and what, by the id of the sending job.
+    commits: what is answered to storage commitment, "" where Orthanc forgot that it asked.
     forgets: Orthanc no longer knows its jobs. settings: those of Orthanc's that matter here.
+    has_labels: as from 1.12 on.
     pages_finds: "Since" goes on beyond LimitFindResults, which it does not in 1.10.
     on_deleted: who hears of each series that is no more.
     """
@@ -85,9 +87,13 @@ class Archive:
         self.servers: list[str] = []
         self.takes: set[str] = set()
         self.sent: dict[str, tuple[str, list[str]]] = {}
+        self.commits = "Success"
+        self.asked_to_commit: dict[str, str] = {}  # transactions by the id of the sending job
         self.forgets = False
         self.settings: Mapping[str, Any] = {}
         self.pages_finds = False
+        self.has_labels = True
+        self.labels: dict[str, set[str]] = {}  # by study
         self.on_deleted: Callable[[str], None] = lambda series: None
         self._lock = threading.RLock()
 
@@ -309,7 +315,10 @@ class Archive:
         if call.names[0] not in [*self.modalities, *self.servers]:
             raise OrthancException(INEXISTENT_ITEM, "Accessing an inexistent item")
         job = str(uuid.uuid4())
-        self.sent[job] = (call.names[0], json.loads(call.body)["Resources"])
+        asked = json.loads(call.body)
+        self.sent[job] = (call.names[0], asked["Resources"])
+        if asked.get("StorageCommitment"):
+            self.asked_to_commit[job] = f"2.25.{len(self.sent)}"
         return {"ID": job, "Path": f"/jobs/{job}"}
 
     def _job(self, call: Call) -> Any:
@@ -317,10 +326,31 @@ class Archive:
             raise Unknown
         went_well = self.sent[call.names[0]][0] in self.takes
         problem = {} if went_well else {"ErrorDescription": "Error in the network protocol"}
-        return {"ID": call.names[0], "State": "Success" if went_well else "Failure"} | problem
+        transaction = self.asked_to_commit.get(call.names[0])
+        content = {"StorageCommitmentTransactionUID": transaction} if transaction else {}
+        state = "Success" if went_well else "Failure"
+        return {"ID": call.names[0], "State": state, "Content": content} | problem
+
+    def _commitment(self, call: Call) -> Any:
+        if not self.commits:
+            raise Unknown
+        return {"Status": self.commits, "Failures": []}
 
     def _system(self, call: Call) -> Any:
-        return {"DicomAet": "ORTHANC"}
+        return {"DicomAet": "ORTHANC"} | ({"HasLabels": True} if self.has_labels else {})
+
+    def _labels(self, call: Call) -> Any:
+        self._there("studies", call.names[0])
+        return sorted(self.labels.get(call.names[0], set()))
+
+    def _label(self, call: Call) -> Any:
+        study, label = call.names
+        self._there("studies", study)
+        kept = self.labels.setdefault(study, set())
+        kept.discard(label)
+        if call.method == "PUT":
+            kept.add(label)
+        return b""
 
     def _below(self, level: str, resource: str) -> list[str]:
         return [name for name, one in self.instances.items() if one.parents[level] == resource]
@@ -364,12 +394,15 @@ _ROUTES: list[tuple[str, str, Callable[[Archive, Call], Any]]] = [
     ("PUT|DELETE", f"/(series|instances)/{_ID}/(attachments/[^/]+)", Archive._attach),
     ("GET", f"/(series|instances)/{_ID}/(attachments/[^/]+/data)", Archive._note),
     ("GET", f"/(series|instances)/{_ID}/(attachments/[^/]+)/size", Archive._note_size),
+    ("GET", f"/studies/{_ID}/labels", Archive._labels),
+    ("PUT|DELETE", f"/studies/{_ID}/labels/([^/]+)", Archive._label),
     ("GET", "/modalities", Archive._modalities),
     ("PUT|DELETE", "/modalities/([^/]+)", Archive._modality),
     ("POST", "/modalities/([^/]+)/store", Archive._send),
     ("GET", "/dicom-web/servers", Archive._servers),
     ("POST", "/dicom-web/servers/([^/]+)/stow", Archive._send),
     ("GET", "/jobs/([^/]+)", Archive._job),
+    ("GET", "/storage-commitment/([^/]+)", Archive._commitment),
 ]
 
 

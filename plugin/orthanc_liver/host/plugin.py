@@ -31,6 +31,7 @@ from orthanc_liver.host.jobs.records import Ledger, read_unsure
 from orthanc_liver.host.jobs.results import Results
 from orthanc_liver.host.jobs.storing import is_result_in
 from orthanc_liver.host.jobs.worker import Worker
+from orthanc_liver.host.review.clearance import Clearances
 from orthanc_liver.host.review.outlines import outline_text, outlines_of, stack_of
 from orthanc_liver.host.review.review import Verdict
 from orthanc_liver.host.review.reviews import Reviews, review_asked
@@ -117,9 +118,12 @@ class Plugin:
         self.queue = JobQueue(self.settings.jobs_kept, self._ledger, self._note_end)
         self.deliveries = Deliveries(self._ledger)
         self.reviews = Reviews(self._ledger)
+        self._clearances = Clearances(self._ledger)
         self._outline_gate = Gate(_OUTLINES_ASKED_FOR, "others ask for outlines: ask again shortly")
         self._transmitter = Transmitter(
-            self.orthanc, self.deliveries, Sending(self.orthanc, of_orthanc.dicom_web_root)
+            self.orthanc,
+            self.deliveries,
+            Sending(self.orthanc, self.settings, of_orthanc.dicom_web_root),
         )
         self._results = Results(
             self.orthanc,
@@ -127,6 +131,7 @@ class Plugin:
             self._ledger,
             self.deliveries,
             self.reviews,
+            self._clearances,
             self.settings,
         )
         self._worker = Worker(
@@ -143,6 +148,7 @@ class Plugin:
         self._change_log = ChangeLog(
             self.orthanc, self.queue, self._intake, self.settings, of_orthanc.stable_age_s
         )
+        self._change_log.on_gone = self._clearances.forget
         self._backfill = Backfill(
             self.orthanc, self.queue, self._intake, self.settings.backfill_pause_seconds
         )
@@ -188,8 +194,10 @@ class Plugin:
             "Queue": self.queue.count(),
             "OldestWaitingSeconds": self.queue.oldest_waiting_s(),
             "Deliveries": self.deliveries.count(),
+            "Arrivals": self.deliveries.count_arrivals(),
             "ArrivedWhileAway": self._change_log.arrived_while_away,
             "Reviews": self.reviews.count(),
+            "LabelsProblem": self._results.labels.problem,
             "Viewer": self.settings.viewer,
             "Backfill": self._backfill.show(),
             "Threads": self._states(),
@@ -242,7 +250,7 @@ class Plugin:
         stand = [is_result_in(self.orthanc, one, job.study) for one in job.result_instances]
         if job.state is not State.SUCCESS or not stand or not all(stand):
             raise NoResult("the job has no result that could be sent")
-        review = self.reviews.of(job.series, job.result_instances[0])
+        review = self._clearances.of(job.series, job.result_instances[0]).review
         if review and review.verdict is Verdict.REJECTED:
             raise NotAllowed("the outline was rejected: it is not sent before a person accepts it")
         self._results.send(job, self.orthanc.series(job.series), again=True)
@@ -346,7 +354,8 @@ class Plugin:
             finished = [job.series for job in state.finished]
             self.deliveries.restore(finished)
             self.reviews.restore(finished)
-            self._results.restore()
+            self._clearances.restore()
+            self._results.restore(state.finished)
             self._backfill.restore()
             self._webhook.restore()
         except StateUnreadable as error:

@@ -20,6 +20,9 @@ SECTION = "LiverSegmentation"
 LINK_PLACES = ("{StudyInstanceUID}", "{SeriesInstanceUID}", "{orthanc}")
 _MAX_LINK_CHARS = 1000
 
+# When a result may leave, as SendAfter and a destination's When say it.
+AT_ONCE, ACCEPTED, ACCEPTED_IF_DOUBTFUL = WHEN = ("result", "accepted", "accepted-if-doubtful")
+
 Check = Callable[[Any], str | None]
 
 
@@ -65,8 +68,7 @@ def _log_format(value: Any) -> str | None:
 
 
 def _send_after(value: Any) -> str | None:
-    choices = ("result", "accepted", "accepted-if-doubtful")
-    return None if value in choices else f"must be one of: {', '.join(choices)}"
+    return None if value in WHEN else f"must be one of: {', '.join(WHEN)}"
 
 
 def _webhook(value: Any) -> str | None:
@@ -123,14 +125,26 @@ def _interpreter(value: Any) -> str | None:
 def _destinations(value: Any) -> str | None:
     if not isinstance(value, list | tuple):
         return "must be a list of destinations"
-    for one in value:
-        named = isinstance(one, dict) and set(one) in ({"Modality"}, {"DicomWeb"})
-        if not named or _text(256)(next(iter(one.values()))):
-            return (
-                'each destination must be {"Modality": "..."}, a name of DicomModalities, or '
-                '{"DicomWeb": "..."}, a name of DicomWeb.Servers'
-            )
-    return None
+    return next(filter(None, map(_destination, value)), None)
+
+
+def _destination(value: Any) -> str | None:
+    names = set(value) - {"Objects", "When", "Commitment"} if isinstance(value, dict) else set()
+    if names not in ({"Modality"}, {"DicomWeb"}) or _text(256)(value[min(names)]):
+        return (
+            'each destination must be {"Modality": "..."}, a name of DicomModalities, or '
+            '{"DicomWeb": "..."}, a name of DicomWeb.Servers; at will with Objects, When and '
+            "Commitment"
+        )
+    objects = value.get("Objects", list(Kind))
+    if not isinstance(objects, list) or not objects or not set(map(str, objects)) <= set(Kind):
+        return f"Objects of a destination must be a list of {', '.join(Kind)}"
+    if value.get("Commitment", False) not in (False, True) or {"DicomWeb", "Commitment"} <= set(
+        value
+    ):
+        return "Commitment of a destination must be true or false, and is of a Modality"
+    problem = _send_after(value.get("When", AT_ONCE))
+    return f"When of a destination {problem}" if problem else None
 
 
 def _dose_limits(value: Any) -> str | None:
@@ -221,21 +235,28 @@ class Settings:
     jobs_kept: int = _setting(
         200, "How many finished jobs GET /liver/jobs remembers.", _whole_number(1, 10_000)
     )
-    destinations: tuple[dict[str, str], ...] = _setting(
+    destinations: tuple[dict[str, Any], ...] = _setting(
         (),
-        'Where each result is sent: {"Modality": "name"} by C-STORE, '
-        '{"DicomWeb": "name"} by STOW-RS.',
+        'Where each result is sent: {"Modality": "name"} by C-STORE, {"DicomWeb": "name"} by '
+        'STOW-RS; at will with "Objects", the kinds that go there (else all), "When", a word of '
+        'SendAfter that goes before it there, and "Commitment": true, to ask a modality for proof.',
         _destinations,
     )
     return_to_sender: bool = _setting(
         False, "Send each result by C-STORE to the modality that sent the CT.", _boolean
     )
     send_after: str = _setting(
-        "result",
+        AT_ONCE,
         'When a result is sent: "result", at once, "accepted", when a person has accepted the '
         'outline, or "accepted-if-doubtful", at once where its grade is "sure". A rejected '
         "one is never sent.",
         _send_after,
+    )
+    labels: bool = _setting(
+        False,
+        "Label each study in Orthanc (1.12 and later) by what came of it: liver-sure, liver-look, "
+        "liver-doubtful, liver-accepted.",
+        _boolean,
     )
     webhook: Mapping[str, str] = _setting(
         {},

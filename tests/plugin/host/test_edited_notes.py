@@ -49,7 +49,7 @@ def segmented(host: Host, name: str) -> tuple[str, dict[str, Any]]:
     def sent() -> dict[str, Any] | None:
         job: dict[str, Any] = host.orthanc.get(f"/liver/jobs/{job_id}")
         states = [one["State"] for one in job["Content"]["Deliveries"]]
-        return job if states == ["Success"] else None
+        return job if set(states) == {"Success"} else None
 
     return series_id, wait_for("the delivery", sent)
 

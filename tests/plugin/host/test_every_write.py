@@ -17,7 +17,7 @@ from tests.support.patience import wait_for
 # The notes on a series that its job and its delivery have ended.
 BOTH_ENDED = {"metadata/4501", "metadata/4503"}
 
-WRITES = 11
+WRITES = 12
 
 
 def segmented(host: FakeHost, kill_before: int) -> tuple[str, list[str]]:

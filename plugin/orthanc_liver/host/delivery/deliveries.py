@@ -1,7 +1,7 @@
-"""Every result on its way to every destination: what waits, what goes, what failed and why.
+"""Every object on its way to every destination: what waits, what goes, what failed and why.
 
-A delivery is not given up while its result is in Orthanc and nobody cancels it, unless nobody
-can tell whether it arrives.
+A delivery is not given up while its object is in Orthanc and nobody cancels it, unless the
+destination takes no such object or nobody can tell whether it arrives.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from orthanc_liver.host.delivery.delivery import Delivery
+from orthanc_liver.host.delivery.delivery import Arrival, Delivery
 from orthanc_liver.host.delivery.destinations import Destination
 from orthanc_liver.host.errors import NotAllowed, UnknownDelivery
 from orthanc_liver.host.jobs.job import UNFINISHED, WAITING, Job, State
@@ -25,6 +25,10 @@ _ENDED_IN_MEMORY = 1000
 _SENT_UNKNOWN_AT_MOST = 3
 _UNKNOWN = "Orthanc no longer knows its sending job"
 _HELD = "until a person accepts the outline"
+_NO_PROOF = "the destination offers no storage commitment"
+_NO_ANSWER = "the destination has not answered about storage commitment for an hour"
+_PROOF_UNKNOWN = "Orthanc no longer knows whether the destination committed to it"
+_LONGEST_WAIT_FOR_PROOF_S = 3600.0
 _OVERTAKEN = "a newer outline came before a person accepted this one"
 
 
@@ -50,6 +54,7 @@ class Deliveries:
         self._ledger = ledger
         self._all: dict[str, Delivery] = {}
         self._rests: dict[Destination, Rest] = {}
+        self._asked_for_proof_s: dict[str, float] = {}  # by id, on the monotonic clock
         self._lock = threading.RLock()
         self.on_change: Callable[[], None] = lambda: None
 
@@ -61,36 +66,26 @@ class Deliveries:
             # Orthanc may have been killed after an end was noted on the series and before here.
             self._all = {one.id: one for one in self._ledger.read_deliveries()} | self._all
 
-    def add(
-        self,
-        job: Job,
-        instances: Sequence[str],
-        destinations: Iterable[Destination],
-        *,
-        again: bool,
-        is_held: bool = False,
-    ) -> None:
-        """Send a job's result, unless it is under way there already.
+    def add(self, job: Job, new: Iterable[Delivery], *, again: bool) -> None:
+        """Send the objects of a job's result, each unless it is under way there already.
 
-        again: also where this job's result has arrived; a job that is run again after a crash
-        brings the same. is_held: it waits to be released; what of the same series waited for that
-        is given up.
+        again: also where this job's result has arrived, or was refused; a job that is run again
+        after a crash brings the same. What of another result of the series waited for a person is
+        given up.
         """
         with self._lock:
             for one in self.unfinished():
-                is_other = one.series == job.series and one.instances != tuple(instances)
+                is_other = one.series == job.series and one.instance not in job.result_instances
                 if one.is_held and one.state in WAITING and is_other:
                     self._end(one, State.FAILURE, _OVERTAKEN)
             needless = {
-                (one.instances, one.destination)
+                (one.instance, one.destination)
                 for one in self._all.values()
-                if one.state in UNFINISHED
-                or (one.job == job.id and one.state is State.SUCCESS and not again)
+                if one.state in UNFINISHED or (one.job == job.id and one.is_answered and not again)
             }
-            for destination in destinations:
-                if (tuple(instances), destination) not in needless:
-                    one = Delivery(job.id, job.series, tuple(instances), destination)
-                    one.is_held, one.reason = is_held, _HELD if is_held else ""
+            for one in new:
+                if (one.instance, one.destination) not in needless:
+                    one.reason = _HELD if one.is_held else ""
                     self._all[one.id] = one
             self._keep()
 
@@ -126,10 +121,13 @@ class Deliveries:
         """A person accepted this outline; approved goes in its place."""
         with self._lock:
             for one in self.unfinished():
-                if rtstruct in one.instances and one.state in WAITING:
-                    put = (approved if each == rtstruct else each for each in one.instances)
-                    one.instances = tuple(put)
-                if one.is_held and approved in one.instances:
+                if one.outline not in (rtstruct, approved):  # 0.1.0 knew no other than what it sent
+                    continue
+                if one.instance == rtstruct:
+                    if one.state not in WAITING:
+                        continue
+                    one.instance = approved
+                if one.is_held:
                     one.is_held, one.reason = False, ""
             self._keep()
 
@@ -137,8 +135,8 @@ class Deliveries:
         """A person rejected this outline. What one of Orthanc's jobs works on is Orthanc's, but
         there is no other attempt."""
         with self._lock:
-            for one in self.unfinished():
-                if rtstruct in one.instances:
+            for one in [*self.unfinished(), *self.awaiting_proof()]:
+                if rtstruct in (one.outline, one.instance):
                     one.is_held, one.reason = True, reason
                     if one.state in WAITING:
                         self._end(one, State.FAILURE, reason)
@@ -148,20 +146,30 @@ class Deliveries:
         with self._lock:
             return [one for one in self._all.values() if one.state is State.RUNNING]
 
+    def awaiting_proof(self) -> list[Delivery]:
+        """Those that are sent, and whose destination has not said yet that it keeps them."""
+        with self._lock:
+            return [one for one in self._all.values() if one.transaction]
+
     def due(self) -> list[Delivery]:
         """One for each destination that has nothing running: what was tried least comes first.
 
         So what is always refused holds nothing else up. What failed before goes only when its
-        destination has rested.
+        destination has rested, and so do the other objects of that result.
         """
         with self._lock:
             now_s = time.monotonic()
             busy = {one.destination for one in self.running()}
             resting = {place for place, rest in self._rests.items() if rest.until_s > now_s}
             found: dict[Destination, Delivery] = {}
+            failed = {
+                (one.job, one.destination)
+                for one in self._all.values()
+                if one.state is State.RETRY and one.destination in resting
+            }
             for one in sorted(self._all.values(), key=lambda d: (d.attempts, d.created)):
-                may_go = one.attempts == 0 or one.destination not in resting
-                may_go = may_go and not one.is_held
+                is_new = one.attempts == 0 and (one.job, one.destination) not in failed
+                may_go = (is_new or one.destination not in resting) and not one.is_held
                 if one.state in WAITING and one.destination not in busy and may_go:
                     found.setdefault(one.destination, one)
             return list(found.values())
@@ -175,28 +183,80 @@ class Deliveries:
                 self._keep()
             return one.state is State.RUNNING
 
-    def succeed(self, one: Delivery) -> None:
-        """The destination has it."""
+    def succeed(self, one: Delivery, transaction: str = "") -> None:
+        """The destination took it; transaction: of the storage commitment that it is to answer."""
         with self._lock:
             self._rests.pop(one.destination, None)
-            if one.state in UNFINISHED:
-                self._end(one, State.SUCCESS, "")
+            if one.state not in UNFINISHED:
+                return
+            one.arrival = Arrival.SENT
+            if not transaction:
+                self._end(one, State.SUCCESS, _NO_PROOF if one.is_without_proof else "")
+                return
+            one.state, one.reason, one.transaction = State.SUCCESS, "", transaction
+            self._asked_for_proof_s[one.id] = time.monotonic()
+            self._keep()
+
+    def go_without_proof(self, one: Delivery) -> None:
+        """The destination offers no storage commitment: it is sent again without, at once."""
+        with self._lock:
+            if one.state in UNFINISHED and self._send_once_more(one, _NO_PROOF):
+                one.state, one.is_without_proof = State.PENDING, True
+                self._keep()
+
+    def commit(self, one: Delivery) -> None:
+        """The destination says that it keeps it."""
+        with self._lock:
+            one.arrival = Arrival.COMMITTED
+            self._end(one, State.SUCCESS, "")
+
+    def lose_proof(self, one: Delivery) -> None:
+        """Nobody can tell whether the destination keeps it: sent again, but not for ever."""
+        with self._lock:
+            one.times_unknown += 1
+            if one.times_unknown < _SENT_UNKNOWN_AT_MOST:
+                self._send_once_more(one, _PROOF_UNKNOWN)
+                self._keep()
+            else:
+                self._end(one, State.SUCCESS, _PROOF_UNKNOWN)
+
+    def wait_for_proof(self, one: Delivery) -> None:
+        """Its destination has not answered; at last it counts as sent and no more."""
+        with self._lock:
+            asked_s = self._asked_for_proof_s.setdefault(one.id, time.monotonic())
+            if time.monotonic() - asked_s > _LONGEST_WAIT_FOR_PROOF_S:
+                self._end(one, State.SUCCESS, _NO_ANSWER)
+
+    def never(self, one: Delivery, reason: str) -> None:
+        """The destination takes no such object; it answers, so others need not rest."""
+        with self._lock:
+            self._rests.pop(one.destination, None)
+            if one.state in UNFINISHED or one.transaction:
+                one.arrival = Arrival.REFUSED
+                self._end(one, State.FAILURE, reason)
 
     def fail(self, one: Delivery, reason: str) -> None:
         """This attempt failed; the next one follows when the destination has rested."""
         with self._lock:
-            if one.state not in UNFINISHED:
+            if one.state not in UNFINISHED and not one.transaction:
                 return
-            one.attempts += one.state is not State.RUNNING  # it did not come to that
-            if one.is_held:  # refused while it ran
-                self._end(one, State.FAILURE, one.reason)
+            one.attempts += one.state in WAITING  # it did not come to that
+            if not self._send_once_more(one, reason):
                 return
-            one.state, one.reason, one.orthanc_job = State.RETRY, reason, ""
             before = self._rests.get(one.destination)
             failures = before.failures + 1 if before else 1
             until_s = time.monotonic() + growing_wait_s(failures - 1)
             self._rests[one.destination] = Rest(failures, until_s)
             self._keep()
+
+    def _send_once_more(self, one: Delivery, reason: str) -> bool:
+        """False where a person rejected the outline while it ran."""
+        one.arrival, one.transaction = Arrival.UNKNOWN, ""
+        if one.is_held:
+            self._end(one, State.FAILURE, one.reason)
+            return False
+        one.state, one.reason, one.orthanc_job = State.RETRY, reason, ""
+        return True
 
     def lose_track(self, one: Delivery) -> None:
         """Nobody can tell how this attempt ended; one more follows, but not for ever."""
@@ -235,12 +295,20 @@ class Deliveries:
             counted = Counter(one.state for one in self._all.values())
             return {str(state): counted[state] for state in State}
 
+    def count_arrivals(self) -> dict[str, int]:
+        """How many have arrived, and how surely, and how many were refused for good."""
+        with self._lock:
+            counted = Counter(one.arrival for one in self._all.values())
+            return {str(arrival): counted[arrival] for arrival in Arrival if arrival}
+
     def _show(self, one: Delivery) -> dict[str, Any]:
         rest = self._rests.get(one.destination) if one.state is State.RETRY else None
         return one.as_json() | {"NextAttempt": text_of(_wall_clock(rest.until_s)) if rest else None}
 
     def _end(self, one: Delivery, state: State, reason: str) -> None:
         one.state, one.reason, one.completed = state, reason, datetime.now(UTC)
+        one.transaction = ""
+        self._asked_for_proof_s.pop(one.id, None)
         self._ledger.record_delivery(one)  # first, so that it is never in neither place
         ended = sorted((d for d in self._all.values() if d.completed), key=_age)
         for old in ended[:-_ENDED_IN_MEMORY]:
@@ -248,7 +316,7 @@ class Deliveries:
         self._keep()
 
     def _keep(self) -> None:
-        self._ledger.keep_deliveries(d for d in self._all.values() if d.state in UNFINISHED)
+        self._ledger.keep_deliveries(d for d in self._all.values() if not d.completed)
         self.on_change()
 
 

@@ -1,10 +1,11 @@
-"""One result on its way to one destination, and how it looks to a client."""
+"""One object on its way to one destination, and how it looks to a client."""
 
 from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Any
 
 from orthanc_liver.host.delivery.destinations import Destination
@@ -12,17 +13,30 @@ from orthanc_liver.host.jobs.job import State
 from orthanc_liver.host.server.times import text_of
 
 
+class Arrival(StrEnum):
+    """What is known of it at its destination. REFUSED: it takes no such object."""
+
+    UNKNOWN = ""
+    SENT = "sent"
+    COMMITTED = "committed"
+    REFUSED = "refused"
+
+
 @dataclass
 class Delivery:
-    """The objects of one result to one destination. Instances and series are Orthanc's ids.
+    """One object of a result to one destination. Instance, outline and series are Orthanc's ids.
 
-    times_unknown: attempts of which Orthanc could not tell how they ended. is_held: it does not go
-    before a person accepts the outline.
+    outline: the RTSTRUCT on which a person decides whether it goes. times_unknown: attempts of
+    which Orthanc could not tell how they ended. is_held: it does not go before a person accepts
+    the outline. transaction: of a storage commitment that is not answered yet; is_without_proof:
+    the destination was asked for one and offers none.
     """
 
     job: str
     series: str
-    instances: tuple[str, ...]
+    outline: str
+    instance: str
+    kind: str
     destination: Destination
     id: str = field(default_factory=lambda: str(uuid.uuid4()))
     created: datetime = field(default_factory=lambda: datetime.now(UTC))
@@ -33,6 +47,14 @@ class Delivery:
     orthanc_job: str = ""
     times_unknown: int = 0
     is_held: bool = False
+    arrival: Arrival = Arrival.UNKNOWN
+    transaction: str = ""
+    is_without_proof: bool = False
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether the destination took it, or never will."""
+        return self.state is State.SUCCESS or self.arrival is Arrival.REFUSED
 
     def as_json(self) -> dict[str, Any]:
         """In the manner of Orthanc's jobs."""
@@ -40,9 +62,11 @@ class Delivery:
             "ID": self.id,
             "Job": self.job,
             "Series": self.series,
-            "Instances": list(self.instances),
+            "Kind": self.kind,
+            "Instances": [self.instance],
             "Destination": self.destination.as_json(),
             "State": str(self.state),
+            "Arrival": str(self.arrival),
             "Attempts": self.attempts,
             "Reason": self.reason,
             "OrthancJob": self.orthanc_job,

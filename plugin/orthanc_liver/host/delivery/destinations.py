@@ -7,14 +7,15 @@ would hold Python's global lock, and with it every Python thread inside Orthanc.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from orthanc_liver.engine import protocol as result_objects
+from orthanc_liver.host.delivery.ending import Ending, commitment_of, ending_of
 from orthanc_liver.host.errors import CannotSend
 from orthanc_liver.host.server.api import Missing, Orthanc, OrthancError, Series
-from orthanc_liver.host.settings import Settings
+from orthanc_liver.host.settings import AT_ONCE, Settings
 
 
 class Kind(StrEnum):
@@ -43,11 +44,49 @@ class Destination:
         return cls(Kind(kind), name)
 
 
-def destinations_of(orthanc: Orthanc, settings: Settings, series: Series) -> list[Destination]:
+@dataclass(frozen=True)
+class Recipient:
+    """Which kinds of objects go to a destination, and when; see Clearance.opens. is_to_commit: it
+    is asked for storage commitment."""
+
+    destination: Destination
+    kinds: frozenset[str] = frozenset(result_objects.Kind)
+    when: str = AT_ONCE
+    is_to_commit: bool = False
+
+    def takes(self, kind: str) -> bool:
+        """Whether such an object is to go there; results of old may not tell their kind."""
+        return not kind or kind in self.kinds
+
+
+def recipients_of(orthanc: Orthanc, settings: Settings, series: Series) -> list[Recipient]:
     """Where the result of a CT series goes; Missing where the series is gone."""
-    configured = [Destination.from_json(one) for one in settings.destinations]
     senders = _senders(orthanc, series) if settings.return_to_sender else []
-    return list(dict.fromkeys(configured + senders))
+    returning = [Recipient(one, when=settings.send_after) for one in senders]
+    return [*configured_recipients(settings), *returning]
+
+
+def configured_recipients(settings: Settings) -> list[Recipient]:
+    """Those that the settings name, in their order."""
+    return [
+        Recipient(
+            Destination.from_json({key: one[key] for key in Kind if key in one}),
+            frozenset(one.get("Objects", result_objects.Kind)),
+            one.get("When", settings.send_after),
+            one.get("Commitment", False),
+        )
+        for one in settings.destinations
+    ]
+
+
+def recipient_of(settings: Settings, destination: Destination, kind: str) -> Recipient:
+    """How the settings want such an object to go there, if they still do."""
+    of_settings = (
+        one
+        for one in configured_recipients(settings)
+        if one.destination == destination and one.takes(kind)
+    )
+    return next(of_settings, Recipient(destination, when=settings.send_after))
 
 
 def _senders(orthanc: Orthanc, series: Series) -> list[Destination]:
@@ -67,49 +106,60 @@ def _senders(orthanc: Orthanc, series: Series) -> list[Destination]:
 class Sending:
     """Begins Orthanc's sending jobs and tells what became of them."""
 
-    def __init__(self, orthanc: Orthanc, dicom_web_root: str) -> None:
+    def __init__(self, orthanc: Orthanc, settings: Settings, dicom_web_root: str) -> None:
         self._orthanc = orthanc
+        asked = [one for one in configured_recipients(settings) if one.is_to_commit]
+        self._to_commit = {one.destination for one in asked}
         self._dicom_web = "/" + dicom_web_root.strip("/")
 
-    def begin(self, destination: Destination, instances: Sequence[str]) -> str:
-        """Return the id of Orthanc's job; CannotSend where there is none."""
+    def begin(self, destination: Destination, instance: str, *, proof: bool) -> str:
+        """Return the id of Orthanc's job; CannotSend where there is none.
+
+        proof: ask for storage commitment where the settings want it. The job does, for the call
+        would wait for the other side.
+
+        One job for each object: of several Orthanc would not tell which one was refused.
+        """
         try:
             if destination.kind is Kind.DICOM_WEB:
-                return self._stow(destination.name, instances)
+                return self._stow(destination.name, instance)
             if destination.kind is Kind.SENDER:
-                return self._store(self._modality_of(destination.name), instances)
-            return self._store(destination.name, instances)
+                return self._store(self._modality_of(destination.name), instance, proof=False)
+            proof = proof and destination in self._to_commit
+            return self._store(destination.name, instance, proof=proof)
         except OrthancError as error:
             raise CannotSend(str(error)) from error
 
-    def ended(self, orthanc_job: str) -> str | None:
-        """None while the job is not over, "" when it went well, else why it did not.
+    def ended(self, orthanc_job: str) -> Ending | None:
+        """None while the job is not over.
 
         Missing where Orthanc no longer knows: it forgets all but its last JobsHistorySize jobs.
         """
-        job = self._orthanc.get(f"/jobs/{orthanc_job}")
-        if job["State"] == "Success":
-            return ""
-        if job["State"] != "Failure":
-            return None
-        said = [job.get("ErrorDescription", ""), job.get("ErrorDetails", "")]
-        return ": ".join(one for one in said if one) or "Orthanc's sending job failed"
+        return ending_of(self._orthanc.get(f"/jobs/{orthanc_job}"))
 
-    def _store(self, modality: str, instances: Sequence[str]) -> str:
+    def committed(self, transaction: str) -> Ending | None:
+        """None while the destination has not answered.
+
+        Missing where Orthanc no longer knows: it forgets all at its end, and the oldest before.
+        """
+        return commitment_of(self._orthanc.get(f"/storage-commitment/{transaction}"))
+
+    def _store(self, modality: str, instance: str, *, proof: bool) -> str:
         if modality not in self._orthanc.get("/modalities"):
             raise CannotSend(f"Orthanc has no modality {modality!r} in DicomModalities")
-        body = {"Resources": list(instances), "Asynchronous": True, "Permissive": False}
+        body = {"Resources": [instance], "Asynchronous": True, "Permissive": False}
+        body |= {"StorageCommitment": True} if proof else {}
         answer = self._orthanc.post(f"/modalities/{modality}/store", json.dumps(body).encode())
         return str(answer["ID"])
 
-    def _stow(self, server: str, instances: Sequence[str]) -> str:
+    def _stow(self, server: str, instance: str) -> str:
         try:
             known = self._orthanc.get_of_plugin(f"{self._dicom_web}/servers")
         except Missing:
             raise CannotSend("Orthanc's DICOMweb plugin is not there") from None
         if server not in known:
             raise CannotSend(f"Orthanc has no DICOMweb server {server!r} in DicomWeb.Servers")
-        body = {"Resources": list(instances), "Synchronous": False}
+        body = {"Resources": [instance], "Synchronous": False}
         answer = self._orthanc.post_to_plugin(
             f"{self._dicom_web}/servers/{server}/stow", json.dumps(body).encode()
         )

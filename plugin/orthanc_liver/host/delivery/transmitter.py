@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from orthanc_liver.host.delivery.deliveries import Deliveries
 from orthanc_liver.host.delivery.delivery import Delivery
-from orthanc_liver.host.delivery.destinations import Sending
+from orthanc_liver.host.delivery.destinations import Destination, Sending
+from orthanc_liver.host.delivery.ending import Fate
 from orthanc_liver.host.errors import CannotSend
 from orthanc_liver.host.server.api import Missing, Orthanc
 from orthanc_liver.host.server.background import Background
@@ -23,41 +24,78 @@ class Transmitter:
         self._orthanc = orthanc
         self._deliveries = deliveries
         self._sending = sending
+        self._told: set[tuple[Destination, str]] = set()  # who takes which kind of object never
         self.thread = Background("transmitter", orthanc, self._turn)
         deliveries.on_change = self.thread.wake
 
     def _turn(self) -> float:
         for one in self._deliveries.running():
             self._follow(one)
+        for one in self._deliveries.awaiting_proof():
+            self._ask_for_proof(one)
         for one in self._deliveries.due():
             self._send(one)
         return _LOOK_S if self._deliveries.running() else _IDLE_S
 
     def _follow(self, one: Delivery) -> None:
         try:
-            reason = self._sending.ended(one.orthanc_job)
+            ending = self._sending.ended(one.orthanc_job)
         except Missing:
             self._deliveries.lose_track(one)
             name = one.destination.name
             self._orthanc.log_error(f"job {one.job}, its result on the way to {name}: {one.reason}")
             return
-        if reason == "":
-            self._deliveries.succeed(one)
-        elif reason:
-            self._fail(one, reason)
+        if ending is None:
+            return
+        match ending.fate:
+            case Fate.ARRIVED:
+                self._deliveries.succeed(one, ending.transaction)
+            case Fate.NO_PROOF:
+                self._deliveries.go_without_proof(one)
+            case Fate.NEVER:
+                self._give_up(one, ending.reason)
+            case Fate.FAILED:
+                self._fail(one, ending.reason)
+
+    def _ask_for_proof(self, one: Delivery) -> None:
+        try:
+            ending = self._sending.committed(one.transaction)
+        except Missing:
+            self._deliveries.lose_proof(one)
+            return
+        if ending is None:
+            self._deliveries.wait_for_proof(one)
+        elif ending.fate is Fate.ARRIVED:
+            self._deliveries.commit(one)
+        elif ending.fate is Fate.NEVER:
+            self._give_up(one, ending.reason)
+        else:
+            self._fail(one, ending.reason)
 
     def _send(self, one: Delivery) -> None:
-        if not all(self._orthanc.has_instance(instance) for instance in one.instances):
+        if not self._orthanc.has_instance(one.instance):
             self._deliveries.lose(one)
             return
         try:
-            self._deliveries.begin(one, self._sending.begin(one.destination, one.instances))
+            proof = not one.is_without_proof
+            job = self._sending.begin(one.destination, one.instance, proof=proof)
+            self._deliveries.begin(one, job)
         except CannotSend as error:
             self._fail(one, str(error))
 
+    def _give_up(self, one: Delivery, reason: str) -> None:
+        name, kind = one.destination.name, one.kind or "such objects"
+        if (one.destination, kind) not in self._told:
+            self._told.add((one.destination, kind))
+            self._orthanc.log_error(
+                f"{name} does not take {kind}: {reason}; none is sent there again before somebody "
+                "asks for it"
+            )
+        self._deliveries.never(one, f"it does not take {kind}: {reason}")
+
     def _fail(self, one: Delivery, reason: str) -> None:
         self._orthanc.log_error(
-            f"the result of job {one.job} did not reach {one.destination.name}: {reason}; "
+            f"the {one.kind} of job {one.job} did not reach {one.destination.name}: {reason}; "
             "it is sent again later"
         )
         self._deliveries.fail(one, reason)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 from orthanc_liver.host.errors import NotAdmitted
@@ -33,7 +34,7 @@ class ChangeLog:
     """Reads the change log in a thread of its own whenever it is woken.
 
     arrived_while_away: how many series the log told of before this start that want a job and had
-    none.
+    none. on_gone: told of each series that was deleted.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class ChangeLog:
         self._known: set[str] = set()  # series that have a job at the start
         self._while_away: set[str] = set()
         self.arrived_while_away = 0
+        self.on_gone: Callable[[str], None] = lambda series_id: None
 
     def start(self, seq: int, end: int) -> None:
         """Begin with what arrived since that place in the log, which ends at end now."""
@@ -79,6 +81,7 @@ class ChangeLog:
         while self._gone:
             for job in self._queue.jobs_of(self._gone[0]):
                 mark_left_behind(self._orthanc, job)
+            self.on_gone(self._gone[0])
             self._gone.popleft()
 
     def _read_log(self) -> None:

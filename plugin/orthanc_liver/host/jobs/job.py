@@ -69,12 +69,19 @@ _ERROR_CODES = {
 }
 
 
-def instances_of(result: Mapping[str, Any]) -> list[str]:
-    """Orthanc's ids of a result's objects, the RTSTRUCT first; any client may have written it."""
+def kinds_by_instance(result: Mapping[str, Any]) -> dict[str, str]:
+    """Of which kind each of a result's objects is, by Orthanc's id, the RTSTRUCT first; any client
+    may have written it."""
     further = result.get("Further")
     others = further if isinstance(further, list) else []
-    ids = [one.get("Instance") for one in [result, *others] if isinstance(one, Mapping)]
-    return [one for one in ids if isinstance(one, str)]
+    named = [one for one in [result, *others] if isinstance(one, Mapping)]
+    pairs = [(one.get("Instance"), one.get("Kind", "")) for one in named]
+    return {one: kind for one, kind in pairs if isinstance(one, str) and isinstance(kind, str)}
+
+
+def instances_of(result: Mapping[str, Any]) -> list[str]:
+    """Orthanc's ids of a result's objects, the RTSTRUCT first."""
+    return list(kinds_by_instance(result))
 
 
 @dataclass

@@ -14,6 +14,7 @@ For the whole server, global properties:
                      4503, 4504        the backfill: its studies, and how far it is
                      4510 to 4573      the jobs that are not finished, and on which series to find
                                        those that are: a few in each, for each is written whole
+                     4574 to 4637      what may leave: grades, and what people decided, likewise
 """
 
 from __future__ import annotations
@@ -37,17 +38,20 @@ from orthanc_liver.host.jobs.stored_form import (
     document,
     opened,
     opened_list,
+    read_clearance,
     read_contours,
-    read_delivery,
+    read_deliveries,
     read_job,
     read_place,
     read_resource,
     read_result,
     read_review,
+    stored_clearance,
     stored_delivery,
     stored_job,
     stored_place,
 )
+from orthanc_liver.host.review.clearance import DRAWERS, Clearance
 from orthanc_liver.host.review.review import Review
 from orthanc_liver.host.server.api import Missing, Orthanc, OrthancError
 from orthanc_liver.host.server.identifiers import RESOURCE
@@ -65,10 +69,11 @@ _STUDIES_PROPERTY = 4503
 _PLACE_PROPERTY = 4504
 _NOTICES_PROPERTY = 4505
 _JOBS_PROPERTIES = range(4510, 4574)
+_CLEARANCE_PROPERTIES = range(4574, 4574 + DRAWERS)
 
 _OUTDATED = {"Outdated": "its series has changed since"}
 _ELSEWHERE = {"Elsewhere": "its slices are not in this study"}
-_DELIVERIES_PER_SERIES = 20
+_DELIVERIES_PER_SERIES = 60
 _REVIEWS_PER_SERIES = 20
 _MAX_NOTE_BYTES = 1_000_000
 # Three planes of 2 m at 1 mm are 6 megapixels.
@@ -208,7 +213,10 @@ class Ledger:
         """What a series says of deliveries that ended."""
 
         def read(kept: Any) -> list[Delivery]:
-            return [_ended(one, series_id) for one in _read_deliveries(kept)]
+            ended = [_ended(one, series_id) for one in _read_deliveries(kept)]
+            if any(one.transaction for one in ended):
+                raise NotOurs("Transaction is that of what has not ended")
+            return ended
 
         return self._read_note(series_id, _DELIVERIES_METADATA, read) or []
 
@@ -241,6 +249,23 @@ class Ledger:
         reviews = [*self.read_reviews(one.series), one][-_REVIEWS_PER_SERIES:]
         text = document(Reviews=[each.as_json() for each in reviews])
         self._write_note(one.series, _REVIEWS_METADATA, text)
+
+    def read_clearances(self) -> list[Clearance]:
+        """What is known of outlines; StateUnreadable where what is kept is not ours."""
+
+        def read(kept: Any) -> list[Clearance]:
+            return opened(kept, "Clearances").list_of("Clearances", read_clearance)
+
+        return [
+            one
+            for number in _CLEARANCE_PROPERTIES
+            for one in _read_property(self._orthanc, number, "clearances", read) or []
+        ]
+
+    def keep_clearances(self, drawer: int, clearances: list[Clearance]) -> None:
+        """Replace those of one drawer; OrthancError where that fails."""
+        text = document(Clearances=[stored_clearance(one) for one in clearances])
+        self._orthanc.set_property(_CLEARANCE_PROPERTIES[drawer], text)
 
     def _read_note(self, series_id: str, number: int, read: Callable[[Any], Found]) -> Found | None:
         """What a series says; None where it says nothing, or nothing of ours.
@@ -440,7 +465,7 @@ def _read_jobs(kept: Any) -> dict[str, Job | str]:
 
 
 def _read_deliveries(kept: Any) -> list[Delivery]:
-    return opened_list(kept, "Deliveries", read_delivery)
+    return [one for several in opened_list(kept, "Deliveries", read_deliveries) for one in several]
 
 
 def _read_property(

@@ -5,17 +5,18 @@ When it is sent, and whether, is also what a person decided of it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from orthanc_liver.engine.protocol import SURE, Outcome
+from orthanc_liver.engine.protocol import Outcome
 from orthanc_liver.host.delivery.deliveries import Deliveries
 from orthanc_liver.host.delivery.delivery import Delivery
-from orthanc_liver.host.delivery.destinations import destinations_of
-from orthanc_liver.host.jobs.job import Job
+from orthanc_liver.host.delivery.destinations import recipient_of, recipients_of
+from orthanc_liver.host.jobs.job import Job, kinds_by_instance
 from orthanc_liver.host.jobs.job_queue import JobQueue
 from orthanc_liver.host.jobs.records import Ledger
 from orthanc_liver.host.jobs.storing import Pictures, sop_instance_uid, store_beside
+from orthanc_liver.host.jobs.study_labels import StudyLabels
 from orthanc_liver.host.jobs.superseded import supersede, withdraw
 from orthanc_liver.host.review.approval import (
     find_approved,
@@ -23,6 +24,7 @@ from orthanc_liver.host.review.approval import (
     store_approved,
     supersede_approved,
 )
+from orthanc_liver.host.review.clearance import Clearances
 from orthanc_liver.host.review.review import Review, Verdict
 from orthanc_liver.host.review.reviews import Reviews
 from orthanc_liver.host.server.api import Orthanc, Series
@@ -39,6 +41,7 @@ class Results:
         ledger: Ledger,
         deliveries: Deliveries,
         reviews: Reviews,
+        clearances: Clearances,
         settings: Settings,
     ) -> None:
         self._orthanc = orthanc
@@ -46,20 +49,25 @@ class Results:
         self._ledger = ledger
         self._deliveries = deliveries
         self._reviews = reviews
+        self._clearances = clearances
         self._settings = settings
+        self.labels = StudyLabels(orthanc, ledger, clearances, is_on=settings.labels)
 
-    def restore(self) -> None:
+    def restore(self, finished: Iterable[Job]) -> None:
         """Orthanc may have been killed, or the settings changed, after something was decided."""
-        for one in self._deliveries.unfinished():
-            if not all(map(self._orthanc.has_instance, one.instances)):
+        self.labels.begin()
+        for job in finished:
+            self._show_decision(job)
+            self.labels.renew(job.study)
+        for one in [*self._deliveries.unfinished(), *self._deliveries.awaiting_proof()]:
+            if not self._orthanc.has_instance(one.instance):
                 self._deliveries.lose(one)  # nobody could decide on it any more
                 continue
-            record = self._ledger.read_record(one.series)
-            job = record.job if record and record.job.id == one.job else None
-            review = self._reviews.of(one.series, next(iter(one.instances), ""))
-            if review:
-                self._settle(self._orthanc.series(one.series), review)
-            elif self._waits_for_people(job) and not self._is_approved(one):
+            clearance = self._clearances.of(one.series, one.outline)
+            recipient = recipient_of(self._settings, one.destination, one.kind)
+            if clearance.review:
+                self._settle(self._orthanc.series(one.series), clearance.review)
+            elif not clearance.opens(recipient.when):
                 self._deliveries.hold(one)
 
     def keep(
@@ -78,9 +86,11 @@ class Results:
         _warn_of_others(job, [rtstruct, *further])
         supersede(self._orthanc, record, job, keep=self._settings.keep_superseded)
         supersede_approved(self._orthanc, self._ledger.read_reviews(series.id), job)
+        self._clearances.note_grade(series.id, rtstruct["Instance"], job.grade or "")
         self.send(job, series, again=False)
         job.intended_uids = []
         self._queue.succeed(job, Outcome.SEGMENTED)
+        self.labels.renew(job.study)
 
     def end_without(self, job: Job, outcome: Outcome, reason: str = "") -> None:
         """End a running job that came to no result."""
@@ -89,34 +99,54 @@ class Results:
             self._queue.succeed(job, outcome)
         else:
             self._queue.fail(job, outcome, reason)
+        self.labels.renew(job.study)
 
     def send(self, job: Job, series: Series, *, again: bool) -> None:
-        """Hand the job's result to today's destinations; Missing where the series is gone.
+        """Hand the job's result to today's recipients; Missing where the series is gone.
 
         again: also to those that have it.
         """
-        destinations = destinations_of(self._orthanc, self._settings, series)
-        instances = job.result_instances
+        recipients = recipients_of(self._orthanc, self._settings, series)
+        kinds = kinds_by_instance(job.result or {})
+        outline = next(iter(kinds))
         with self._reviews.standing_still():
-            review = self._reviews.of(job.series, instances[0])
+            clearance = self._clearances.of(job.series, outline)
+            review = clearance.review
+            put = {}
             if review and review.verdict is Verdict.ACCEPTED:
-                instances = [store_approved(self._orthanc, series, review), *instances[1:]]
-            is_held = review is None and self._waits_for_people(job)
-            is_rejected = review is not None and review.verdict is Verdict.REJECTED
-            held = is_held or is_rejected
-            self._deliveries.add(job, instances, destinations, again=again, is_held=held)
+                put[outline] = store_approved(self._orthanc, series, review)
+            new = [
+                Delivery(
+                    job=job.id,
+                    series=job.series,
+                    outline=outline,
+                    instance=put.get(instance, instance),
+                    kind=kind,
+                    destination=recipient.destination,
+                    is_held=not clearance.opens(recipient.when),
+                )
+                for recipient in recipients
+                for instance, kind in kinds.items()
+                if recipient.takes(kind)
+            ]
+            self._deliveries.add(job, new, again=again)
             if review:
                 self._settle(series, review)
 
     def decide(self, job: Job, series: Series, review: Review) -> None:
-        """Keep what a person decided of the job's result, and send it or never do."""
+        """Keep what a person decided of the job's result, and send it or never do.
+
+        What is acted on is written first: the note on the series shows it.
+        """
         with self._reviews.standing_still():
-            before = self._reviews.of(job.series, review.rtstruct)
+            before = self._clearances.of(job.series, review.rtstruct).review
+            self._clearances.note_review(review)
             self._reviews.add(review)
             self._settle(series, review, before)
             if review.verdict is Verdict.ACCEPTED:
                 self._deliveries.restore([job.series])  # who has it already
                 self.send(job, series, again=False)
+        self.labels.renew(job.study)
 
     def _settle(self, series: Series, review: Review, before: Review | None = None) -> None:
         """Do what follows from a decision; twice does no harm."""
@@ -129,19 +159,12 @@ class Results:
         for instance in filter(None, (review.rtstruct, former)):
             self._deliveries.refuse(instance, f"the outline was rejected: {review.reason}")
 
-    def _waits_for_people(self, job: Job | None) -> bool:
-        """Whether nothing leaves before a person accepts; jobs of earlier versions have no grade,
-        and wait as doubtful ones do."""
-        after = self._settings.send_after
-        grade = job.grade if job else None
-        return after == "accepted" or (after == "accepted-if-doubtful" and grade != SURE)
-
-    def _is_approved(self, one: Delivery) -> bool:
-        """Whether it takes what an acceptance came to, which is not what was decided on."""
-        reviews = self._ledger.read_reviews(one.series)
-        series = self._orthanc.series(one.series)
-        approved = (find_approved(self._orthanc, each, series.study) for each in reviews)
-        return bool(set(filter(None, approved)) & set(one.instances))
+    def _show_decision(self, job: Job) -> None:
+        """Write the note that a kill may have kept from being written."""
+        for outline in job.result_instances[:1]:
+            review = self._clearances.of(job.series, outline).review
+            if review and review not in self._ledger.read_reviews(job.series):
+                self._reviews.write_again(review)
 
 
 def _warn_of_others(job: Job, kept: Sequence[Mapping[str, Any]]) -> None:

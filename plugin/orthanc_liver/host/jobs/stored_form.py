@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import re
+import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -19,11 +20,12 @@ from enum import StrEnum
 from typing import Any, TypeVar
 
 from orthanc_liver.engine.protocol import GRADES, Outcome
-from orthanc_liver.host.delivery.delivery import Delivery
+from orthanc_liver.host.delivery.delivery import Arrival, Delivery
 from orthanc_liver.host.delivery.destinations import Destination, Kind
 from orthanc_liver.host.errors import NotOurs
 from orthanc_liver.host.intake.place import Place, Stage
 from orthanc_liver.host.jobs.job import Job, State
+from orthanc_liver.host.review.clearance import Clearance
 from orthanc_liver.host.review.review import Review, Verdict
 from orthanc_liver.host.server.identifiers import DICOM_UID, JOB, RESOURCE
 from orthanc_liver.host.server.times import text_of, time_of
@@ -31,6 +33,8 @@ from orthanc_liver.host.server.times import text_of, time_of
 VERSION = 1
 _LARGEST = 2**31
 _LEAST_NUMBERS = 6  # of three corners
+# In the order in which they were made.
+_KINDS_OF_0_1_0 = ["RTSTRUCT", "SEG", "SR"]
 _TIME = "[12][0-9]{7}T[0-9]{6}[.][0-9]{6}"
 
 Value = TypeVar("Value")
@@ -245,7 +249,9 @@ def stored_delivery(one: Delivery) -> dict[str, Any]:
         "ID": one.id,
         "Job": one.job,
         "Series": one.series,
-        "Instances": list(one.instances),
+        "Outline": one.outline,
+        "Kind": one.kind,
+        "Instances": [one.instance],
         "Destination": {str(one.destination.kind): one.destination.name},
         "State": str(one.state),
         "Attempts": one.attempts,
@@ -253,28 +259,52 @@ def stored_delivery(one: Delivery) -> dict[str, Any]:
         "OrthancJob": one.orthanc_job,
         "TimesUnknown": one.times_unknown,
         "Held": one.is_held,
+        "Arrival": str(one.arrival),
+        "Transaction": one.transaction,
+        "WithoutProof": one.is_without_proof,
         "CreationTime": text_of(one.created),
         "CompletionTime": text_of(one.completed) if one.completed else None,
     }
 
 
-def read_delivery(kept: Any) -> Delivery:
-    """The delivery that stored_delivery, or 0.1.0, wrote."""
+def read_deliveries(kept: Any) -> list[Delivery]:
+    """What stored_delivery wrote; of 0.1.0, which kept a result's objects as one, one for each."""
     one = Fields(kept)
+    instances = one.list_of("Instances", read_resource)
+    if "Outline" in one.all or not instances:
+        kind = one.text("Kind", "[A-Z]{0,16}")
+        return [_read_delivery(one, instance, kind) for instance in instances[:1]]
+    first, *further = zip(instances, _KINDS_OF_0_1_0, strict=False)
+    split = [_read_delivery(one, *first)]
+    for instance, kind in further:
+        part = _read_delivery(one, instance, kind)
+        part.id = str(uuid.uuid5(uuid.UUID(part.id), instance))
+        split.append(part)
+    return split
+
+
+def _read_delivery(one: Fields, instance: str, kind: str) -> Delivery:
+    instances = one.list_of("Instances", read_resource)
+    state = one.choice("State", State.PENDING)
     return Delivery(
         job=one.text("Job", JOB),
         series=one.text("Series", RESOURCE),
-        instances=tuple(one.list_of("Instances", read_resource)),
+        outline=one.text("Outline", f"(?:{RESOURCE})?") or instances[0],
+        instance=instance,
+        kind=kind,
         destination=_read_destination(one.all.get("Destination")),
         id=one.text("ID", JOB),
         created=one.time("CreationTime") or datetime.now(UTC),
-        state=one.choice("State", State.PENDING),
+        state=state,
         attempts=one.number("Attempts"),
         reason=one.text("Reason"),
         completed=one.time("CompletionTime"),
         orthanc_job=one.text("OrthancJob", f"(?:{JOB})?"),
         times_unknown=one.number("TimesUnknown"),
         is_held=one.flag("Held"),
+        arrival=one.choice("Arrival", Arrival.SENT if state is State.SUCCESS else Arrival.UNKNOWN),
+        transaction=one.text("Transaction", f"(?:{DICOM_UID})?"),
+        is_without_proof=one.flag("WithoutProof"),
     )
 
 
@@ -305,6 +335,23 @@ def read_review(kept: Any) -> Review:
     if review.problem:
         raise NotOurs(review.problem)
     return review
+
+
+def stored_clearance(one: Clearance) -> dict[str, Any]:
+    """The clearance as it is kept."""
+    review = one.review.as_json() if one.review else None
+    return {"Series": one.series, "Outline": one.outline, "Grade": one.grade, "Review": review}
+
+
+def read_clearance(kept: Any) -> Clearance:
+    """The clearance that stored_clearance wrote."""
+    one = Fields(kept)
+    return Clearance(
+        series=one.text("Series", RESOURCE),
+        outline=one.text("Outline", RESOURCE),
+        grade=one.text("Grade", "|".join(("", *GRADES))),
+        review=one.given("Review", read_review),
+    )
 
 
 def read_resource(kept: Any) -> str:

@@ -44,9 +44,14 @@ class Reviews:
     def add(self, review: Review) -> None:
         """Keep it on its series; OrthancError where that is not possible, and then nothing is."""
         with self._lock:
+            self.write_again(review)
+            self._counted[review.verdict] += 1
+
+    def write_again(self, review: Review) -> None:
+        """Keep what was decided and counted before; errors as for add."""
+        with self._lock:
             self._ledger.record_review(review)
             self._last[review.series] = review
-            self._counted[review.verdict] += 1
 
     def show(self, job: Mapping[str, Any]) -> dict[str, Any] | None:
         """The last word on the result of a job, which is given as JSON."""

@@ -124,6 +124,14 @@ def exposition(status: Mapping[str, Any], ended: Ended) -> str:
     ]
     families.append(
         _family(
+            "liver_arrivals",
+            "gauge",
+            "Objects at destinations that are remembered, by what is known of them there.",
+            [({"arrival": arrival}, n) for arrival, n in status["Arrivals"].items()],
+        )
+    )
+    families.append(
+        _family(
             "liver_reviews_total",
             "counter",
             "What people decided of results since Orthanc started, by verdict.",

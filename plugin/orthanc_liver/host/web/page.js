@@ -93,8 +93,9 @@ function describe(delivery) {
   const [[kind, place]] = Object.entries(delivery.Destination);
   const reason = delivery.Reason ? `: ${delivery.Reason}` : '';
   const tried = delivery.Attempts > 1 ? ` (${t('attempt {number}', { number: delivery.Attempts })})` : '';
-  const state = { Success: 'sent', Failure: 'given up', Retry: 'failed, is sent again', Running: 'is being sent', Pending: 'waits' }[delivery.State];
-  return `${kind} ${place}: ${t(state)}${tried}${reason}`;
+  const state = { committed: 'arrived, storage committed', refused: 'refused' }[delivery.Arrival] || { Success: 'sent', Failure: 'given up', Retry: 'failed, is sent again', Running: 'is being sent', Pending: 'waits' }[delivery.State];
+  const what = delivery.Kind ? `${delivery.Kind} → ` : '';
+  return `${what}${kind} ${place}: ${t(state)}${tried}${reason}`;
 }
 
 // Only touch what differs, so that a screen reader is told of changes alone.

@@ -10,6 +10,7 @@ import pytest
 
 from orthanc_liver.host.delivery import deliveries as module
 from orthanc_liver.host.delivery.deliveries import Deliveries
+from orthanc_liver.host.delivery.delivery import Delivery
 from orthanc_liver.host.delivery.destinations import Destination, Kind
 from orthanc_liver.host.errors import NotAllowed, UnknownDelivery
 from orthanc_liver.host.jobs.job import Job, State
@@ -35,15 +36,33 @@ def deliveries_in(paper: Paper) -> Deliveries:
     return Deliveries(Ledger(paper))  # type: ignore[arg-type] # as much as is used of one
 
 
-def add(deliveries: Deliveries, name: str, *destinations: Destination) -> Job:
+def add(
+    deliveries: Deliveries, name: str, *destinations: Destination, kinds: str = "rtstruct"
+) -> Job:
     job = Job(orthanc_id(f"series of {name}"), orthanc_id("study"), "key")
-    objects = [orthanc_id(f"{kind} of {name}") for kind in ("rtstruct", "seg")]
-    deliveries.add(job, objects, destinations, again=False)
+    send(deliveries, job, name, *destinations, kinds=kinds)
     return job
 
 
+def send(
+    deliveries: Deliveries,
+    job: Job,
+    name: str,
+    *destinations: Destination,
+    kinds: str = "rtstruct",
+    again: bool = False,
+) -> None:
+    outline = orthanc_id(f"rtstruct of {name}")
+    new = [
+        Delivery(job.id, job.series, outline, orthanc_id(f"{kind} of {name}"), kind.upper(), place)
+        for place in destinations
+        for kind in kinds.split()
+    ]
+    deliveries.add(job, new, again=again)
+
+
 def due(deliveries: Deliveries) -> list[tuple[str, str]]:
-    return [(one.instances[0], one.destination.name) for one in deliveries.due()]
+    return [(one.instance, one.destination.name) for one in deliveries.due()]
 
 
 def test_one_at_a_time_for_each_destination(deliveries: Deliveries) -> None:
@@ -54,7 +73,6 @@ def test_one_at_a_time_for_each_destination(deliveries: Deliveries) -> None:
         (orthanc_id("rtstruct of a"), "archive"),
     ]
     first = deliveries.due()[0]
-    assert first.instances == (orthanc_id("rtstruct of a"), orthanc_id("seg of a"))
     deliveries.begin(first, ORTHANC_JOB)
     assert due(deliveries) == [(orthanc_id("rtstruct of a"), "archive")]
     deliveries.succeed(first)
@@ -87,12 +105,75 @@ def test_what_is_always_refused_holds_up_nothing_new(deliveries: Deliveries) -> 
     for _ in range(4):
         deliveries.fail(refused, "why")
     add(deliveries, "new", WEB)
-    other = Job(orthanc_id("series of new"), orthanc_id("study"), "key")
-    deliveries.add(other, [orthanc_id("rtstruct of new")], [PACS], again=False)
+    add(deliveries, "new", PACS)
     assert due(deliveries) == [
         (orthanc_id("rtstruct of new"), "archive"),
         (orthanc_id("rtstruct of new"), "pacs"),
     ]
+
+
+def test_what_a_destination_never_takes_is_over_and_the_rest_of_the_result_goes(
+    deliveries: Deliveries, paper: Paper
+) -> None:
+    job = add(deliveries, "a", PACS, kinds="rtstruct seg sr")
+    for kind in ("rtstruct", "seg", "sr"):
+        [one] = deliveries.due()
+        assert one.instance == orthanc_id(f"{kind} of a")
+        deliveries.begin(one, ORTHANC_JOB)
+        if kind == "seg":
+            deliveries.never(one, "it does not take SEG")
+        else:
+            deliveries.succeed(one)
+    counted = deliveries.count()
+    assert (counted["Success"], counted["Failure"], sum(counted.values())) == (2, 1, 3)
+    after = deliveries_in(paper)
+    after.restore([job.series])
+    for ours in (deliveries, after):
+        send(ours, job, "a", PACS, kinds="rtstruct seg sr")
+        assert due(ours) == []
+    send(after, job, "a", PACS, kinds="seg", again=True)
+    assert due(after) == [(orthanc_id("seg of a"), "pacs")]
+
+
+def test_where_one_object_did_not_arrive_those_of_its_result_wait_with_it(
+    deliveries: Deliveries,
+) -> None:
+    """Else a destination that is down is asked, and rests longer, as often as there are objects."""
+    add(deliveries, "a", PACS, kinds="rtstruct seg")
+    [rtstruct] = deliveries.due()
+    deliveries.fail(rtstruct, "asleep")
+    assert due(deliveries) == []
+    deliveries.end_rests()
+    assert due(deliveries) == [(orthanc_id("seg of a"), "pacs")]
+
+
+def rejected_while_it_ran(deliveries: Deliveries) -> Delivery:
+    add(deliveries, "a", PACS)
+    [one] = deliveries.due()
+    deliveries.begin(one, ORTHANC_JOB)
+    deliveries.refuse(one.outline, "the outline was rejected")
+    assert one.state is State.RUNNING
+    return one
+
+
+def test_what_was_rejected_while_it_ran_is_not_sent_without_proof_instead(
+    deliveries: Deliveries,
+) -> None:
+    one = rejected_while_it_ran(deliveries)
+    deliveries.go_without_proof(one)
+    assert (one.state, one.reason) == (State.FAILURE, "the outline was rejected")
+
+
+def test_what_was_rejected_before_its_proof_is_not_sent_again(deliveries: Deliveries) -> None:
+    add(deliveries, "a", PACS)
+    [one] = deliveries.due()
+    deliveries.begin(one, ORTHANC_JOB)
+    deliveries.succeed(one, transaction="2.25.7")
+    deliveries.refuse(one.outline, "the outline was rejected")
+    assert (one.state, deliveries.awaiting_proof()) == (State.SUCCESS, [one])
+    deliveries.fail(one, "storage not committed")
+    assert (one.state, one.reason) == (State.FAILURE, "the outline was rejected")
+    assert deliveries.awaiting_proof() == deliveries.due() == []
 
 
 def test_a_rest_ends_when_somebody_asks(deliveries: Deliveries) -> None:
@@ -152,7 +233,7 @@ def test_a_destination_that_took_something_need_not_rest(deliveries: Deliveries)
     [first] = deliveries.due()
     deliveries.fail(first, "why")
     [second] = deliveries.due()
-    assert second.instances[0] == orthanc_id("rtstruct of b")
+    assert second.instance == orthanc_id("rtstruct of b")
     deliveries.begin(second, ORTHANC_JOB)
     deliveries.succeed(second)
     assert deliveries.due() == [first]
@@ -210,9 +291,9 @@ def test_what_has_arrived_is_sent_again_to_who_asks_only(deliveries: Deliveries)
     job = add(deliveries, "a", PACS)
     [one] = deliveries.due()
     deliveries.succeed(one)
-    deliveries.add(job, one.instances, [PACS, WEB], again=False)
-    assert due(deliveries) == [(one.instances[0], "archive")]
-    deliveries.add(job, one.instances, [PACS, WEB], again=True)
+    send(deliveries, job, "a", PACS, WEB)
+    assert due(deliveries) == [(one.instance, "archive")]
+    send(deliveries, job, "a", PACS, WEB, again=True)
     assert {place for _, place in due(deliveries)} == {"archive", "pacs"}
     assert deliveries.count()["Pending"] == 2
 

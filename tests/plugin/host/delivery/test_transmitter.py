@@ -121,6 +121,102 @@ def test_what_orthanc_forgets_is_not_sent_for_ever(
     assert why in host.orthanc.log()
 
 
+def proving(folder: Path) -> FakeHost:
+    host = start(folder, Destinations=[{"Modality": "pacs", "Commitment": True}])
+    host.orthanc.archive.takes = {"pacs"}
+    return host
+
+
+def arrived(host: FakeHost, state: str, arrival: str) -> dict[str, Any]:
+    def look() -> dict[str, Any] | None:
+        [one] = host.orthanc.get("/liver/deliveries") or [{}]
+        return one if (one.get("State"), one.get("Arrival")) == (state, arrival) else None
+
+    return wait_for(f"{state} and {arrival}", look)
+
+
+def test_what_is_committed_to_has_arrived_for_certain(tmp_path: Path) -> None:
+    host = proving(tmp_path)
+    host.orthanc.archive.commits = "Pending"
+    host.ended_job_of(host.upload("proved"))
+    sent = arrived(host, "Success", "sent")
+    assert sent["CompletionTime"] is None
+    assert host.orthanc.get("/liver/status")["Arrivals"]["sent"] == 1
+    host.orthanc.archive.commits = "Success"
+    proved = arrived(host, "Success", "committed")
+    assert (proved["ID"], proved["Reason"]) == (sent["ID"], "")
+    assert proved["CompletionTime"]
+    assert len(host.orthanc.archive.sent) == 1
+    host.orthanc.stop()
+
+
+def test_a_commitment_that_fails_sends_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = proving(tmp_path)
+    host.orthanc.archive.commits = "Failure"
+    host.ended_job_of(host.upload("lost there"))
+    lost = arrived(host, "Retry", "")
+    assert lost["Reason"] == "storage not committed: no reason is given"
+    host.orthanc.archive.commits = "Success"
+    host.orthanc.post(f"/liver/jobs/{lost['Job']}/deliver")
+    assert arrived(host, "Success", "committed")["Attempts"] == 2
+    host.orthanc.stop()
+
+
+def test_a_proof_that_orthanc_forgot_is_asked_for_again_but_not_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At its end it forgets every transaction."""
+    monkeypatch.setattr(deliveries, "growing_wait_s", lambda failures: 0.0)
+    host = proving(tmp_path)
+    host.orthanc.archive.commits = "Pending"
+    host.ended_job_of(host.upload("killed before the proof"))
+    arrived(host, "Success", "sent")
+    host.orthanc.kill9()
+    host.orthanc.archive.commits = ""
+    host.orthanc.start()
+    unproved = wait_for(
+        "the end", lambda: (d := arrived(host, "Success", "sent"))["CompletionTime"] and d
+    )
+    assert unproved["Reason"].startswith("Orthanc no longer knows whether the destination")
+    assert len(host.orthanc.archive.sent) == 3
+    host.orthanc.stop()
+
+
+def test_what_was_rejected_before_its_proof_is_not_sent_again_after_a_kill(tmp_path: Path) -> None:
+    host = proving(tmp_path)
+    host.orthanc.archive.commits = "Pending"
+    series_id = host.upload("rejected, then killed before the proof")
+    host.ended_job_of(series_id)
+    arrived(host, "Success", "sent")
+    rtstruct = host.jobs_of(series_id)[0]["Content"]["Result"]["Instance"]
+    asked = {"Verdict": "rejected", "Rtstruct": rtstruct, "By": "Ada", "Reason": "too large"}
+    host.orthanc.post(f"/liver/series/{series_id}/decision", asked)
+    host.orthanc.kill9()
+    host.orthanc.archive.commits = ""
+    host.orthanc.start()
+    refused = arrived(host, "Failure", "")
+    assert refused["Reason"] == "the outline was rejected: too large"
+    assert len(host.orthanc.archive.sent) == 1
+    host.orthanc.stop()
+
+
+def test_an_answer_that_does_not_come_is_not_waited_for_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deliveries, "_LONGEST_WAIT_FOR_PROOF_S", 0.0)
+    host = proving(tmp_path)
+    host.orthanc.archive.commits = "Pending"
+    host.ended_job_of(host.upload("never answered"))
+    unproved = wait_for(
+        "the end", lambda: (d := arrived(host, "Success", "sent"))["CompletionTime"] and d
+    )
+    assert "has not answered" in unproved["Reason"]
+    assert len(host.orthanc.archive.sent) == 1
+    host.orthanc.stop()
+
+
 def test_without_a_history_of_jobs_nothing_is_sent_at_all(tmp_path: Path) -> None:
     for ours, problems in (
         ({"Destinations": DESTINATIONS}, 1),

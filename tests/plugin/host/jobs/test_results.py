@@ -8,15 +8,17 @@ from unittest.mock import Mock
 import pytest
 
 from orthanc_liver.engine.protocol import DOUBTFUL, SURE, Outcome
+from orthanc_liver.host.delivery.delivery import Delivery
 from orthanc_liver.host.jobs import results
 from orthanc_liver.host.jobs.job import Job
-from orthanc_liver.host.jobs.records import Record
 from orthanc_liver.host.jobs.results import Results
 from orthanc_liver.host.jobs.storing import Pictures
+from orthanc_liver.host.review.clearance import Clearances
 from orthanc_liver.host.settings import Settings
 
-RTSTRUCT = {"Instance": "rt", "SopInstanceUid": "2.25.1", "Kind": "RTSTRUCT"}
-SEG = {"Instance": "seg", "SopInstanceUid": "2.25.2", "Kind": "SEG"}
+RT_ID, SEG_ID = "00000000-rt", "11111111-seg"
+RTSTRUCT = {"Instance": RT_ID, "SopInstanceUid": "2.25.1", "Kind": "RTSTRUCT"}
+SEG = {"Instance": SEG_ID, "SopInstanceUid": "2.25.2", "Kind": "SEG"}
 
 
 class Desk:
@@ -35,16 +37,28 @@ class Desk:
             name: Mock() for name in ("supersede", "withdraw", "store_beside")
         }
         self.outside["store_beside"].return_value = [RTSTRUCT, SEG]
-        self.outside |= {
-            "destinations_of": Mock(),
-            "sop_instance_uid": lambda kind, _: f"of {kind}",
-        }
+        self.outside["sop_instance_uid"] = lambda kind, _: f"of {kind}"
         for name, one in self.outside.items():
             patched.setattr(results, name, one)
-        settings = Settings(send_after=send_after)
+        shelf = Mock()
+        shelf.read_clearances.return_value = []
+        self.clearances = Clearances(shelf)
+        self.deliveries.awaiting_proof.return_value = []
+        settings = Settings(send_after=send_after, destinations=({"Modality": "pacs"},))
         self.results = Results(
-            self.orthanc, self.queue, self.ledger, self.deliveries, self.reviews, settings
+            self.orthanc,
+            self.queue,
+            self.ledger,
+            self.deliveries,
+            self.reviews,
+            self.clearances,
+            settings,
         )
+
+    def handed_over(self) -> list[Delivery]:
+        """What the deliveries were last given."""
+        handed: list[Delivery] = self.deliveries.add.call_args.args[1]
+        return handed
 
 
 def job(**more: Any) -> Job:
@@ -63,7 +77,10 @@ def test_what_is_kept_was_written_down_before(monkeypatch: pytest.MonkeyPatch) -
     assert done.report is None
     desk.outside["supersede"].assert_called_once()
     desk.deliveries.add.assert_called_once()
-    assert desk.deliveries.add.call_args.args[:2] == (done, ["rt", "seg"])
+    assert [(one.instance, one.kind) for one in desk.handed_over()] == [
+        (RT_ID, "RTSTRUCT"),
+        (SEG_ID, "SEG"),
+    ]
     desk.queue.succeed.assert_called_once_with(done, Outcome.SEGMENTED)
 
 
@@ -109,34 +126,37 @@ def test_without_a_result_the_former_one_may_be_withdrawn(monkeypatch: pytest.Mo
         ("accepted-if-doubtful", None, True),
     ],
 )
-@pytest.mark.parametrize("is_another_job", [False, True])
+@pytest.mark.parametrize("is_unknown", [False, True])
 def test_what_waits_for_a_person_waits_after_a_restart_too(
     monkeypatch: pytest.MonkeyPatch,
     send_after: str,
     grade: str | None,
     *,
     is_held: bool,
-    is_another_job: bool,
+    is_unknown: bool,
 ) -> None:
     desk = Desk(monkeypatch, send_after)
     done = job(report={"grade": grade}, result={**RTSTRUCT, "Further": []})
+    if not is_unknown:
+        desk.clearances.note_grade("series", RT_ID, grade or "")
     desk.results.send(done, Mock(), again=False)
-    assert desk.deliveries.add.call_args.kwargs["is_held"] is is_held
-    one = Mock(series="series", job="another" if is_another_job else done.id, instances=["rt"])
+    # Of an outline that is not known any more, the grade is not.
+    waits = send_after != "result" if is_unknown else is_held
+    (one,) = desk.handed_over()
+    assert one.is_held is waits
     desk.deliveries.unfinished.return_value = [one]
-    desk.ledger.read_record.return_value = Record(done, None)
-    desk.results.restore()
-    # Of a job that is no longer known, the grade is not.
-    waits = send_after != "result" if is_another_job else is_held
+    desk.results.restore([])
     assert desk.deliveries.hold.call_count == waits
     desk.deliveries.lose.assert_not_called()
 
 
 def test_what_is_gone_from_orthanc_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     desk = Desk(monkeypatch, "accepted")
-    one = Mock(series="series", job="j", instances=["rt", "seg"])
-    desk.deliveries.unfinished.return_value = [one]
-    desk.orthanc.has_instance = lambda instance: instance != "seg"
-    desk.results.restore()
-    desk.deliveries.lose.assert_called_once_with(one)
-    desk.deliveries.hold.assert_not_called()
+    done = job(result={**RTSTRUCT, "Further": [SEG]})
+    desk.results.send(done, Mock(), again=False)
+    desk.deliveries.unfinished.return_value = desk.handed_over()
+    desk.orthanc.has_instance = lambda instance: instance != SEG_ID
+    desk.results.restore([])
+    kept, gone = desk.handed_over()
+    desk.deliveries.lose.assert_called_once_with(gone)
+    desk.deliveries.hold.assert_called_once_with(kept)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from orthanc_liver.engine.protocol import Outcome
-from orthanc_liver.host.delivery.delivery import Delivery
+from orthanc_liver.host.delivery.delivery import Arrival, Delivery
 from orthanc_liver.host.delivery.destinations import Destination, Kind
 from orthanc_liver.host.errors import NotOurs, StateUnreadable
 from orthanc_liver.host.intake.place import Place, Stage
@@ -94,15 +94,43 @@ def test_the_record_of_0_1_0_says_what_it_said(old: Paper, series: str) -> None:
 def test_the_deliveries_of_0_1_0(old: Paper) -> None:
     ledger = ledger_of(old)
     under_way = ledger.read_deliveries()
+    written = json.loads(old.properties[4502])
     assert [(one.series, one.state, one.attempts) for one in under_way] == [
         (SUPERSEDING, State.RETRY, 1)
-    ] * 2
-    assert under_way[0].destination == Destination(Kind.MODALITY, "nowhere")
-    assert [one.as_json() for one in under_way] == json.loads(old.properties[4502])
+    ] * 6
+    assert {one.destination for one in under_way} == {Destination(Kind.MODALITY, "nowhere")}
+    assert shown_as_0_1_0_did(under_way) == written
+    ended = 0
     for series in (SEGMENTED, SUPERSEDING):
         written = json.loads(old.kept[f"/series/{series}/metadata/4503"])
-        assert [one.as_json() for one in ledger.read_ended_deliveries(series)] == written
+        read = ledger.read_ended_deliveries(series)
+        assert shown_as_0_1_0_did(read) == written
+        ended += len(read)
+    assert ended == 12
     assert old.said == []
+
+
+def shown_as_0_1_0_did(deliveries: list[Delivery]) -> list[dict[str, Any]]:
+    """It kept the objects of a result as one delivery, which are three here."""
+    shown = []
+    for number in range(0, len(deliveries), 3):
+        parts = deliveries[number : number + 3]
+        first = parts[0]
+        assert [one.kind for one in parts] == ["RTSTRUCT", "SEG", "SR"]
+        assert {one.outline for one in parts} == {first.instance}
+        assert len({one.id for one in parts}) == 3
+        for one in parts:
+            same = {"ID": first.id, "Kind": "RTSTRUCT", "Instances": [first.instance]}
+            assert one.as_json() | same == first.as_json()
+        old = first.as_json() | {"Instances": [one.instance for one in parts]}
+        del old["Kind"], old["Arrival"]
+        shown.append(old)
+    return shown
+
+
+def test_what_was_split_has_the_same_ids_each_time_it_is_read(old: Paper) -> None:
+    ids = [[one.id for one in ledger_of(old).read_deliveries()] for _ in range(2)]
+    assert ids[0] == ids[1]
 
 
 def test_the_backfill_of_0_1_0(old: Paper) -> None:
@@ -153,13 +181,18 @@ def a_delivery() -> Delivery:
     return Delivery(
         job=a_job().id,
         series=orthanc_id("series"),
-        instances=(orthanc_id("rtstruct"), orthanc_id("seg")),
+        outline=orthanc_id("rtstruct"),
+        instance=orthanc_id("seg"),
+        kind="SEG",
         destination=Destination(Kind.DICOM_WEB, "archive"),
         state=State.FAILURE,
         attempts=3,
         reason="why",
         completed=datetime.now(UTC),
         orthanc_job=a_job().id,
+        arrival=Arrival.REFUSED,
+        transaction="2.25.9",
+        is_without_proof=True,
     )
 
 
@@ -170,7 +203,7 @@ def again(stored: Any) -> Any:
 def test_a_job_and_a_delivery_survive_being_written_down() -> None:
     job, delivery = a_job(), a_delivery()
     assert stored_form.read_job(again(stored_form.stored_job(job))) == job
-    assert stored_form.read_delivery(again(stored_form.stored_delivery(delivery))) == delivery
+    assert stored_form.read_deliveries(again(stored_form.stored_delivery(delivery))) == [delivery]
 
 
 def test_no_key_is_needed_but_those_that_say_what_it_is() -> None:
@@ -178,7 +211,7 @@ def test_no_key_is_needed_but_those_that_say_what_it_is() -> None:
         (stored_form.stored_job(a_job()), stored_form.read_job, {"ID", "Series", "Study"}),
         (
             stored_form.stored_delivery(a_delivery()),
-            stored_form.read_delivery,
+            stored_form.read_deliveries,
             {"ID", "Job", "Series", "Destination"},
         ),
     ):
@@ -305,6 +338,8 @@ READERS: dict[int, Callable[[Any], object]] = {
     4510: lambda paper: ledger_of(paper).read_state(at_first=7),
     4573: lambda paper: ledger_of(paper).read_state(at_first=7),
     4502: lambda paper: ledger_of(paper).read_deliveries(),
+    4574: lambda paper: ledger_of(paper).read_clearances(),
+    4637: lambda paper: ledger_of(paper).read_clearances(),
     4503: read_backfill,
     4504: read_backfill,
 }
@@ -357,7 +392,7 @@ def test_a_series_keeps_its_last_result_and_its_last_deliveries() -> None:
     assert (record.job.reason, record.job.result) == ("later", None)
     source = {"SourceKey": "key", "FilesKey": job.files_key}
     assert record.result == {**job.result, **source, "Job": job.id, "Model": job.model}
-    for number in range(25):
-        ledger.record_delivery(replace(a_delivery(), attempts=number))
+    for number in range(65):
+        ledger.record_delivery(replace(a_delivery(), attempts=number, transaction=""))
     kept = ledger.read_ended_deliveries(job.series)
-    assert [one.attempts for one in kept] == list(range(5, 25))
+    assert [one.attempts for one in kept] == list(range(5, 65))

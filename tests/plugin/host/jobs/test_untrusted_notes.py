@@ -49,12 +49,13 @@ def our_notes() -> tuple[Any, Any]:
     job.result = {**objects[0], "Further": objects[1:], "Supersedes": "2.25.9"}
     job.report = {"liver_ml": 1500.0, "warnings": ["a warning"], "seconds": {"read": 1.0}}
     ledger_of(paper).record(job)
-    instances = tuple(job.result_instances)
     ledger_of(paper).record_delivery(
         Delivery(
             job.id,
             SERIES,
-            instances,
+            job.result_instances[0],
+            job.result_instances[1],
+            "SEG",
             Destination(Kind.MODALITY, "pacs"),
             state=State.SUCCESS,
             completed=job.created,
@@ -183,6 +184,9 @@ def test_a_record_that_is_changed_in_one_place_is_not_ours(
         (("Deliveries", 0, "Destination"), {"Modality": ["pacs"]}),
         (("Deliveries", 0, "Destination"), {"Modality": "a", "DicomWeb": "b"}),
         (("Deliveries", 0, "Attempts"), "3"),
+        (("Deliveries", 0, "Transaction"), "2.25.7"),
+        (("Deliveries", 0, "Arrival"), "lost"),
+        (("Deliveries", 0, "Outline"), SHUTDOWN),
         (("Deliveries", 0), 7),
         (("Deliveries",), {}),
         (("Version",), 2),
@@ -195,7 +199,7 @@ def test_deliveries_that_are_changed_in_one_place_are_not_ours(
     paper.kept[DELIVERIES] = changed(OUR_DELIVERIES, path, value)
     deliveries = Deliveries(ledger_of(paper))
     deliveries.restore([SERIES])
-    assert deliveries.due() == deliveries.running() == []
+    assert deliveries.due() == deliveries.running() == deliveries.awaiting_proof() == []
     assert deliveries.show_all() == []
     assert len(paper.said) == 1
 
@@ -282,7 +286,7 @@ def test_any_deliveries_whatever_are_ours_or_nothing(note: bytes) -> None:
     paper.kept[DELIVERIES] = note
     deliveries = Deliveries(ledger_of(paper))
     deliveries.restore([SERIES])
-    assert deliveries.due() == deliveries.running() == []
+    assert deliveries.due() == deliveries.running() == deliveries.awaiting_proof() == []
     json.dumps(deliveries.show_all(), allow_nan=False)
     assert {one["Series"] for one in deliveries.show_all()} <= {SERIES}
 

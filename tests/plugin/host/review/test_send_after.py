@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import requests
 
 from orthanc_liver.host.delivery.deliveries import Deliveries
 from orthanc_liver.host.delivery.delivery import Delivery
-from orthanc_liver.host.review.review import Verdict
+from orthanc_liver.host.review.review import Review, Verdict
+from orthanc_liver.host.review.reviews import Reviews
+from orthanc_liver.host.server.api import OrthancError
 from tests.plugin.host.conftest import FakeHost, error_of
 from tests.plugin.host.delivery.test_transmitter import deliveries_in, start
 from tests.plugin.host.review.test_decisions import REASON, accept, reject, result_of
@@ -97,7 +101,7 @@ def test_a_rejected_outline_made_again_is_held_before_it_is_refused(careful: Fak
     real = Deliveries.refuse
 
     def refuse(deliveries: Deliveries, instance: str, reason: str) -> None:
-        found = [one for one in deliveries.unfinished() if instance in one.instances]
+        found = [one for one in deliveries.unfinished() if instance == one.instance]
         sendable.append([one for one in found if not one.is_held])
         real(deliveries, instance, reason)
 
@@ -144,23 +148,109 @@ def test_rejected_after_a_failure_it_is_not_sent_again(tmp_path: Path) -> None:
 
 
 def test_killed_between_the_decision_and_what_follows_from_it(careful: FakeHost) -> None:
-    """The note is written first; what it means is made up for at the next start."""
+    """What is acted on is written first; the rest is made up for at the next start."""
     series = [careful.upload(f"killed after it was {verdict}") for verdict in Verdict]
     jobs = [careful.ended_job_of(one) for one in series]
     deliveries_in(careful, "Pending", 2)
+
+    def killed(reviews: Reviews, review: Review) -> None:
+        raise OrthancError("killed")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Reviews, "add", killed)
+        for decision, one in zip((accept, reject), series, strict=True):
+            with pytest.raises(requests.HTTPError):
+                decision(careful, one)
+    assert sent(careful) == []
     careful.orthanc.kill9()
-    for job, verdict in zip(jobs, Verdict, strict=True):
-        rtstruct = job["Content"]["Result"]["Instance"]
-        of = {"Series": job["Content"]["Series"], "Job": job["ID"], "Rtstruct": rtstruct}
-        note = json.dumps({"Version": 1, "Reviews": [OURS | of | {"Verdict": verdict}]})
-        path = f"/series/{of['Series']}/metadata/4505"
-        careful.orthanc.archive.rest("PUT", path, note.encode())
     careful.orthanc.start()
     accepted = wait_for("what was accepted", lambda: sent(careful))
     former = jobs[0]["Content"]["Result"]["Instance"]
     assert accepted == [*({*careful.rtstructs_beside(series[0])} - {former})]
     found = {one["Series"]: one for one in careful.orthanc.get("/liver/deliveries")}
     assert found[series[1]]["Reason"] == f"the outline was rejected: {REASON}"
+    for one, verdict in zip(series, Verdict, strict=True):
+        note = careful.orthanc.get(f"/series/{one}/metadata/4505")
+        assert [review["Verdict"] for review in note["Reviews"]] == [verdict]
+        assert careful.jobs_of(one)[0]["Content"]["Review"] == note["Reviews"][0]
+
+
+@pytest.mark.parametrize("after", ["accepted", "accepted-if-doubtful"])
+def test_no_note_of_a_client_opens_the_gate(tmp_path: Path, after: str) -> None:
+    """Neither a decision in metadata 4505 nor a better grade in metadata 4501."""
+    host = start(tmp_path, Destinations=DESTINATIONS, SendAfter=after)
+    host.orthanc.archive.takes = {"pacs"}
+    host.engine.behave(grade="doubtful")
+    series_id = host.upload("opened by a client")
+    job = host.ended_job_of(series_id)
+    deliveries_in(host, "Pending", 1)
+    of = {"Series": series_id, "Job": job["ID"], "Rtstruct": result_of(host, series_id)}
+    review = OURS | of | {"Verdict": "accepted", "Reason": ""}
+    note = host.orthanc.get(f"/series/{series_id}/metadata/4501")
+    note["Job"]["Report"]["grade"] = "sure"
+    for number, text in ((4505, {"Version": 1, "Reviews": [review]}), (4501, note)):
+        path = f"/series/{series_id}/metadata/{number}"
+        host.orthanc.call("PUT", path, json.dumps(text).encode()).raise_for_status()
+    for _ in range(2):
+        host.orthanc.post(f"/liver/jobs/{job['ID']}/deliver")
+        until_looked_at(host)
+        host.orthanc.kill9()
+        host.orthanc.start()
+        host.ready()
+        until_looked_at(host)
+    [shown] = host.jobs_of(series_id)  # so what was written was read
+    assert shown["Content"]["Review"]["Verdict"] == "accepted"
+    assert shown["Content"]["Report"]["grade"] == "sure"
+    assert sent(host) == []
+    deliveries_in(host, "Pending", 1)
+    host.orthanc.stop()
+
+
+def test_what_was_decided_of_a_series_goes_with_it(careful: FakeHost) -> None:
+    """What a person wrote may name the patient."""
+    series_id = careful.upload("deleted with what was decided")
+    job = careful.ended_job_of(series_id)
+    reject(careful, series_id)
+    assert REASON in str(careful.orthanc.archive.properties)
+    careful.orthanc.call("DELETE", f"/studies/{job['Content']['Study']}").raise_for_status()
+    wait_for("no word of it", lambda: REASON not in str(careful.orthanc.archive.properties))
+
+
+def test_each_destination_has_its_objects_and_its_time(tmp_path: Path) -> None:
+    planning = {"Modality": "pacs", "Objects": ["RTSTRUCT"], "When": "accepted"}
+    mask = {"Modality": "scanner", "Objects": ["SEG"], "When": "result"}
+    host = start(
+        tmp_path,
+        Destinations=[planning, mask, {"DicomWeb": "archive"}],
+        SendAfter="accepted-if-doubtful",
+        Store=["RTSTRUCT", "SEG"],
+    )
+    host.orthanc.archive.takes = {"pacs", "scanner", "archive"}
+    host.engine.behave(grade="look")
+    series_id = host.upload("to three places")
+    job = host.ended_job_of(series_id)
+
+    def found() -> dict[tuple[str, str], dict[str, Any]]:
+        return {
+            (*one["Destination"].values(), one["Kind"]): one
+            for one in host.orthanc.get("/liver/deliveries")
+        }
+
+    wait_for("the mask at once", lambda: found()["scanner", "SEG"]["State"] == "Success")
+    until_looked_at(host)
+    held = {name: one for name, one in found().items() if one["State"] == "Pending"}
+    assert set(held) == {("pacs", "RTSTRUCT"), ("archive", "RTSTRUCT"), ("archive", "SEG")}
+    assert {one["Reason"] for one in held.values()} == {"until a person accepts the outline"}
+    host.orthanc.kill9()
+    host.orthanc.start()
+    until_looked_at(host)
+    assert len(host.orthanc.archive.sent) == 1
+    accept(host, series_id)
+    wait_for("all", lambda: {one["State"] for one in found().values()} == {"Success"})
+    assert len(found()) == 4
+    former = job["Content"]["Result"]["Instance"]
+    assert former not in sent(host)
+    host.orthanc.stop()
 
 
 def test_what_an_older_setting_let_go_waits_too(tmp_path: Path) -> None:

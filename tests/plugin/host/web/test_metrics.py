@@ -88,6 +88,7 @@ def test_a_name_with_quotes_is_still_readable() -> None:
         "Threads": {"worker": "running", "backfill": "rests after a fault", "start": "not started"},
         "Queue": {"Pending": 1, "Running": 0, "Retry": 2, "Success": 0, "Failure": 0},
         "Deliveries": {"Pending": 0},
+        "Arrivals": {"sent": 2, "committed": 5, "refused": 1},
         "Reviews": {"accepted": 3, "rejected": 0},
     }
     found = samples_of(exposition(status, Ended()))
@@ -98,6 +99,7 @@ def test_a_name_with_quotes_is_still_readable() -> None:
     assert found["liver_oldest_waiting_seconds", ()] == 75
     assert found["liver_outlines_total", (("grade", "doubtful"),)] == 0
     assert found["liver_reviews_total", (("verdict", "accepted"),)] == 3
+    assert found["liver_arrivals", (("arrival", "committed"),)] == 5
     assert found["liver_arrived_while_away", ()] == 3
     alive = {
         thread: found["liver_thread_alive", (("thread", thread),)] for thread in status["Threads"]

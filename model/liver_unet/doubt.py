@@ -7,7 +7,7 @@ They are measured on voxels of one size, so that a CT's own do not matter.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import cc3d
@@ -18,7 +18,7 @@ from scipy import ndimage
 from torch.nn import functional
 
 from liver_unet.grade import Doubt, Grade, Region, measured_signals
-from liver_unet.liver import Liver
+from liver_unet.liver import Liver, Unsure
 from liver_unet.volume import Grid, Volume
 from liver_unet.weights import Calibration
 
@@ -102,7 +102,7 @@ def doubt_about(
 ) -> Doubt:
     """Grade an outline; without a calibration by what other networks' signals meant."""
     rule = calibration or _UNCALIBRATED
-    grade, look_at = grade_of(signals.shares, rule), _regions(signals, ct.grid)
+    grade, look_at = grade_of(signals.shares, rule), _regions(signals, ct)
     reasons = [] if grade is Grade.SURE else [_sentence(grade, signals.shares, look_at, rule)]
     if liver.left_out:
         grade = max(grade, Grade.LOOK)
@@ -145,18 +145,28 @@ def _sentence(
     return f"the outline is {word}: {'; '.join(said)}"
 
 
-def _regions(signals: Signals, ct: Grid) -> tuple[Region, ...]:
+def where_unsure(signals: Signals) -> Unsure | None:
+    """All that Doubt.look_at names; None where that is nothing."""
+    regions = list(_largest(signals))
+    return Unsure(np.logical_or.reduce(regions), signals.grid) if regions else None
+
+
+def _regions(signals: Signals, ct: Volume) -> tuple[Region, ...]:
+    found = []
+    for region in _largest(signals):
+        along = ct.grid.box_around(signals.grid.to_mm(np.argwhere(region).astype(float)))[0]
+        ml = float(np.count_nonzero(region)) * signals.grid.voxel_ml
+        found.append(Region(ct.number_of(along.start), ct.number_of(along.stop - 1), ml))
+    return tuple(found)
+
+
+def _largest(signals: Signals) -> Iterator[NDArray[np.bool_]]:
+    """The regions of doubt that are told, the largest first."""
     labels, count = cc3d.connected_components(signals.unsure, connectivity=26, return_N=True)
     voxels = np.bincount(labels.ravel(), minlength=count + 1)
-    found = []
     for label in 1 + np.argsort(-voxels[1:])[:_MOST_REGIONS]:
-        ml = float(voxels[label]) * signals.grid.voxel_ml
-        if ml < _LEAST_REGION_ML:
-            break
-        points_mm = signals.grid.to_mm(np.argwhere(labels == label).astype(float))
-        along = ct.box_around(points_mm)[0]
-        found.append(Region(along.start + 1, along.stop, ml))
-    return tuple(found)
+        if float(voxels[label]) * signals.grid.voxel_ml >= _LEAST_REGION_ML:
+            yield np.asarray(labels == label)
 
 
 def _dark_share(liver: Liver, ct: Volume) -> float:

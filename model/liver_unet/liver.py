@@ -54,12 +54,20 @@ class NoLiver:
 
 
 @dataclass(frozen=True, eq=False)
+class Unsure:
+    """Where to look; mask: (slice, row, column) on grid, which is coarser than the CT's."""
+
+    mask: NDArray[np.bool_]
+    grid: Grid
+
+
+@dataclass(frozen=True, eq=False)
 class Liver:
     """A liver on the CT's own grid.
 
     probability: (slice, row, column) float32 within box of that grid; the liver is where it
     exceeds one half, one object without holes. left_out: a sentence for what else looked like one.
-    doubt: None where nobody asked the networks.
+    doubt: None where nobody asked the networks. unsure: None where they are nowhere.
     """
 
     probability: NDArray[np.float32]
@@ -67,6 +75,7 @@ class Liver:
     ct_grid: Grid
     left_out: tuple[str, ...] = ()
     doubt: Doubt | None = None
+    unsure: Unsure | None = None
 
     @cached_property
     def mask(self) -> NDArray[np.bool_]:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from liver_unet.model_errors import VolumeRefused
-from liver_unet.volume import AIR_HU, Volume
+from liver_unet.volume import AIR_HU
 
 _Hu = NDArray[np.int16] | NDArray[np.float32]
 _Pairs = Sequence[tuple[int, int]]
@@ -33,7 +33,7 @@ _FARTHEST = 2
 _BRIGHTEST_HU = 400
 
 
-def check_repeats(shown: Mapping[int, _Hu], volume: Volume, names: Sequence[str]) -> None:
+def check_repeats(shown: Mapping[int, _Hu], hu: Sequence[_Hu], names: Sequence[str]) -> None:
     """Refuse slices that hold the very pixels of the slice before, as no scanner measures them.
 
     shown: a part of each slice that holds an image.
@@ -41,12 +41,11 @@ def check_repeats(shown: Mapping[int, _Hu], volume: Volume, names: Sequence[str]
     repeated = [
         above
         for below, above in pairwise(shown)
-        if np.array_equal(shown[below], shown[above])
-        and np.array_equal(volume.hu[below], volume.hu[above])
+        if np.array_equal(shown[below], shown[above]) and np.array_equal(hu[below], hu[above])
     ]
     if repeated:
         raise VolumeRefused(
-            f"{holding(repeated, len(volume.hu), names)} the very pixels of the slice before: "
+            f"{holding(repeated, len(hu), names)} the very pixels of the slice before: "
             "slices were copied where others belong, or the stack was drawn out; export the images "
             "again from their source."
         )

@@ -52,16 +52,17 @@ def check_hu(volume: Volume, slice_names: Sequence[str] = ()) -> list[str]:
     lowest_hu = float(measured.min())
     background_hu = max(_AIR_HU, lowest_hu + 10)
     _check_range(measured, measured[measured > background_hu], sample.size)
-    empty = [index for index, one in enumerate(volume.hu) if _is_empty(one)]
-    notes = _check_slices(volume, empty, background_hu, slice_names)
+    own: list[_Hu] = [volume.hu[index] for index in volume.own_slices]
+    is_axial = _is_axial(volume.grid)
+    empty = [index for index, one in enumerate(own) if _is_empty(one)]
+    notes = _check_slices(own, empty, slice_names, background_hu, is_axial=is_axial)
     rows, columns = (max(1, n // _SAMPLE) for n in volume.hu.shape[1:])
     shown = {
-        index: volume.hu[index, ::rows, ::columns]
-        for index in sorted(set(range(len(volume.hu))) - set(empty))
+        index: own[index][::rows, ::columns] for index in sorted(set(range(len(own))) - set(empty))
     }
-    check_repeats(shown, volume, slice_names)
-    if _is_axial(volume.grid):
-        _check_steps(shown, len(volume.hu), slice_names)
+    check_repeats(shown, own, slice_names)
+    if is_axial:
+        _check_steps(shown, len(own), slice_names)
         check_turns(shown, slice_names)
         if volume.grid.lean_deg <= UPRIGHT_DEG:
             notes += notes_on_order(shown)
@@ -105,7 +106,12 @@ def _check_range(measured: _Hu, body: _Hu, looked_at: int) -> None:
 
 
 def _check_slices(
-    volume: Volume, empty: Sequence[int], background_hu: float, names: Sequence[str]
+    hu: Sequence[_Hu],
+    empty: Sequence[int],
+    names: Sequence[str],
+    background_hu: float,
+    *,
+    is_axial: bool,
 ) -> list[str]:
     """Refuse slices without an image, but for background at the ends; return a warning for that.
 
@@ -113,8 +119,6 @@ def _check_slices(
     """
     if not empty:
         return []
-    hu = volume.hu
-    is_axial = _is_axial(volume.grid)
     shown = sorted(set(range(len(hu))) - set(empty))
     first, last = (shown[0], shown[-1]) if shown else (len(hu), -1)
     filled = [index for index in empty if hu[index].max() > background_hu]

@@ -121,11 +121,27 @@ class Grid:
 
 @dataclass(frozen=True, eq=False)
 class Volume:
-    """A CT: hu is (slice, row, column) in Hounsfield units on its grid."""
+    """A CT: hu is (slice, row, column) in Hounsfield units on its grid.
+
+    measured: the CT's own slices, ascending, where the others lie interpolated between them;
+    empty: all.
+    """
 
     hu: NDArray[np.int16] | NDArray[np.float32]
     grid: Grid
+    measured: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if self.hu.shape != self.grid.shape:
             raise ValueError(f"array shape {self.hu.shape} is not the grid's {self.grid.shape}")
+
+    @property
+    def own_slices(self) -> tuple[int, ...]:
+        """The indices of the CT's own slices."""
+        return self.measured or tuple(range(self.grid.shape[0]))
+
+    def number_of(self, index: int) -> int:
+        """What people call a slice, the nearest of the CT's own, counted from 1."""
+        if not self.measured:
+            return index + 1
+        return 1 + int(np.abs(np.array(self.measured) - index).argmin())

@@ -23,6 +23,9 @@ from liver_unet.metrics import dice
 from tests.bench import through_orthanc
 from tests.bench.child import Measured, measure, measure_rt_utils
 from tests.bench.series import kinds, prepared
+from tests.bench.viewing import viewed as viewing_of
+from tests.support.ct_writer import write_ct_series
+from tests.support.phantom import abdomen
 from tests.support.processes import p99
 
 _RUNS = 3
@@ -151,8 +154,26 @@ def crowd(folder: Path) -> None:
     print(f"median of 300 at once / alone: {crowd_ms / one_ms:.1f}")
 
 
+def viewing(folder: Path) -> None:
+    """The review page of 250 slices in Chromium, over 100 Mbit/s, 20 steps a second."""
+    phantom = abdomen((250, 512, 512), (1.28, 0.8, 0.8))
+    instances = write_ct_series(phantom.volume)
+    rows = [
+        [
+            str(number),
+            f"{one.first_slice_ms:.0f}",
+            f"{np.median(one.delays_ms):.0f}",
+            f"{sum(np.isinf(one.delays_ms))} of {len(one.delays_ms)}",
+            f"{one.picture_kb:.0f}",
+        ]
+        for number, one in enumerate(viewing_of(instances, phantom.liver), 1)
+    ]
+    _table(["visit", "first slice, ms", "median delay, ms", "steps missed", "kB a slice"], rows)
+
+
 PARTS: dict[str, Callable[[Path], None]] = {
-    part.__name__: part for part in (stages, reference, tools, growth, orthanc, latency, crowd)
+    part.__name__: part
+    for part in (stages, reference, tools, growth, orthanc, latency, crowd, viewing)
 }
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from liver_unet.doubt import doubt_about, grade_of, signals_of
+from liver_unet.doubt import doubt_about, grade_of, signals_of, where_unsure
 from liver_unet.grade import Grade
 from liver_unet.liver import Liver
 from liver_unet.volume import Grid, Volume
@@ -116,6 +116,13 @@ def test_the_region_to_look_at_is_told_by_the_slices_of_the_ct() -> None:
         f"slices {region.first_slice}-{region.last_slice} ({region.ml:.0f} mL)"
         in (doubt.reasons[0])
     )
+    # What is shaded is what is named, and lies on those slices.
+    unsure = where_unsure(signals(p, on))
+    assert unsure is not None
+    assert np.count_nonzero(unsure.mask) * unsure.grid.voxel_ml == pytest.approx(region.ml)
+    shaded = ct_grid.box_around(unsure.grid.to_mm(np.argwhere(unsure.mask).astype(float)))[0]
+    assert (shaded.start + 1, shaded.stop) == (region.first_slice, region.last_slice)
+    assert where_unsure(signals(probability(), on)) is None
 
 
 def test_the_reason_quotes_what_outlines_like_it_were() -> None:

@@ -12,7 +12,8 @@ from pydicom.dataset import FileDataset
 
 from liver_unet.nifti import write_nifti
 from liver_unet.volume import Grid
-from orthanc_liver.cli.main import REFUSED, main
+from orthanc_liver.cli.exit_status import REFUSED
+from orthanc_liver.cli.main import main
 from orthanc_liver.dicom.ct_series import doubts_about, read_ct_series
 from orthanc_liver.liver_errors import SeriesRefused
 from tests.support.ct_writer import to_bytes, write_ct_series

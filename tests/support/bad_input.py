@@ -111,8 +111,9 @@ def _leaning(s: list[FileDataset]) -> None:
         _move(image, 4.0 * number, along=np.array([1, 0, 0]))
 
 
-def _two_spacings(s: list[FileDataset]) -> None:
-    for number, image in enumerate(s[6:]):
+def _three_wide_gaps(s: list[FileDataset]) -> None:
+    """Fewer than make a run of slices with a spacing of its own."""
+    for number, image in enumerate(s[-3:]):
         _move(image, 3.0 * (number + 1), along=np.array([0, 0.6, 0.8]))
 
 
@@ -681,7 +682,7 @@ REFUSED: list[tuple[Change, str, str]] = [
     (_two_missing, "2 slices are missing between", "send the complete series"),
     (_uneven, "spacing is uneven", "reconstruct"),
     (_sideways, "off the line", "reconstruct"),
-    (_two_spacings, "spacing is uneven", "reconstruct"),
+    (_three_wide_gaps, "spacing is uneven", "reconstruct"),
     (_leaning, "lean by 45 degrees", "export"),
     (_mixed_frames_of_reference, "mixes frames of reference", "each as its own series"),
     (_second_acquisition, "share one slice position", "two acquisitions"),

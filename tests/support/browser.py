@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
@@ -51,6 +52,23 @@ class Browser:
             {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500},
         )
 
+    def speak(self, languages: str) -> None:
+        """Prefer these languages, as the header Accept-Language has them."""
+        agent = self.driver.execute_script("return navigator.userAgent")
+        asked = {"userAgent": agent, "acceptLanguage": languages}
+        self.driver.execute_cdp_cmd("Network.setUserAgentOverride", asked)
+
+    def dim(self, *, is_dark: bool) -> None:
+        """Prefer dark pages, or light ones."""
+        features = [{"name": "prefers-color-scheme", "value": "dark" if is_dark else "light"}]
+        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+
+    def fits(self, size: tuple[int, int]) -> bool:
+        """Whether nothing of the page lies beyond the width of a window of this size."""
+        root = "document.documentElement"
+        script = f"return [window.innerWidth, {root}.scrollWidth - {root}.clientWidth]"
+        return bool(self.driver.execute_script(script) == [size[0], 0])
+
     def see(self, css: str, text: str = "", timeout_s: float = 20.0) -> WebElement:
         """The first visible element that matches and holds the text, as soon as there is one."""
 
@@ -89,6 +107,11 @@ class Browser:
 def browser_is_installed() -> bool:
     """Whether Debian's packages are there; Ubuntu has none of these names."""
     return Path(_CHROMIUM).exists() and Path(_DRIVER).exists()
+
+
+needs_browser = pytest.mark.skipif(
+    not browser_is_installed(), reason="needs Debian's chromium and chromium-driver"
+)
 
 
 @contextmanager

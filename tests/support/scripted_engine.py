@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from io import BytesIO
 from pathlib import Path
@@ -42,6 +42,7 @@ from orthanc_liver.engine.protocol import (
     Progress,
     Ready,
     ResultObject,
+    Unsure,
     read,
     read_instances,
     write,
@@ -87,17 +88,20 @@ class Script:
     first_job: int = 0
     model_sha256: str = "a" * 64
     grade: str = ""
+    lungs: Mapping[str, float | str] | None = None
     look_at: Sequence[Sequence[int]] = ()
+    unsure: Mapping[str, Sequence[Sequence[int]]] | None = None
     is_last: bool = False
-    start: Literal["ready", "failed", "crash", "wrong types"] = "ready"
+    start: Literal["ready", "failed", "crash", "hang", "wrong types"] = "ready"
 
     @property
     def told(self) -> dict[str, Any]:
         """What a report holds beside what all of them hold; look_at: pairs of slices."""
+        lungs = {"lungs": dict(self.lungs)} if self.lungs else {}
         if not self.grade:
-            return {}
+            return lungs
         look_at = [{"slices": list(slices), "ml": 10.0} for slices in self.look_at]
-        return {"grade": self.grade, "look_at": look_at}
+        return {"grade": self.grade, "look_at": look_at, **lungs}
 
 
 class ScriptedEngine:
@@ -156,6 +160,8 @@ def main(folder: Path, arguments: list[str]) -> None:
     outgoing, incoming = sys.stdout.buffer, sys.stdin.buffer
     if script.start == "crash":
         sys.exit("the scripted engine does not start")
+    if script.start == "hang":
+        time.sleep(3600)
     if script.start == "failed":
         write(outgoing, Failed("the scripted engine has no weights"))
         return
@@ -198,6 +204,7 @@ def _work(folder: Path, order: Order, incoming: BinaryIO, outgoing: BinaryIO) ->
                 content = result(kind, instances, script.model_sha256, is_wrong=is_wrong)
                 write(outgoing, ResultObject(order.job, kind, content))
             write(outgoing, Preview(order.job, tiny_png()))
+            _tell_doubt(script, order, outgoing)
         case "no liver found" | "refused" | "failed":
             pass
         case _:
@@ -211,6 +218,12 @@ def _work(folder: Path, order: Order, incoming: BinaryIO, outgoing: BinaryIO) ->
         report |= {"liver_ml": None, "no_liver": {"reason": "all is as dark as fat", "seen_ml": 7}}
     write(outgoing, Done(order.job, outcome, reason, report, script.is_last))
     _note(folder / "answers.txt", {"pid": os.getpid()})
+
+
+def _tell_doubt(script: Script, order: Order, outgoing: BinaryIO) -> None:
+    if script.unsure:
+        told = {"Job": order.job, "PartsOfPixel": 100, "Slices": script.unsure}
+        write(outgoing, Unsure(order.job, json.dumps(told).encode()))
 
 
 def _send_what_is_no_answer(ending: Ending, folder: Path, order: Order, outgoing: BinaryIO) -> None:

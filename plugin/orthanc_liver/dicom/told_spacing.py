@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from liver_unet.volume import UPRIGHT_DEG, lean_deg
 from orthanc_liver.dicom.ct_image import CtImage
+from orthanc_liver.dicom.geometry import positions_of
 
 # SpacingBetweenSlices may be rounded; SliceLocation is along the table, which a tilt of 30 degrees
 # makes 15 % more.
@@ -22,8 +23,9 @@ _GAP = 1.5
 
 
 def doubts_about_spacing(images: Sequence[CtImage], affine: NDArray[np.float64]) -> list[str]:
-    """Return warnings; images: in their order, on the affine."""
-    apart_mm = abs(float(affine[:3, 0] @ images[0].plane.normal))
+    """Return warnings; images: in their order, on slices of the affine."""
+    along_mm = positions_of([one.plane for one in images]) @ images[0].plane.normal
+    apart_mm = _middle(np.diff(along_mm))
     told_mm = {
         "SpacingBetweenSlices": _middle([_number(one, "SpacingBetweenSlices") for one in images]),
         "SliceLocation": _middle(np.diff([_number(one, "SliceLocation") for one in images])),

@@ -24,7 +24,9 @@ from liver_unet.model_errors import ModelError
 from liver_unet.weights import default_weights
 from orthanc_liver import __version__
 from orthanc_liver.dicom.memory import MemoryLimit
+from orthanc_liver.dicom.unsure_contours import as_text
 from orthanc_liver.engine.child_process import begin
+from orthanc_liver.engine.cores import usable_cores
 from orthanc_liver.engine.protocol import (
     Done,
     Failed,
@@ -37,6 +39,7 @@ from orthanc_liver.engine.protocol import (
     ProtocolError,
     Ready,
     ResultObject,
+    Unsure,
     read,
     read_instances,
     write,
@@ -114,6 +117,8 @@ class Engine:
             self._send(ResultObject(order.job, kind, content))
         if found.preview_png is not None:
             self._send(Preview(order.job, found.preview_png))
+        if found.unsure:
+            self._send(Unsure(order.job, as_text(order.job, found.unsure)))
         return Done(order.job, found.outcome, "", found.report)
 
     def _send(self, message: Message) -> None:
@@ -128,8 +133,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=0)
     arguments = parser.parse_args()
     outgoing = begin()
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
+    torch.set_num_threads(arguments.threads or min(torch.get_num_threads(), usable_cores()))
     try:
         loaded = load_segmenter(arguments.weights, arguments.device)
     except (ModelError, RuntimeError) as error:

@@ -1,8 +1,8 @@
 """The language between Orthanc and the processes that it starts: typed messages on a pipe.
 
 To the inference process: an Order, then its Instances. From it: Ready or Failed once; then for each
-order Progress, ResultObjects and a Preview, and Done as the last. The document process takes one
-DocumentOrder with its Instances and answers with ResultObjects and Done.
+order Progress, ResultObjects, a Preview, where there is doubt Unsure, and Done as the last. The
+document process takes one DocumentOrder with its Instances and answers with ResultObjects and Done.
 
 On the pipe a message is two lengths (4 and 8 bytes, big endian), a JSON object and a payload: the
 field of type bytes. Whatever is not exactly one of these messages is a ProtocolError.
@@ -33,6 +33,12 @@ STAGES: Mapping[str, int] = {
     "write": 2,
     "preview": 1,
 }
+
+
+def percent_done(stage: str, fraction: float) -> int:
+    """How much of a job's work is done when so much of a stage is."""
+    before = sum(list(STAGES.values())[: list(STAGES).index(stage)])
+    return int(before + STAGES[stage] * min(max(fraction, 0.0), 1.0))
 
 
 class Outcome(StrEnum):
@@ -167,6 +173,14 @@ class Preview:
 
 
 @dataclass(frozen=True)
+class Unsure:
+    """Where the networks are unsure: contours by slice, as JSON."""
+
+    job: str
+    content: bytes
+
+
+@dataclass(frozen=True)
 class Done:
     """The last message of a job. report: as pipeline.report tells it, where there is a result.
 
@@ -183,6 +197,7 @@ class Done:
         report = self.report or {}
         _typed(float | None, report.get("liver_ml"))
         _typed(tuple[str, ...], report.get("warnings", []))
+        _typed(dict[str, Any], report.get("lungs", {}))
         if report.get("grade") not in (None, *GRADES):
             raise ValueError("no grade")
         for region in _typed(list[Any], report.get("look_at", [])):
@@ -193,7 +208,7 @@ class Done:
             _typed(float, seconds)
 
 
-AboutAJob = Progress | ResultObject | Preview | Done
+AboutAJob = Progress | ResultObject | Preview | Unsure | Done
 Message = Order | DocumentOrder | Instance | Ready | Failed | AboutAJob
 _FIELDS: Mapping[type, Mapping[str, Any]] = {
     kind: get_type_hints(kind) for kind in (*get_args(Message), JobSettings)

@@ -82,7 +82,14 @@ def write_report(
 ) -> list[TableRow]:
     """Write everything into OUT; results: as measure_all returns them. Returns the table."""
     measured = [one for one in results if "reason" not in one]
+    learnt = {one.case for one in cases if one.is_learnt}
     rows = table(measured, about.methods)
+    if learnt & {one["case"] for one in measured}:
+        unseen = [one for one in measured if one["case"] not in learnt]
+        rows += [
+            replace(one, title=f"{one.title}, without cases learnt from")
+            for one in table(unseen, about.methods)
+        ]
     _write_cases(cases, results, about.methods, out / "results.csv")
     _write_table(rows, about.methods, out / "table.csv")
     pictures = _figures(measured, about.methods) if measured else {}
@@ -100,7 +107,8 @@ def write_report(
         metrics=METRICS,
         figures={name: _data_uri(svg, "svg+xml") for name, svg in pictures.items()},
         overlays=_overlays(measured, about.methods, out),
-        failed=len(results) - len(measured),
+        count=len(measured),
+        learnt=learnt,
         glass_dose_gy=GLASS_DOSE_GY,
         number=_number,
     )
@@ -235,7 +243,7 @@ def _write_cases(
     cases: Sequence[ListedCase], results: Results, methods: Methods, path: Path
 ) -> None:
     names = [one.name for one in fields(Measured)]
-    patient = ("tumour_ml", "height_m", "weight_kg", "origin")
+    patient = ("tumour_ml", "height_m", "weight_kg", "origin", "is_learnt")
     head = ["case", "state", "reason", *patient, "reference_ml", "warnings"]
     head += [f"{method}_{name}" for method in methods for name in names]
     head += _CHOSEN

@@ -68,7 +68,7 @@ def _from_dicom(path: Path, choice: RoiChoice, ct: CtSeries) -> Contour:
         return Contour(mask, f"segment {label!r}", _gaps(mask, path))
     roi = roi_of(dataset, path, choice)
     found = outline_of(roi, ct, path)
-    return Contour(mask_of(found, ct.volume.grid, path), f"ROI {roi.name!r}", found.warnings)
+    return Contour(mask_of(found, ct.volume, path), f"ROI {roi.name!r}", found.warnings)
 
 
 def _from_nifti(path: Path, choice: RoiChoice, ct: CtSeries) -> Contour:

@@ -27,7 +27,7 @@ from orthanc_liver.host.intake.intake import Door, Intake, Settled
 from orthanc_liver.host.intake.series_filter import SeriesFilter
 from orthanc_liver.host.jobs.job import Job, State
 from orthanc_liver.host.jobs.job_queue import JobQueue
-from orthanc_liver.host.jobs.records import Ledger
+from orthanc_liver.host.jobs.records import Ledger, read_unsure
 from orthanc_liver.host.jobs.results import Results
 from orthanc_liver.host.jobs.storing import is_result_in
 from orthanc_liver.host.jobs.worker import Worker
@@ -271,7 +271,7 @@ class Plugin:
     def slices(self, series_id: str) -> dict[str, Any]:
         """A series' slices and its last job; Missing, or NotShown where they do not say where they
         lie."""
-        stack = stack_of(self.orthanc, series_id)
+        stack = stack_of(self.orthanc, self._images_of(series_id))
         record = self._ledger.read_record(series_id)
         self.reviews.restore([series_id])
         return {"Job": record.job.as_json() if record else None, "Stack": stack.as_json()}
@@ -285,6 +285,15 @@ class Plugin:
         """One of those outlines in pixels, as JSON; Missing or NotShown."""
         with self._outline_gate:
             return outline_text(self.orthanc, self._images_of(series_id), rtstruct, roi)
+
+    def unsure(self, series_id: str) -> dict[str, Any]:
+        """Where the networks were unsure of the result of the series' last job; Missing or
+        NotOurs."""
+        record = self._ledger.read_record(series_id)
+        found = read_unsure(self.orthanc, series_id)
+        if record is None or record.job.id != found["Job"]:
+            raise Missing("there is no such resource")
+        return found
 
     def _images_of(self, series_id: str) -> Series:
         return image_series(self.orthanc, self.orthanc.series(series_id))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -30,6 +31,7 @@ from orthanc_liver.engine.protocol import (
     Progress,
     Ready,
     ResultObject,
+    Unsure,
     read,
     write,
 )
@@ -116,6 +118,15 @@ def test_a_job_gives_the_same_object_whenever_and_in_whatever_order(
         assert isinstance(preview, Preview)
         assert preview.content.startswith(b"\x89PNG")
         assert isinstance(written, ResultObject)
+        places = done.report["look_at"]
+        assert [type(one) for one in messages].count(Unsure) == bool(places)
+        if places:
+            told = json.loads(cast(Unsure, by_type[Unsure]).content)
+            assert told["Job"] == done.job
+            shaded = {int(number) + 1 for number in told["Slices"]}
+            named = {n for one in places for n in range(one["slices"][0], one["slices"][1] + 1)}
+            assert shaded <= named
+            assert len(shaded) >= len(named) / 2
         uids.append(pydicom.dcmread(BytesIO(written.content)).SOPInstanceUID)
     assert uids[0] == uids[1]
     stages = [one.stage for one in first if isinstance(one, Progress)]

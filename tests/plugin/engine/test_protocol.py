@@ -28,6 +28,7 @@ from orthanc_liver.engine.protocol import (
     ProtocolError,
     Ready,
     ResultObject,
+    Unsure,
     read,
     read_instances,
     with_needs,
@@ -41,6 +42,7 @@ REPORT = {
     "seconds": {"read": 1, "infer": 2.5},
     "grade": "look",
     "look_at": [{"slices": [41, 66], "ml": 12.3}],
+    "lungs": {"ml": 4100.0, "kg": 0.9},
     "new": [{}],
 }
 MESSAGES: list[Message] = [
@@ -52,6 +54,7 @@ MESSAGES: list[Message] = [
     Progress("j", "infer", 0.25),
     ResultObject("j", Kind.SEG, b"seg"),
     Preview("j", b""),
+    Unsure("j", b"{}"),
     Done("j", Outcome.SEGMENTED, "", REPORT),
     Done("j", Outcome.REFUSED, "müde", None),
 ]
@@ -78,6 +81,7 @@ def test_what_is_written_is_read() -> None:
         {"grade": "certain"},
         {"grade": 1},
         {"look_at": {}},
+        {"lungs": 0.9},
         {"look_at": [{"ml": 3}]},
         {"look_at": [{"slices": [3]}]},
         {"look_at": [{"slices": [4, 3]}]},

@@ -133,6 +133,23 @@ def test_an_engine_that_says_ready_in_other_types_is_started_again(host: Host) -
     assert host.ended_job_of(host.upload("after a strange ready"))["State"] == "Success"
 
 
+@only_real
+def test_after_its_process_died_the_engine_is_not_called_ready(host: Host) -> None:
+    host.engine.behave("hang", times=1, start="hang")
+    job_id = host.segment(host.upload("its process dies"))
+    host.job_in_engine(job_id)
+    assert host.orthanc.get("/liver/status")["Engine"] == "ready"
+    starts = len(host.engine.starts())
+    os.kill(host.engine_at_work(), signal.SIGKILL)
+    wait_for("another process", lambda: len(host.engine.starts()) > starts)
+    status = host.orthanc.get("/liver/status")
+    assert (status["Engine"], status["Model"]["Name"]) == ("starting", "scripted")
+    host.engine.behave()
+    os.kill(host.engine.alive()[-1], signal.SIGKILL)
+    host.job(job_id, "Success")
+    assert host.orthanc.get("/liver/status")["Engine"] == "ready"
+
+
 def test_a_result_for_another_study_is_not_kept(host: Host) -> None:
     host.engine.behave("wrong study")
     series_id = host.upload("wrong study")

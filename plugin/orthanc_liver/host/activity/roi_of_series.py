@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
@@ -135,16 +135,17 @@ def outline_of(orthanc: Orthanc, series: Series, roi: Roi) -> Outline:
     """The ROI on the series' slices; ActivityRefused where it does not fit them. Kept, so that
     asking again costs nothing."""
     source = (series.source_key, series.tags.get("SeriesInstanceUID", ""), series.last_update)
-    return _read_outline(orthanc, series.id, source, roi, stored_md5(orthanc, roi.instance))
+    planes, md5 = _planes(orthanc, series), stored_md5(orthanc, roi.instance)
+    return _read_outline(orthanc, planes, source, roi, md5)
 
 
 # Few: a liver on many thin slices takes tens of MiB.
 @lru_cache(maxsize=4)
 def _read_outline(
-    orthanc: Orthanc, series_id: str, source: tuple[str, str, datetime], roi: Roi, md5: str
+    orthanc: Orthanc, planes: Planes, source: tuple[str, str, datetime], roi: Roi, md5: str
 ) -> Outline:
     """source, md5: what else than the names decides what the outline is."""
-    slices = _slices(orthanc, series_id, roi)
+    slices = _slices(orthanc, planes, roi)
     if not roi.is_the_only:
         raise ActivityRefused("its RTSTRUCT gives one ROINumber to several ROIs: export it again")
     if any(kind not in PLANAR for kind in roi.kinds):
@@ -194,11 +195,14 @@ def _text(tags: dict[str, Any], keyword: str) -> str:
     return str(tags.get(keyword) or "").strip()
 
 
-def _slices(orthanc: Orthanc, series_id: str, roi: Roi) -> Slices:
+def _planes(orthanc: Orthanc, series: Series) -> Planes:
     try:
-        planes = planes_of(orthanc, series_id)
+        return planes_of(orthanc, series)
     except ValueError as error:
         raise ActivityRefused("the CT's slices do not say where they lie") from error
+
+
+def _slices(orthanc: Orthanc, planes: Planes, roi: Roi) -> Slices:
     first = orthanc.get(f"/instances/{planes.instances[0]}/simplified-tags")
     check_frame(roi.frame, _text(first, "FrameOfReferenceUID"))
     return Slices.of(planes.orientation, planes.positions)
@@ -213,12 +217,12 @@ class Planes:
     positions: tuple[Point, ...]
 
 
-def planes_of(orthanc: Orthanc, series_id: str) -> Planes:
+def planes_of(orthanc: Orthanc, series: Series) -> Planes:
     """A series' images without localizers and structure sets, which the segmentation leaves out.
 
     ValueError where they do not say where they lie.
     """
-    images = images_of(orthanc, series_id)
+    images = series.images or images_of(orthanc, series.id)
     try:
         orientations = [_orientation(one) for one in images]
         orientation = Counter(orientations).most_common(1)[0][0]
@@ -231,7 +235,7 @@ def planes_of(orthanc: Orthanc, series_id: str) -> Planes:
     return Planes(orientation, tuple(one["ID"] for one in stack), tuple(positions))
 
 
-def _orientation(image: dict[str, Any]) -> tuple[float, ...]:
+def _orientation(image: Mapping[str, Any]) -> tuple[float, ...]:
     """Rounded: one stack's cosines are written alike but for their last digits."""
     numbers = numbers_of(image["MainDicomTags"]["ImageOrientationPatient"])
     along_row, down_column = _point(numbers[:3]), _point(numbers[3:])

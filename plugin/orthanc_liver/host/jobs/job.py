@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-from orthanc_liver.engine.protocol import DOUBTFUL, STAGES, Outcome
+from orthanc_liver.engine.protocol import DOUBTFUL, Outcome, percent_done
 from orthanc_liver.host.errors import NotAllowed
 from orthanc_liver.host.server.times import text_of
 
@@ -130,14 +130,16 @@ class Job:
         following = TRANSITIONS.get((self.state, event))
         if following is None:
             raise NotAllowed(f"a job in state {self.state} cannot {event}")
-        self.state = following
+        before, self.state = self.state, following
         now = datetime.now(UTC)
         match event:
             case Event.START:
+                if before is State.PENDING:
+                    self.reason = ""  # for which it waited
                 self.started, self.stage, self.progress_percent = now, "", 0
                 self.attempt += 1
             case Event.INTERRUPT:
-                self.attempt -= 1
+                self.attempt = max(self.attempt - 1, 0)
             case Event.RESUBMIT:
                 self.completed = self.outcome = self.model = self.report = None
                 self.attempt, self.progress_percent, self.reason = 0, 0, ""
@@ -147,9 +149,7 @@ class Job:
     def show_progress(self, stage: str, fraction: float) -> None:
         """Note how far the engine is within one of STAGES; the client never sees it go back."""
         self.stage = stage
-        before = sum(list(STAGES.values())[: list(STAGES).index(stage)])
-        percent = int(before + STAGES[stage] * min(max(fraction, 0.0), 1.0))
-        self.progress_percent = min(max(self.progress_percent, percent), 99)
+        self.progress_percent = min(max(self.progress_percent, percent_done(stage, fraction)), 99)
 
     def as_json(self) -> dict[str, Any]:
         """The job as Orthanc would show one of its own."""
@@ -203,6 +203,7 @@ class Job:
             "Attempt": self.attempt,
             "Stage": self.stage,
             "Outcome": str(self.outcome or ""),
+            "Ending": self.ending,
             "Reason": self.reason,
             "Model": self.model,
             "Result": self.result,

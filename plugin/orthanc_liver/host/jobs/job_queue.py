@@ -40,12 +40,13 @@ class JobQueue:
         self._closed = False
 
     def restore(self, state: ServerState) -> None:
-        """Take up what was kept; what ran when Orthanc stopped is pending again."""
+        """Take up what was kept; what ran when Orthanc stopped is pending again, and that attempt
+        does not count."""
         with self._changed:
             self._seq = state.seq
             for job in [*state.finished, *state.unfinished]:
-                if job.state in UNFINISHED:
-                    job.state, job.attempt = State.PENDING, 0
+                if job.state is State.RUNNING:
+                    job.apply(Event.INTERRUPT)
                 self._jobs.setdefault(job.id, job)
             ended = (job for job in state.unfinished if job.state not in UNFINISHED)
             self._not_noted = {job.id: job for job in ended}

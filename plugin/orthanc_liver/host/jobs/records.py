@@ -4,6 +4,7 @@ On a series:         metadata 4501     the job that ended last, the RTSTRUCT sto
                      metadata 4503     deliveries that ended
                      metadata 4505     what people decided of its results
                      attachment 4502   the preview picture
+                     attachment 4506   where the networks are unsure
 On a result:         metadata 4504     the UID of the result that took its place, or that its
                                        slices are no longer the same or not in its study; never
                                        read
@@ -36,6 +37,7 @@ from orthanc_liver.host.jobs.stored_form import (
     document,
     opened,
     opened_list,
+    read_contours,
     read_delivery,
     read_job,
     read_place,
@@ -49,13 +51,14 @@ from orthanc_liver.host.jobs.stored_form import (
 from orthanc_liver.host.review.review import Review
 from orthanc_liver.host.server.api import Missing, Orthanc, OrthancError
 from orthanc_liver.host.server.identifiers import RESOURCE
-from orthanc_liver.host.server.untrusted_json import parse_clients_json
+from orthanc_liver.host.server.untrusted_json import parse_clients_json, parse_shallow_json
 
 _RECORD_METADATA = 4501
 _DELIVERIES_METADATA = 4503
 _SUPERSEDED_METADATA = 4504
 _REVIEWS_METADATA = 4505
 _PREVIEW_ATTACHMENT = 4502
+_UNSURE_ATTACHMENT = 4506
 _STATE_PROPERTY = 4501
 _DELIVERIES_PROPERTY = 4502
 _STUDIES_PROPERTY = 4503
@@ -71,6 +74,8 @@ _MAX_NOTE_BYTES = 1_000_000
 # Three planes of 2 m at 1 mm are 6 megapixels.
 _MAX_PICTURE_BYTES = 16_000_000
 _MAX_PICTURE_PIXELS = 32_000_000
+_MAX_UNSURE_BYTES = 2_000_000
+_MOST_NESTED = 4  # a slice's contour
 _PNG_HEAD = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
 _PNG_SIZES = slice(16, 24)
 
@@ -355,6 +360,28 @@ def read_preview(orthanc: Orthanc, series_id: str) -> bytes:
     if width * height > _MAX_PICTURE_PIXELS:
         raise NotOurs(f"attachment {_PREVIEW_ATTACHMENT} of the series is too large a picture")
     return png
+
+
+def write_unsure(orthanc: Orthanc, series_id: str, text: bytes) -> None:
+    """Leave on the series where the networks are unsure, or take away what a former job left."""
+    path = f"/series/{series_id}/attachments/{_UNSURE_ATTACHMENT}"
+    if text:
+        orthanc.put(path, text)
+        return
+    with contextlib.suppress(Missing):
+        orthanc.get_bytes(f"{path}/size")
+        orthanc.delete(path)
+
+
+def read_unsure(orthanc: Orthanc, series_id: str) -> dict[str, Any]:
+    """What write_unsure left; Missing where there is none, NotOurs for anything else."""
+    path = f"/series/{series_id}/attachments/{_UNSURE_ATTACHMENT}"
+    size_bytes = int(orthanc.get_bytes(f"{path}/size"))
+    text = orthanc.get_bytes(f"{path}/data") if size_bytes <= _MAX_UNSURE_BYTES else b""
+    try:
+        return read_contours(parse_shallow_json(text, _MOST_NESTED))
+    except ValueError:
+        raise NotOurs(f"attachment {_UNSURE_ATTACHMENT} of the series is not JSON") from None
 
 
 Ended = TypeVar("Ended", Job, Delivery)

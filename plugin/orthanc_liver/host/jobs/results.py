@@ -15,12 +15,13 @@ from orthanc_liver.host.delivery.destinations import destinations_of
 from orthanc_liver.host.jobs.job import Job
 from orthanc_liver.host.jobs.job_queue import JobQueue
 from orthanc_liver.host.jobs.records import Ledger
-from orthanc_liver.host.jobs.storing import sop_instance_uid, store_beside
+from orthanc_liver.host.jobs.storing import Pictures, sop_instance_uid, store_beside
 from orthanc_liver.host.jobs.superseded import supersede, withdraw
 from orthanc_liver.host.review.approval import (
     find_approved,
     mark_as_rejected,
     store_approved,
+    supersede_approved,
 )
 from orthanc_liver.host.review.review import Review, Verdict
 from orthanc_liver.host.review.reviews import Reviews
@@ -62,7 +63,7 @@ class Results:
                 self._deliveries.hold(one)
 
     def keep(
-        self, job: Job, series: Series, objects: Sequence[tuple[str, bytes]], preview_png: bytes
+        self, job: Job, series: Series, objects: Sequence[tuple[str, bytes]], pictures: Pictures
     ) -> None:
         """End a running job with these objects, unless it has been cancelled meanwhile.
 
@@ -72,10 +73,11 @@ class Results:
         if not self._queue.claim_storing(job, [sop_instance_uid(*one) for one in objects]):
             return
         record = self._ledger.read_record(series.id)
-        rtstruct, *further = store_beside(self._orthanc, series, objects, preview_png)
+        rtstruct, *further = store_beside(self._orthanc, series, objects, pictures)
         job.result = {**rtstruct, "Further": further}
         _warn_of_others(job, [rtstruct, *further])
         supersede(self._orthanc, record, job, keep=self._settings.keep_superseded)
+        supersede_approved(self._orthanc, self._ledger.read_reviews(series.id), job)
         self.send(job, series, again=False)
         job.intended_uids = []
         self._queue.succeed(job, Outcome.SEGMENTED)
@@ -118,12 +120,12 @@ class Results:
 
     def _settle(self, series: Series, review: Review, before: Review | None = None) -> None:
         """Do what follows from a decision; twice does no harm."""
+        former = find_approved(self._orthanc, before, series.study)
         if review.verdict is Verdict.ACCEPTED:
-            approved = store_approved(self._orthanc, series, review)
+            approved = store_approved(self._orthanc, series, review, former)
             self._deliveries.release(review.rtstruct, approved)
             return
-        mark_as_rejected(self._orthanc, series, review, before)
-        former = find_approved(self._orthanc, before, series.study)
+        mark_as_rejected(self._orthanc, review, former)
         for instance in filter(None, (review.rtstruct, former)):
             self._deliveries.refuse(instance, f"the outline was rejected: {review.reason}")
 

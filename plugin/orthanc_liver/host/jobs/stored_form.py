@@ -30,6 +30,7 @@ from orthanc_liver.host.server.times import text_of, time_of
 
 VERSION = 1
 _LARGEST = 2**31
+_LEAST_NUMBERS = 6  # of three corners
 _TIME = "[12][0-9]{7}T[0-9]{6}[.][0-9]{6}"
 
 Value = TypeVar("Value")
@@ -205,9 +206,25 @@ def _read_report(kept: Any) -> dict[str, Any]:
         raise NotOurs("liver_ml is not a number")
     report.list_of("warnings", _read_sentence)
     report.given("no_liver", lambda why: Fields(why).text("reason", "(?s:.+)"))
+    report.given("lungs", lambda lungs: Fields(lungs).text("reason"))
     report.text("grade", "|".join(("", *GRADES)))
     report.list_of("look_at", _read_region)
     return report.all
+
+
+def read_contours(kept: Any) -> dict[str, Any]:
+    """By slice from 0, lists of column, row, column, row ... in parts of a pixel."""
+    told = Fields(kept)
+    told.text("Job", JOB)
+    told.number("PartsOfPixel", low=1)
+    for number, contours in Fields(told.all.get("Slices")).all.items():
+        if not number.isdecimal() or type(contours) is not list:
+            raise NotOurs("Slices does not hold contours by slice")
+        for contour in contours:
+            is_flat = type(contour) is list and all(type(one) is int for one in contour)
+            if not is_flat or len(contour) < _LEAST_NUMBERS or len(contour) % 2:
+                raise NotOurs("a contour is not a list of columns and rows")
+    return told.all
 
 
 def _read_region(kept: Any) -> tuple[int, int]:

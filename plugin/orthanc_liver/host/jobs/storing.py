@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from orthanc_liver.engine.protocol import Kind
 from orthanc_liver.host.errors import StoredElsewhere
-from orthanc_liver.host.jobs.records import unmark_made_again, write_preview
+from orthanc_liver.host.jobs.records import unmark_made_again, write_preview, write_unsure
 from orthanc_liver.host.server.api import BadFile, Missing, Orthanc, OrthancError, Series
 
 _MEDIA_STORAGE_SOP_INSTANCE_UID = 3  # in group 2, which every DICOM file begins with
@@ -26,6 +27,14 @@ _OF_THE_WRITING = {
     ),
     *("ContributingEquipmentSequence", "DimensionOrganizationSequence", "DimensionIndexSequence"),
 }
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """What is left on the series for the pages to show; unsure: contours, empty where none are."""
+
+    preview_png: bytes = b""
+    unsure: bytes = b""
 
 
 def sop_instance_uid(name: str, content: bytes) -> str:
@@ -51,7 +60,7 @@ def store_beside(
     orthanc: Orthanc,
     series: Series,
     objects: Sequence[tuple[str, bytes]],
-    preview_png: bytes = b"",
+    pictures: Pictures | None = None,
 ) -> list[dict[str, Any]]:
     """Store named DICOM files; return each one's name, Orthanc ids and SOP Instance UID.
 
@@ -64,8 +73,8 @@ def store_beside(
     try:
         orthanc.series(series.id)
         kept = [_stored(orthanc, series, name, content, new) for name, content in objects]
-        if preview_png:
-            _leave_preview(orthanc, series, preview_png)
+        if pictures:
+            _leave(orthanc, series, pictures)
         orthanc.series(series.id)
     except (StoredElsewhere, OrthancError):
         for instance in new:
@@ -125,9 +134,11 @@ def is_result_in(orthanc: Orthanc, instance: str, study: str) -> bool:
     return bool(is_result and series["ParentStudy"] == study)
 
 
-def _leave_preview(orthanc: Orthanc, series: Series, png: bytes) -> None:
+def _leave(orthanc: Orthanc, series: Series, pictures: Pictures) -> None:
     try:
-        write_preview(orthanc, series.id, png)
+        if pictures.preview_png:
+            write_preview(orthanc, series.id, pictures.preview_png)
+        write_unsure(orthanc, series.id, pictures.unsure)
     except Missing:
         raise
     except OrthancError as error:

@@ -18,6 +18,7 @@ from orthanc_liver.engine.protocol import (
     Progress,
     Ready,
     ResultObject,
+    Unsure,
 )
 from orthanc_liver.host.errors import (
     EngineGone,
@@ -32,6 +33,7 @@ from orthanc_liver.host.jobs.job import UNFINISHED, Job, State
 from orthanc_liver.host.jobs.job_queue import JobQueue
 from orthanc_liver.host.jobs.results import Results
 from orthanc_liver.host.jobs.source import files_key, md5_of, warnings_of_parts
+from orthanc_liver.host.jobs.storing import Pictures
 from orthanc_liver.host.server.api import (
     BadFile,
     Missing,
@@ -45,6 +47,8 @@ from orthanc_liver.host.server.image_series import image_series
 from orthanc_liver.host.server.times import growing_wait_s
 from orthanc_liver.host.settings import Settings
 
+_NOT_STABLE = "waits until the series is stable: images still arrive, or did a moment ago"
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -52,7 +56,7 @@ class Answer:
 
     done: Done
     objects: list[tuple[str, bytes]]
-    preview_png: bytes
+    pictures: Pictures
 
 
 class Deadline:
@@ -95,7 +99,8 @@ class Worker:
         self._lock = threading.Lock()
         self._engine: EngineProcess | None = None
         self._current: Job | None = None
-        self._ready: Ready | None = None
+        self._loaded: EngineProcess | None = None  # the last that said it was ready
+        self._ready: Ready | None = None  # what it said, which the next one will say as well
         self._problem = ""
         self._failures = 0  # of starts of the process, in a row
         self._deaths = 0  # of processes that had nothing to do, in a row
@@ -109,9 +114,10 @@ class Worker:
 
     def status(self) -> dict[str, Any]:
         """What GET /liver/status tells of the model."""
-        ready = self._ready
+        ready, loaded = self._ready, self._loaded
+        is_up = ready and loaded and loaded.alive
         return {
-            "Engine": "unavailable" if self._problem else "ready" if ready else "starting",
+            "Engine": "unavailable" if self._problem else "ready" if is_up else "starting",
             "EngineProblem": self._problem,
             "Model": self._model(),
             "Device": ready.device if ready else None,
@@ -169,6 +175,7 @@ class Worker:
                 raise EngineUnavailable("Orthanc is stopping")
             self._engine = engine = EngineProcess(self._settings.command, self._queue.wake)
         self._ready = ready = engine.wait_ready()
+        self._loaded = engine
         self._problem = ""
         self._orthanc.log(f"{ready.model_name} is ready on {ready.device}")
 
@@ -245,13 +252,13 @@ class Worker:
             reason = "the series was deleted before its job was done"
             self._queue.fail(job, Outcome.FAILED, reason)
         else:
-            self._queue.give_back(job, self._stable_age_s)
+            self._queue.give_back(job, self._stable_age_s, _NOT_STABLE)
 
     def _attempt(self, job: Job, engine: EngineProcess) -> None:
         series = image_series(self._orthanc, self._orthanc.series(job.series))
         wait_s = series.seconds_until_settled(datetime.now(UTC), self._stable_age_s)
         if wait_s > 0:
-            self._queue.give_back(job, wait_s)
+            self._queue.give_back(job, wait_s, _NOT_STABLE)
             return
         job.source_key, job.source_updated = series.source_key, series.last_update
         job.files_key = ""
@@ -284,7 +291,7 @@ class Worker:
 
     def _answer(self, job: Job, engine: EngineProcess) -> Answer:
         objects: list[tuple[str, bytes]] = []
-        preview_png = b""
+        pictures = Pictures()
         while True:
             match engine.receive():
                 case Progress(_, stage, fraction):
@@ -292,9 +299,11 @@ class Worker:
                 case ResultObject(_, kind, content):
                     objects.append((kind, content))
                 case Preview(_, content):
-                    preview_png = content
+                    pictures = replace(pictures, preview_png=content)
+                case Unsure(_, content):
+                    pictures = replace(pictures, unsure=content)
                 case Done() as done:
-                    return Answer(done, objects, preview_png)
+                    return Answer(done, objects, pictures)
 
     def _finish(self, job: Job, series: Series, answer: Answer) -> None:
         done = answer.done
@@ -315,4 +324,4 @@ class Worker:
         names = [name for name, _ in answer.objects]
         if names[:1] != [Kind.RTSTRUCT]:
             raise JobFailed(f"no RTSTRUCT came first, but: {', '.join(names) or 'nothing'}")
-        self._results.keep(job, series, answer.objects, answer.preview_png)
+        self._results.keep(job, series, answer.objects, answer.pictures)

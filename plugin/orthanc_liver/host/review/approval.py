@@ -6,13 +6,16 @@ one stays, for it is what was decided on, and bears metadata 4504 that names the
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import uuid
+from collections.abc import Iterable
 
-from orthanc_liver.host.jobs.records import mark_rejected, mark_superseded
+from orthanc_liver.host.jobs.job import Job
+from orthanc_liver.host.jobs.records import mark_rejected, mark_superseded, unmark_superseded
 from orthanc_liver.host.jobs.storing import is_result_in
 from orthanc_liver.host.review.review import Review, Verdict
-from orthanc_liver.host.server.api import Orthanc, Series
+from orthanc_liver.host.server.api import Missing, Orthanc, Series
 from orthanc_liver.host.server.times import text_of
 
 
@@ -31,8 +34,13 @@ def find_approved(orthanc: Orthanc, review: Review | None, study: str) -> str | 
     return next((one for one in found if is_result_in(orthanc, one, study)), None)
 
 
-def store_approved(orthanc: Orthanc, series: Series, review: Review) -> str:
-    """Store it, unless it is there, and return Orthanc's id. OrthancError where that fails."""
+def store_approved(
+    orthanc: Orthanc, series: Series, review: Review, former: str | None = None
+) -> str:
+    """Store it, unless it is there, and return Orthanc's id. OrthancError where that fails.
+
+    former: what came of an acceptance of the same outline before, which it takes the place of.
+    """
     approved = find_approved(orthanc, review, series.study)
     if approved is None:
         changed = {
@@ -44,14 +52,29 @@ def store_approved(orthanc: Orthanc, series: Series, review: Review) -> str:
         }
         stored = orthanc.post("/instances", orthanc.modified(review.rtstruct, changed))
         approved = str(stored["ID"])
-    mark_superseded(orthanc, review.rtstruct, by=approved_uid(review))
+    for instance in {review.rtstruct, former or review.rtstruct} - {approved}:
+        mark_superseded(orthanc, instance, by=approved_uid(review))
     return approved
 
 
-def mark_as_rejected(
-    orthanc: Orthanc, series: Series, review: Review, before: Review | None
-) -> None:
+def supersede_approved(orthanc: Orthanc, reviews: Iterable[Review], job: Job) -> None:
+    """Note on what people accepted of former results that there is a newer one. It is never
+    deleted: somebody answers for it. reviews: all of the series, the last one last."""
+    result = job.result or {}
+    last = {one.rtstruct: one for one in reviews}
+    for rtstruct, review in last.items():
+        approved = find_approved(orthanc, review, job.study)
+        if approved is None:
+            continue
+        if rtstruct == result["Instance"]:
+            unmark_superseded(orthanc, approved)  # its slices are what they were again
+            continue
+        with contextlib.suppress(Missing):  # somebody deleted it meanwhile
+            mark_superseded(orthanc, approved, by=result["SopInstanceUid"])
+            orthanc.log(f"job {job.id}: its result supersedes {approved}, approved: marked")
+
+
+def mark_as_rejected(orthanc: Orthanc, review: Review, former: str | None) -> None:
     """Note the rejection on the outline, and on what came of an acceptance before it."""
-    approved = find_approved(orthanc, before, series.study)
-    for instance in filter(None, (review.rtstruct, approved)):
+    for instance in filter(None, (review.rtstruct, former)):
         mark_rejected(orthanc, instance, at=text_of(review.time))

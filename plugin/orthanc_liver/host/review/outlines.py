@@ -9,7 +9,6 @@ import json
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -94,7 +93,7 @@ class Stack:
 
 def outlines_of(orthanc: Orthanc, series: Series) -> list[dict[str, Any]]:
     """Every outline of the series in its study, newest first."""
-    frame = stack_of(orthanc, series.id).frame
+    frame = stack_of(orthanc, series).frame
     uid = series.tags.get("SeriesInstanceUID")
     rois = [
         roi
@@ -106,10 +105,10 @@ def outlines_of(orthanc: Orthanc, series: Series) -> list[dict[str, Any]]:
     return [_described(roi) for roi in rois]
 
 
-def stack_of(orthanc: Orthanc, series_id: str) -> Stack:
+def stack_of(orthanc: Orthanc, series: Series) -> Stack:
     """The series' slices; NotShown where they do not say where they lie."""
     try:
-        planes = planes_of(orthanc, series_id)
+        planes = planes_of(orthanc, series)
         first = orthanc.get(f"/instances/{planes.instances[0]}/simplified-tags")
         between_rows, between_columns = numbers_of(str(first.get("PixelSpacing")))
         rows, columns = int(first.get("Rows") or 0), int(first.get("Columns") or 0)
@@ -140,18 +139,14 @@ def outline_text(orthanc: Orthanc, series: Series, rtstruct: str, roi: str) -> s
     [instance] = rtstructs_beside(orthanc, series, rtstruct)
     for one in rois_of(orthanc, instance):
         if str(one.number) == roi:
-            source = (series.source_key, series.last_update)
-            return _read(orthanc, series.id, source, one, stored_md5(orthanc, instance))
+            return _read(orthanc, stack_of(orthanc, series), one, stored_md5(orthanc, instance))
     raise NotShown("the RTSTRUCT has no such ROI")
 
 
 # A liver on many thin slices takes some MB.
 @lru_cache(maxsize=4)
-def _read(
-    orthanc: Orthanc, series_id: str, source: tuple[str, datetime], roi: Roi, md5: str
-) -> str:
-    """source, md5: what else than the names decides what the outline is."""
-    stack = stack_of(orthanc, series_id)
+def _read(orthanc: Orthanc, stack: Stack, roi: Roi, md5: str) -> str:
+    """md5: what else than the names decides what the outline is."""
     by_slice: dict[int, list[list[int]]] = {}
     not_shown = 0
     for kind, contour in zip(roi.kinds, contours_of(orthanc, roi), strict=True):

@@ -86,7 +86,8 @@ class ServerStopping(HostError):
 @dataclass(frozen=True)
 class Series:
     """One series as Orthanc's index tells of it; tags: its own, without those of its study;
-    structure_sets: what image_series set aside."""
+    images and structure_sets: what the index tells of each image, and the instances that are none,
+    where image_series looked."""
 
     id: str
     study: str
@@ -95,6 +96,7 @@ class Series:
     is_stable: bool
     last_update: datetime
     structure_sets: tuple[str, ...] = ()
+    images: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def source_key(self) -> str:

@@ -18,10 +18,16 @@ def images_of(orthanc: Orthanc, series_id: str) -> list[dict[str, Any]]:
 
 
 def image_series(orthanc: Orthanc, series: Series) -> Series:
-    """The series as its images alone would be; the same where there are no others, or no images."""
+    """The series as its images alone would be; the same where there are no others, or no images.
+
+    The index is asked for all instances at once, which takes a while: whoever needs to know where
+    the images lie finds that in it.
+    """
     if len(series.instances) < 2:
         return series
-    images = {one["ID"] for one in images_of(orthanc, series.id)}
+    listed = images_of(orthanc, series.id)
+    series = replace(series, images=tuple(listed))
+    images = {one["ID"] for one in listed}
     instances = tuple(one for one in series.instances if one in images)
     others = tuple(one for one in series.instances if one not in images)
     if not instances or not others:

@@ -1,11 +1,13 @@
 'use strict';
 // The form for the Y-90 activity. The plugin says what it asks for, and computes.
 let asks = null;   // methods, inputs and choices
+let ofCt = {};     // what an image of the CT says, by keyword
 
 async function offerActivity() {
   if (asks || !get('activity').open) { return; }
   asks = await call(`${LIVER}activity`);
-  get('method').replaceChildren(...Object.entries(asks.Methods).map(([name, { Title }]) => new Option(Title, name)));
+  ofCt = await call(`${ORTHANC}instances/${shown.Stack.Slices[0].Instance}/simplified-tags`).catch(() => ({}));
+  get('method').replaceChildren(...Object.entries(asks.Methods).map(([name, { Title }]) => new Option(t(Title), name)));
   showInputs();
 }
 
@@ -28,13 +30,13 @@ function numberField(name, isNeeded) {
   const { Meaning, Unit, Low, High, Roi, DicomTag } = asks.Inputs[name];
   const field = document.createElement('div');
   const input = Object.assign(document.createElement('input'), { name, type: 'number', step: 'any', min: Low, max: High });
-  input.placeholder = name === 'LiverMl' ? 'of the outline' : DicomTag ? 'as the CT says' : '';
-  field.append(labelled(`${Meaning}${Unit ? `, ${Unit}` : ''}${isNeeded ? '' : ' (if any)'}`, input));
+  input.placeholder = name === 'LiverMl' ? t('of the outline') : Number(ofCt[DicomTag]) ? t('{value}, as the CT says', { value: Number(ofCt[DicomTag]) }) : '';
+  field.append(labelled(`${t(Meaning)}${Unit ? `, ${Unit}` : ''}${isNeeded ? '' : ` (${t('if any')})`}`, input));
   if (Roi && outlines.length) {
     const options = outlines.map((one) => new Option(described(one), keyOf(one)));
     const select = Object.assign(document.createElement('select'), { name: Roi });
-    select.append(new Option('or from an outline', ''), ...options);
-    select.setAttribute('aria-label', `${Meaning}, from an outline`);
+    select.append(new Option(t('or from an outline'), ''), ...options);
+    select.setAttribute('aria-label', `${t(Meaning)}, ${t('from an outline')}`);
     field.append(select);
   }
   return field;
@@ -45,8 +47,8 @@ const keyOf = ({ Rtstruct, Roi }) => `${Rtstruct} ${Roi}`;
 function choiceField(name) {
   const { Meaning, Options } = asks.Choices[name];
   const select = Object.assign(document.createElement('select'), { name });
-  select.append(new Option('not said', ''), ...Options.map((one) => new Option(one, one)));
-  return labelled(Meaning, select);
+  select.append(new Option(t('not said'), ''), ...Options.map((one) => new Option(t(one), one)));
+  return labelled(t(Meaning), select);
 }
 
 function labelled(text, field) {
@@ -56,7 +58,10 @@ function labelled(text, field) {
 }
 
 function asked() {
-  const body = { Method: get('method').value, ...(get('keep').checked ? { Store: ['SR'] } : {}) };
+  const body = { Method: get('method').value };
+  if (get('keep').checked) { body.Store = ['SR']; }
+  if (get('lungs').checked) { body.LungsFromCt = true; }
+  if (get('table').checked) { body.Table = true; }
   for (const [name, value] of Object.entries(typed())) {
     if (name in asks.Inputs) {
       body[name] = Number(value);
@@ -64,9 +69,9 @@ function asked() {
       body[name] = value;
     } else {
       const outline = outlines.find((one) => keyOf(one) === value);
-      if (!outline) { throw new Error('A chosen outline is no longer there: load this page anew.'); }
+      if (!outline) { throw new Error(t('A chosen outline is no longer there: load this page anew.')); }
       if (body.Rtstruct && body.Rtstruct !== outline.Rtstruct) {
-        throw new Error('Choose outlines of one structure set, or type the volumes of the others.');
+        throw new Error(t('Choose outlines of one structure set, or type the volumes of the others.'));
       }
       Object.assign(body, { [name]: outline.Name, Rtstruct: outline.Rtstruct });
     }
@@ -78,6 +83,9 @@ async function compute(event) {
   event.preventDefault();
   get('answer').hidden = true;
   get('refusal').textContent = '';
+  const button = get('activity-form').querySelector('button');
+  button.disabled = true;
+  say(get('computing'), t('Computing'));
   try {
     const answer = await fetch(`${LIVER}series/${SERIES}/activity`, {
       method: 'POST',
@@ -85,12 +93,15 @@ async function compute(event) {
       body: JSON.stringify(asked()),
     });
     const text = await answer.text();
-    if (!answer.ok) { throw new Error(JSON.parse(text).Message); }
+    if (!answer.ok) { throw refusal(answer.status, text); }
     get('sheet').textContent = text;
     get('answer').hidden = false;
     get('sheet').focus();
   } catch (error) {
     refuse(error);
+  } finally {
+    button.disabled = false;
+    say(get('computing'), '');
   }
 }
 

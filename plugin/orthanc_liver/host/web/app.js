@@ -3,6 +3,7 @@ const POLL_MS = 2000;
 const JOB = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 const pages = { waiting: 1, finished: 1 };
 let waitingInAll = 0;
+let asking = 0;   // how many answers are still to come
 let views = 0;   // counts what a person asked to see, so that an answer to what was before is left out
 
 const tell = (text, isWrong = false) => {
@@ -18,6 +19,7 @@ function act(work) {
 
 async function refresh() {
   const of = views;
+  asking += 1;
   try {
     const [status, view] = await Promise.all([call(`${LIVER}status`), call(`${LIVER}queue?${query()}`)]);
     if (of !== views) { return; }
@@ -26,6 +28,8 @@ async function refresh() {
     showProblems(status, showQueue(view));
   } catch (error) {
     say(get('problems'), `${t('No news from Orthanc')}: ${error.message}`);
+  } finally {
+    asking -= 1;
   }
 }
 
@@ -110,6 +114,8 @@ function showStatus(status) {
   const waiting = UNFINISHED.reduce((sum, state) => sum + status.Deliveries[state], 0);
   sayParts(get('summary'), [t(ENGINES[status.Engine]), status.Device,
     status.Automatic ? t('segments automatically what arrives') : t('segments only on request')]);
+  get('by-itself').hidden = !status.Automatic;
+  get('on-demand').hidden = status.Automatic;
   const rows = {
     [t('Model')]: status.Model ? `${status.Model.Name} (${status.Model.Sha256.slice(0, 12)})` : t('none yet'),
     [t('To be sent')]: waiting,
@@ -168,6 +174,6 @@ get('backfill-form').addEventListener('submit', (event) => {
   act(() => call(`${LIVER}backfill`, 'POST', JSON.stringify(body)));
 });
 get('backfill-cancel').addEventListener('click', () => act(() => call(`${LIVER}backfill/cancel`, 'POST')));
-setInterval(() => { if (!document.hidden) { refresh(); } }, POLL_MS);
+setInterval(() => { if (!document.hidden && !asking) { refresh(); } }, POLL_MS);   // a slow Orthanc is not asked again meanwhile
 showWhereToSend().catch(() => {});
 refresh();

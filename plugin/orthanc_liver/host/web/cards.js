@@ -1,25 +1,5 @@
 'use strict';
 // One card for each series, wherever it stands.
-const STAGES = {
-  read: 'reading the images',
-  resample: 'preparing the images',
-  localise: 'finding the liver',
-  infer: 'outlining the liver',
-  'back to the CT grid': 'drawing the outline',
-  clean: 'checking the outline',
-  contour: 'drawing contours',
-  write: 'writing the result',
-  preview: 'making the picture',
-  store: 'storing the result',
-};
-const OUTCOMES = {
-  segmented: 'Segmented',
-  doubtful: 'Doubtful',
-  'no liver found': 'No liver found',
-  refused: 'Refused',
-  failed: 'Failed',
-  cancelled: 'Cancelled',
-};
 const UID = /\b[012](?:\.\d+){5,}\b/g;
 const cards = new Map();   // by Orthanc's id of the series
 let viewer = '';   // the setting Viewer
@@ -86,13 +66,13 @@ function fill(card, job) {
   const { Content: content, State: state } = job;
   const isWaiting = 'Place' in job;
   const isRunning = state === 'Running';
-  const word = job.Word || '';
+  const word = content.Ending || '';
   const hasResult = state === 'Success' && Boolean(content.Result);
   const kind = isRunning ? 'running' : isWaiting ? 'waiting' : word === 'no liver found' ? 'none' : word;
   card.dataset.job = job.ID;
   card.className = `box card ${kind}${hasResult ? ' pictured' : ''}`;
   card.querySelector('.state').className = `state ${kind}`;
-  say(card.querySelector('.state'), isRunning ? progressOf(job) : isWaiting ? placeOf(job) : outcomeOf(word, content));
+  say(card.querySelector('.state'), isRunning ? progressOf(job) : isWaiting ? placeOf(job) : outcomeOf(content));
   card.querySelector('progress').hidden = !isRunning;
   card.querySelector('progress').value = job.Progress;
   say(card.querySelector('.times'), timesOf(job));
@@ -101,7 +81,6 @@ function fill(card, job) {
   card.querySelector('.decision').className = `decision ${content.Review?.Verdict || ''}`;
   list(card.querySelector('.warnings'), content.Report?.warnings || []);
   list(card.querySelector('.deliveries'), content.Deliveries.map(describe));
-  show(card, '.review', hasResult);
   show(card, '.next', isWaiting && job.Place > 1);
   show(card, '.cancel', isWaiting || isRunning);
   show(card, '.resubmit', ['failed', 'cancelled'].includes(word));
@@ -128,15 +107,6 @@ function progressOf({ Content: content, Progress: percent, EffectiveRuntime: too
 function placeOf({ Place: place, State: state }) {
   const waits = place === 1 ? t('Next') : t('{place} of {all}', { place: ordinal(place), all: waitingInAll });
   return state === 'Retry' ? `${waits}, ${t('is tried again')}` : waits;
-}
-
-function outcomeOf(word, content) {
-  if (word === 'cancelled') {
-    const by = /^cancelled by (.+)$/.exec(content.Reason)?.[1];
-    return by ? t('Cancelled by {name}', { name: by }) : t('Cancelled');
-  }
-  const volume = content.Result ? `: ${t('liver {ml} mL', { ml: Math.round(content.Report.liver_ml) })}` : '';
-  return `${t(OUTCOMES[word] || word)}${volume}`;
 }
 
 function timesOf(job) {

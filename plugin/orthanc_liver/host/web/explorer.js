@@ -95,10 +95,10 @@
       $.mobile.pageData && $.mobile.pageData.uuid === uuid;
   }
 
-  // Where a result is looked at and decided on.
+  // Where a result is looked at and decided on, and the slices where there is none.
   function review(job) {
-    if (job.State !== 'Success' || !job.Content.Result) { return []; }
-    return [$('<a rel="external">').text('Review the outline').attr(
+    var hasResult = job.State === 'Success' && job.Content && job.Content.Result;
+    return [$('<a rel="external">').text(hasResult ? 'Review the outline' : 'Look at the slices').attr(
       'href', '../liver/series/' + encodeURIComponent(job.Content.Series) + '/review')];
   }
 

@@ -14,8 +14,11 @@ const LOCALE = navigator.languages.find((one) => one.startsWith(LANGUAGE)) || LA
 
 function t(text, values = {}) {
   const known = TEXTS[LANGUAGE]?.[text] ?? text;
-  return known.replace(/\{(\w+)\}/g, (place, name) => values[name] ?? place);
+  return known.replace(/\{(\w+)\}/g, (place, name) => isolated(values[name] ?? place));
 }
+
+// A text of others within one of ours: what is written from right to left would turn ours round.
+const isolated = (text) => (/[\u0590-\u08ff\ufb1d-\ufefc]/.test(text) ? `\u2068${text}\u2069` : text);
 
 function translate(root) {
   const walk = document.createTreeWalker(root, NodeFilter.SHOW_TEXT | NodeFilter.SHOW_ELEMENT);
@@ -32,6 +35,28 @@ function translate(root) {
   }
 }
 
+const STAGES = {
+  read: 'reading the images',
+  resample: 'preparing the images',
+  localise: 'finding the liver',
+  infer: 'outlining the liver',
+  'back to the CT grid': 'drawing the outline',
+  clean: 'checking the outline',
+  doubt: 'asking how sure the networks are',
+  contour: 'drawing contours',
+  write: 'writing the result',
+  preview: 'making the picture',
+  store: 'storing the result',
+};
+const OUTCOMES = {
+  segmented: 'Segmented',
+  doubtful: 'Doubtful',
+  'no liver found': 'No liver found',
+  refused: 'Refused',
+  failed: 'Failed',
+  cancelled: 'Cancelled',
+};
+
 document.documentElement.lang = LANGUAGE;
 document.title = t(document.title);
 translate(document.body);
@@ -41,10 +66,27 @@ async function call(path, method = 'GET', body = undefined) {
   if (body !== undefined && path.startsWith(LIVER)) { headers['Content-Type'] = 'application/json'; }
   const answer = await fetch(path, { method, body, headers });
   const text = await answer.text();
-  let json = null;
-  try { json = JSON.parse(text); } catch { /* Orthanc's own refusals may have no body */ }
-  if (!answer.ok) { throw new Error(json?.Message || `Orthanc answered ${answer.status}.`); }
-  return json;
+  if (!answer.ok) { throw refusal(answer.status, text); }
+  return parsed(text);
+}
+
+function parsed(text) {
+  try { return JSON.parse(text); } catch { return null; }   // some answers of Orthanc's have no body
+}
+
+function refusal(status, text) {
+  const message = status === 401 ? t('You are not signed in any more: load this page anew.') : parsed(text)?.Message;
+  return new Error(message || t('Orthanc answered {status}.', { status }));
+}
+
+function outcomeOf(content) {
+  const word = content.Ending;
+  if (word === 'cancelled') {
+    const by = /^cancelled by (.+)$/.exec(content.Reason)?.[1];
+    return by ? t('Cancelled by {name}', { name: by }) : t('Cancelled');
+  }
+  const volume = content.Result ? `: ${t('liver {ml} mL', { ml: Math.round(content.Report.liver_ml) })}` : '';
+  return `${t(OUTCOMES[word] || word)}${volume}`;
 }
 
 function describe(delivery) {
@@ -70,9 +112,10 @@ function sayParts(element, parts) {
     [n ? ' · ' : '', Object.assign(document.createElement('bdi'), { textContent: text })]));
 }
 
-// Family, Given of Family^Given.
+// Family, Given of Family^Given; a name may be written in up to three scripts, the first of which may be empty.
 function person(name) {
-  const [family, ...others] = (name || '').split('=')[0].split('^').filter(Boolean);
+  const written = (name || '').split('=').find((one) => one.replaceAll('^', '').trim()) || '';
+  const [family, ...others] = written.split('^').map((one) => one.trim()).filter(Boolean);
   return [family, others.join(' ')].filter(Boolean).join(', ');
 }
 
@@ -104,8 +147,9 @@ function when(text) {
 
 function decided(review) {
   const verdict = { accepted: 'Accepted by {name}', rejected: 'Rejected by {name}' }[review.Verdict];
-  const name = review.IsTyped ? `${review.By} (${t('a name as typed')})` : review.By;
-  return `${t(verdict, { name })}, ${when(review.Time)}${review.Reason ? `: ${review.Reason}` : ''}`;
+  const by = isolated(review.By);
+  const name = review.IsTyped ? `${by} (${t('a name as typed')})` : by;
+  return `${t(verdict, { name })}, ${when(review.Time)}${review.Reason ? `: ${isolated(review.Reason)}` : ''}`;
 }
 
 // A link to the viewer that the setting Viewer names, for a study and a series of Orthanc's.

@@ -56,11 +56,15 @@ function drawPlane(name, place) {
   const pen = sized(canvas);
   pen.scale(canvas.clientWidth / (width * mm), canvas.clientHeight / height);
   pen.drawImage(flat, 0, 0, width * mm, height);
-  pen.fillStyle = 'rgba(255, 210, 63, .35)';
-  for (const [slice, { contours }] of Object.entries(get('visible').checked && outline?.slices || {})) {
-    const ends = crossings(contours, name === 'coronal' ? 1 : 0, (place + 0.5) * placeMm);
-    for (let n = 0; n + 1 < ends.length; n += 2) { pen.fillRect(ends[n], rowOf(slice), ends[n + 1] - ends[n], 1); }
-  }
+  const tint = (colour, slices) => {
+    pen.fillStyle = colour;
+    for (const [slice, { contours }] of Object.entries(slices)) {
+      const ends = crossings(contours, name === 'coronal' ? 1 : 0, (place + 0.5) * placeMm);
+      for (let n = 0; n + 1 < ends.length; n += 2) { pen.fillRect(ends[n], rowOf(slice), ends[n + 1] - ends[n], 1); }
+    }
+  };
+  tint('rgba(255, 210, 63, .35)', get('visible').checked && outline?.slices || {});
+  tint(SHADE, shaded());
   pen.fillStyle = '#9fd0ff';
   pen.fillRect(0, rowOf(view.slice) + 0.5, width * mm, height / canvas.clientHeight);
   const up = isUp ? Normal : opposite(Normal);
@@ -85,7 +89,7 @@ function crossings(contours, axis, place) {
 
 function listenToPlanes() {
   if (Math.abs(shown.Stack.Normal[2]) < 0.7) {   // the slices are not axial
-    for (const caption of get('planes').querySelectorAll('summary, figcaption')) { caption.textContent = 'Across the slices'; }
+    for (const caption of get('planes').querySelectorAll('summary, figcaption')) { caption.textContent = t('Across the slices'); }
   }
   for (const [name, { most }] of Object.entries(PLANES)) {
     Object.assign(get(name), { max: most(), value: Math.ceil(most() / 2) });

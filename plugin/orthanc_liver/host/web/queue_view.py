@@ -69,13 +69,9 @@ def queue_view(
     return {
         "Running": show(running),
         "Waiting": {"All": len(numbered), "Total": len(waiting), **places, "Jobs": shown},
-        "Finished": {"Total": len(wanted), **pages, "Jobs": _worded(show(cut), cut)},
+        "Finished": {"Total": len(wanted), **pages, "Jobs": show(cut)},
         "Outcomes": Counter(job.ending for job in ended),
     }
-
-
-def _worded(shown: Shown, jobs: Iterable[Job]) -> Shown:
-    return [one | {"Word": job.ending} for one, job in zip(shown, jobs, strict=True)]
 
 
 def _cut(every: list[Any], page: int) -> tuple[list[Any], dict[str, int]]:

@@ -19,21 +19,23 @@ const SURE = {
   doubtful: 'doubtful: judge every slice before it is used',
 };
 
+const APPROVALS = { APPROVED: 'approved', UNAPPROVED: 'unapproved', REJECTED: 'rejected' };
+
 function showJob() {
   const { Content: content = {}, State: state } = job || {};
   const isUnfinished = UNFINISHED.includes(state);
-  const liver = content.Result && content.Report ? `: liver ${Math.round(content.Report.liver_ml)} mL` : '';
-  const outcome = content.Outcome ? content.Outcome[0].toUpperCase() + content.Outcome.slice(1) : state;
-  say(get('outcome'), job ? `${outcome}${isUnfinished ? `: ${content.Stage || 'waiting'}` : liver}` : 'This series has not been segmented');
+  say(get('outcome'), !job ? t('This series has not been segmented')
+    : state === 'Running' ? `${t('Running')}: ${t(STAGES[content.Stage] || 'beginning')}`
+      : isUnfinished ? t('Waiting') : outcomeOf(content));
   get('progress').hidden = !isUnfinished;
   get('progress').value = job?.Progress || 0;
   say(get('reason'), (state === 'Success' ? content.Report?.no_liver?.reason : content.Reason) || '');
   const facts = {
-    'How sure': SURE[content.Report?.grade] || '',
-    Model: content.Model ? `${content.Model.Name} (${content.Model.Sha256.slice(0, 12)})` : '',
-    'Asked for': when(job?.CreationTime),
-    Ended: when(job?.CompletionTime),
-    Took: job?.CompletionTime ? `${Math.round(job.EffectiveRuntime)} s` : '',
+    [t('How sure')]: t(SURE[content.Report?.grade] || ''),
+    [t('Model')]: content.Model ? `${content.Model.Name} (${content.Model.Sha256.slice(0, 12)})` : '',
+    [t('Asked for')]: when(job?.CreationTime),
+    [t('Ended')]: when(job?.CompletionTime),
+    [t('Took')]: job?.CompletionTime ? `${Math.max(1, Math.round(job.EffectiveRuntime))} s` : '',
   };
   const rows = Object.entries(facts).filter(([, value]) => value).flatMap(([name, value]) =>
     [['dt', name], ['dd', value]].map(([tag, textContent]) => Object.assign(document.createElement(tag), { textContent })));
@@ -49,12 +51,12 @@ function showJob() {
 function showDecision() {
   const result = job?.Content.Result?.Instance;
   const review = job?.Content.Review;
-  say(get('decided'), review ? decided(review) : result ? 'Nobody has decided on this outline.' : 'There is no outline of ours to decide on.');
+  say(get('decided'), review ? decided(review) : result ? t('Nobody has decided on this outline.') : t('There is no outline of ours to decide on.'));
   get('decided').className = review?.Verdict || '';
   get('decide').hidden = !result;
   const isSeen = Boolean(result) && outline?.rtstruct === result;
   for (const button of get('decide').querySelectorAll('button')) { button.disabled = !isSeen; }
-  say(get('hint'), result && !isSeen ? 'Choose the result among the outlines to decide on it.' : '');
+  say(get('hint'), result && !isSeen ? t('Choose the result among the outlines to decide on it.') : '');
 }
 
 async function decide(event) {
@@ -64,7 +66,7 @@ async function decide(event) {
   const lacking = 'By' in body && !body.By ? 'by' : body.Verdict === 'rejected' && !body.Reason ? 'why' : '';
   if (lacking) {
     get(lacking).focus();
-    tell({ by: 'Type your name to decide.', why: 'Say why the outline is rejected.' }[lacking], true);
+    tell(lacking === 'by' ? t('Type your name to decide.') : t('Say why the outline is rejected.'), true);
     return;
   }
   try {
@@ -90,14 +92,15 @@ async function offerOutlines(result) {
   const found = await call(`${LIVER}series/${SERIES}/outlines`);
   lookedFor = result;
   outlines = [...found.filter((one) => one.Rtstruct === result), ...found.filter((one) => one.Rtstruct !== result)];
-  get('outline').replaceChildren(...outlines.map((one, n) => new Option(described(one), n)), new Option('none', ''));
+  get('outline').replaceChildren(...outlines.map((one, n) => new Option(described(one), n)), new Option(t('none'), ''));
   get('outline').selectedIndex = 0;
   await chooseOutline();
 }
 
 function described({ Rtstruct, Name, Label, Date: date, Approval }) {
-  const of = [Name, Label, day(date) || 'no date', Approval.toLowerCase() || 'approval not said'].filter(Boolean).join(', ');
-  return Rtstruct === lookedFor ? `Result: ${of}` : of;
+  const approval = Approval ? t(APPROVALS[Approval] || Approval.toLowerCase()) : t('approval not said');
+  const of = [isolated(Name), isolated(Label), day(date) || t('no date'), approval].filter(Boolean).join(', ');
+  return Rtstruct === lookedFor ? `${t('Result')}: ${of}` : of;
 }
 
 async function nameIt() {
@@ -140,7 +143,7 @@ async function poll() {
     isAlone = false;
   } catch (error) {
     isAlone = true;
-    tell(`No news from Orthanc: ${error.message}`, true);
+    tell(`${t('No news from Orthanc')}: ${error.message}`, true);
   }
   setTimeout(poll, POLL_MS);
 }

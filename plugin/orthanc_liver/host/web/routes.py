@@ -86,6 +86,7 @@ class Service(Protocol):
     def slices(self, series_id: str) -> dict[str, Any]: ...
     def outlines(self, series_id: str) -> list[dict[str, Any]]: ...
     def outline(self, series_id: str, rtstruct: str, roi: str) -> str: ...
+    def unsure(self, series_id: str) -> dict[str, Any]: ...
     def review(self, series_id: str, asked: Mapping[str, Any], user: str) -> dict[str, Any]: ...
 
 
@@ -128,6 +129,7 @@ class Routes:
             ("GET", f"series/{_RESOURCE}/slices", self._slices),
             ("GET", f"series/{_RESOURCE}/outlines", self._outlines),
             ("GET", f"series/{_RESOURCE}/outline", self._outline),
+            ("GET", f"series/{_RESOURCE}/unsure", self._unsure),
             ("POST", f"series/{_RESOURCE}/decision", self._decide),
             ("GET", "queue", self._queue),
             ("GET", "jobs", self._jobs),
@@ -227,6 +229,10 @@ class Routes:
     def _outline(self, request: Request, output: RestOutput) -> None:
         rtstruct, roi = request.query.get("rtstruct", ""), request.query.get("roi", "")
         text = self._service.outline(request.id, rtstruct, roi)
+        output.AnswerBuffer(text, "application/json")
+
+    def _unsure(self, request: Request, output: RestOutput) -> None:
+        text = json.dumps(self._service.unsure(request.id), separators=(",", ":"))
         output.AnswerBuffer(text, "application/json")
 
     def _decide(self, request: Request, output: RestOutput) -> None:

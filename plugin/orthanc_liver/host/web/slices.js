@@ -1,34 +1,57 @@
 'use strict';
 // The slices with an outline over them: Orthanc's own pictures, the outline's own contours.
 const SERIES = /series\/([^/]+)\/review/.exec(location.pathname)[1];
-const WINDOWS = { 'Abdomen': [60, 400], 'Liver': [100, 160], 'Lung': [-500, 1500], 'Bone': [400, 1800] };
-const LINE = '#ffd23f';
+const WINDOWS = { Abdomen: [60, 400], Liver: [100, 160], Lung: [-500, 1500], Bone: [400, 1800] };
+const LINE = '#ffd23f', SHADE = 'rgba(255, 120, 40, .45)', SHADE_ON_STRIP = '#d9661a';
 // Around the slice: pictures that are kept as they came, and those of them that are decoded.
-const KEPT = 150, DECODED = 20;
+const KEPT = 402, DECODED = 20;
+const AHEAD = 3;                            // so many on the way for one behind
 const AT_ONCE = 4;                          // pictures that are asked for
 const WHEEL_PX = 40, DRAG_PX = 8;           // a slice
+const STILL_MS = 200;                       // after this long without a step nobody scrolls
 const MOST_ZOOM = 16;
 
-const view = { slice: 0, level: 60, width: 400, zoom: 1, x: 0, y: 0 };   // x, y: mm in the middle
+const view = { slice: 0, towards: 1, level: 60, width: 400, zoom: 1, x: 0, y: 0 };   // x, y: mm in the middle
+const pace = { steppedAt: 0, slicesPerMs: 0, fetchMs: 100 };
 const pictures = new Map();   // by slice: a PNG, what is drawn of it, and of which window it is
 const underWay = new Map();   // by slice: how to give it up
 const failed = new Set();     // slices that Orthanc could not draw
 let shown = null;             // what the plugin told of the slices
 let outlines = [];            // what there is to choose from
 let outline = null;           // what is drawn: a path and an area in mm for each slice
+let unsure = null;            // where the networks are: the job, and for each slice what is shaded
 let frame = 0;
 let isDraggingWindow = false;
 let isLookedAt = false;       // a person has chosen a slice
 
 const windowName = () => `window-center=${view.level}&window-width=${view.width}`;
 
-// Those that are missing around the slice, the nearest first; only its own while the window moves.
+// Those that are missing around the slice, the nearest first, and rather where it is going than
+// where it came from; only its own while the window moves.
 function wanted() {
-  const slices = [view.slice];
+  const from = view.slice + view.towards * lead();
+  const slices = [from];
   for (let away = 1; away <= (isDraggingWindow ? 0 : KEPT); away += 1) {
-    slices.push(view.slice + away, view.slice - away);
+    slices.push(from + view.towards * away);
+    if (away % AHEAD === 0) { slices.push(from - view.towards * away / AHEAD); }
   }
+  for (let away = KEPT / AHEAD; away <= (isDraggingWindow ? 0 : KEPT); away += 1) { slices.push(from - view.towards * away); }
   return slices.filter((one) => shown.Stack.Slices[one] && !failed.has(one) && pictures.get(one)?.window !== windowName());
+}
+
+// How many slices will have passed when a picture comes that is asked for now: who scrolls faster than
+// pictures come would else be shown none, for each would come too late.
+function lead() {
+  const isStill = performance.now() - pace.steppedAt > STILL_MS;
+  return isStill ? 0 : Math.min(Math.ceil(pace.slicesPerMs * pace.fetchMs), DECODED);
+}
+
+function keepPace(slices) {
+  const now = performance.now();
+  const sinceMs = now - pace.steppedAt;
+  pace.slicesPerMs = sinceMs < STILL_MS ? slices / Math.max(sinceMs, 1) : 0;
+  pace.steppedAt = now;
+  setTimeout(fetchPictures, STILL_MS + 1);
 }
 
 const isNear = (slice, most) => Math.abs(slice - view.slice) <= most;
@@ -47,12 +70,14 @@ function fetchPictures() {
 async function fetchPicture(slice) {
   const abort = new AbortController();
   const asked = windowName();
+  const beganAt = performance.now();
   underWay.set(slice, abort);
   try {
     const address = `${ORTHANC}instances/${shown.Stack.Slices[slice].Instance}/rendered?${asked}`;
     const answer = await fetch(address, { headers: { Accept: 'image/png' }, signal: abort.signal });
-    if (!answer.ok) { throw new Error(`Orthanc answered ${answer.status}.`); }
+    if (!answer.ok) { throw new Error(t('Orthanc answered {status}.', { status: answer.status })); }
     const png = await answer.blob();
+    pace.fetchMs += (performance.now() - beganAt - pace.fetchMs) / 4;
     const former = pictures.get(slice);   // of another window, which is better than none
     pictures.set(slice, { png, window: asked, bitmap: former?.bitmap, isDecoded: false });
     if (former) { former.bitmap = null; }
@@ -95,14 +120,34 @@ async function chooseOutline() {
     if (chosen !== outlines[get('outline').value]) { return; }
     outline = { rtstruct: Rtstruct, slices: {} };
     for (const [slice, contours] of Object.entries(told.Slices)) { outline.slices[slice] = drawn(contours, told.PartsOfPixel); }
-    tell(told.NotShown ? `${told.NotShown} contours of this outline lie on none of these slices, or enclose nothing.` : '');
+    tell(told.NotShown ? t('{count} contours of this outline lie on none of these slices, or enclose nothing.', { count: told.NotShown }) : '');
   }
+  await findUnsure().catch(tellError);
   drawStrip();
   drawPlanes();
   if (!isLookedAt) { goTo(openingSlice()); }
   showPlace();
   draw();
 }
+
+// Only of the result itself, and only where its report names places.
+async function findUnsure() {
+  if (!doubtful().length || unsure?.job === job.ID) { return; }
+  const told = await call(`${LIVER}series/${SERIES}/unsure`).catch(() => null);   // of an earlier version
+  unsure = { job: job.ID, slices: {} };
+  for (const [slice, contours] of Object.entries(told?.Slices || {})) {
+    const { contours: corners } = drawn(contours, told.PartsOfPixel);
+    const path = new Path2D();
+    for (const [first, ...others] of corners) {
+      path.moveTo(...first);
+      for (const point of others) { path.lineTo(...point); }
+      path.closePath();
+    }
+    unsure.slices[slice] = { path, contours: corners };
+  }
+}
+
+const shaded = () => (get('visible').checked && doubtful().length && unsure?.job === job.ID ? unsure.slices : {});
 
 // In mm from the picture's corner. A hole hangs on its outer line by a bridge, there and back, which is not drawn.
 function drawn(contours, parts) {
@@ -162,11 +207,16 @@ function paint() {
   const { size, perMm, x, y } = scaling();
   const pen = sized(canvas);
   const bitmap = pictures.get(view.slice)?.bitmap;
-  say(get('waiting'), bitmap ? '' : failed.has(view.slice) ? 'Orthanc cannot draw this slice' : 'Loading');
+  say(get('waiting'), bitmap ? '' : failed.has(view.slice) ? t('Orthanc cannot draw this slice') : t('Loading'));
   if (!bitmap) { return; }
   pen.translate(x, y);
   pen.scale(perMm, perMm);
   pen.drawImage(bitmap, 0, 0, ...size);
+  const doubt = shaded()[view.slice];
+  if (doubt) {
+    pen.fillStyle = SHADE;
+    pen.fill(doubt.path, 'evenodd');
+  }
   const there = get('visible').checked && outline?.slices[view.slice];
   if (there) {
     for (const [colour, width] of [['rgba(0, 0, 0, .6)', 3.5], [LINE, 1.7]]) {
@@ -190,22 +240,20 @@ function sized(canvas) {
   return pen;
 }
 
-// Along the slider: how large the outline is on each slice, and behind it where to look first.
+// Along the slider: how large the outline is on each slice, and above it where to look first.
 function drawStrip() {
   const strip = get('strip');
   const pen = sized(strip);
   const step = strip.clientWidth / shown.Stack.Slices.length;
   const slices = Object.entries(outline?.slices || {});
   const most = Math.max(...slices.map(([, one]) => one.area));
-  pen.fillStyle = getComputedStyle(strip).getPropertyValue('--warn');
-  pen.globalAlpha = 0.4;
-  for (const [first, last] of doubtful()) { pen.fillRect(first * step, 0, (last - first + 1) * step, strip.clientHeight); }
-  pen.globalAlpha = 1;
   pen.fillStyle = getComputedStyle(strip).color;
   for (const [slice, { area }] of slices) {
     const height = Math.max(2, strip.clientHeight * area / most);
     pen.fillRect(slice * step, strip.clientHeight - height, Math.max(step + 0.5, 1), height);
   }
+  pen.fillStyle = SHADE_ON_STRIP;
+  for (const [first, last] of doubtful()) { pen.fillRect(first * step, 0, (last - first + 1) * step, strip.clientHeight / 2); }
 }
 
 // The end of the body that a direction points to, as DICOM names it; two letters between two.
@@ -221,15 +269,15 @@ function showPlace() {
   const { Slices, Normal } = shown.Stack;
   const offset = Slices[view.slice].OffsetMm;
   const towards = letters(Normal.map((part) => (offset < 0 ? -part : part)));
-  const place = [`Slice ${view.slice + 1} of ${Slices.length}`, `${towards} ${Math.abs(offset).toFixed(1)} mm`];
+  const place = [t('Slice {number} of {all}', { number: view.slice + 1, all: Slices.length }), `${towards} ${Math.abs(offset).toFixed(1)} mm`];
   say(get('place'), place.join('\n'));
-  say(get('levels'), `Level ${view.level}\nWidth ${view.width}`);
+  say(get('levels'), `${t('Level')} ${view.level}\n${t('Width')} ${view.width}`);
   get('slice').value = view.slice + 1;
   get('slice').setAttribute('aria-valuetext', place.join(', '));
-  const told = !outline ? [] : outline.slices[view.slice] ? ['with outline'] : ['without outline'];
+  const told = !outline ? [] : outline.slices[view.slice] ? [t('with outline')] : [t('without outline')];
   const isDoubtful = doubtful().some(([first, last]) => first <= view.slice && view.slice <= last);
-  if (isDoubtful) { told.push('to be looked at'); }
-  say(get('doubt'), isDoubtful ? 'Look here first' : '');
+  if (isDoubtful) { told.push(t('to be looked at')); }
+  say(get('doubt'), !isDoubtful ? '' : shaded()[view.slice] ? t('Look here first: at what is shaded') : t('Look here first'));
   get('picture').setAttribute('aria-label', [...place, ...told].join(', '));
 }
 
@@ -243,7 +291,10 @@ function showScale() {
 
 function goTo(slice) {
   const last = shown.Stack.Slices.length - 1;
+  const before = view.slice;
   view.slice = Math.min(Math.max(slice, 0), last);
+  view.towards = Math.sign(view.slice - before) || view.towards;
+  if (view.slice !== before) { keepPace(Math.abs(view.slice - before)); }
   failed.delete(view.slice);
   fetchPictures();
   showPlace();
@@ -378,7 +429,7 @@ function listen() {
   stage.addEventListener('pointermove', onMove);
   for (const end of ['pointerup', 'pointercancel']) { stage.addEventListener(end, onEnd); }
   get('slice').addEventListener('input', () => choose(get('slice').value - 1));
-  get('visible').addEventListener('change', draw);
+  get('visible').addEventListener('change', () => { showPlace(); draw(); });
   get('window').addEventListener('change', () => setWindow(...(WINDOWS[get('window').value] || [view.level, view.width])));
   for (const name of ['level', 'width']) {
     get(name).addEventListener('change', () => setWindow(Number(get('level').value), Number(get('width').value)));
@@ -391,8 +442,8 @@ function listen() {
 }
 
 function beginWithSlices() {
-  const presets = Object.entries(WINDOWS).map(([name, [level, width]]) => new Option(`${name} ${level} / ${width}`, name));
-  get('window').replaceChildren(...presets, new Option('own', ''));
+  const presets = Object.entries(WINDOWS).map(([name, [level, width]]) => new Option(`${t(name)} ${level} / ${width}`, name));
+  get('window').replaceChildren(...presets, new Option(t('own'), ''));
   const dragged = matchMedia('(hover: hover)').matches ? 'window' : 'scroll';
   document.querySelector(`[name=drag][value=${dragged}]`).checked = true;
   get('slice').max = shown.Stack.Slices.length;

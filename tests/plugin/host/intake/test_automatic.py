@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 
-from tests.plugin.host.conftest import Host, only_real
+import pytest
+
+from tests.plugin.host.conftest import FakeHost, Host, only_real
 from tests.plugin.host.series import small_ct
 from tests.plugin.host.watch import is_superseded
+from tests.support.patience import wait_for
 
 
 @only_real
@@ -130,3 +133,18 @@ def test_a_late_slice_that_is_deleted_again_gives_the_first_outline_its_place_ba
     again = host.job(host.segment(series_id), "Success")["Content"]["Result"]["Instance"]
     assert again == first
     assert (is_superseded(host, first), is_superseded(host, second)) == (False, True)
+
+
+@pytest.mark.parametrize("shared_host", ["fake"], indirect=True)
+def test_a_job_that_waits_until_its_series_is_stable_says_so(host: FakeHost) -> None:
+    series_id = Host.store(host, small_ct("asked for while it arrives"))
+    job_id = host.segment(series_id)
+
+    def reason() -> str:
+        return str(host.orthanc.get(f"/liver/jobs/{job_id}")["Content"]["Reason"])
+
+    wait_for("its reason", lambda: reason().startswith("waits until the series is stable"))
+    host.engine.behave(seconds=1.0)
+    host.orthanc.settle(series_id)
+    assert host.job_in_engine(job_id)["Content"]["Reason"] == ""
+    host.job(job_id, "Success")

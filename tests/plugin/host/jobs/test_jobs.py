@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+from copy import deepcopy
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -305,3 +306,24 @@ def test_closing_ends_a_wait(queue: JobQueue) -> None:
 def test_what_a_record_settles(outcome: Outcome, key: str, model: str, settled: bool) -> None:
     job = Job("series", "study", "key", outcome=outcome, model={"Name": "n", "Sha256": "m"})
     assert Record(job, None).settles(key, model) is settled
+
+
+def test_attempts_are_counted_over_a_restart_and_what_was_cut_off_is_none(
+    queue: JobQueue, paper: Paper
+) -> None:
+    failed, cut_off = (queue.submit(series(name), force=False) for name in "ab")
+    for reason in ("first", "second"):
+        assert queue.take() is failed
+        queue.try_again(failed, 0.0, reason)
+    assert queue.take() is failed
+    queue.fail(failed, Outcome.FAILED, "third")
+    queue.resubmit(failed.id)
+    assert queue.take() is failed
+    queue.try_again(failed, 3600.0, "once more")
+    assert queue.take() is cut_off
+    queue.submit(series("c"), force=False)  # what runs is written down with it
+    assert paper.state is not None
+    again = JobQueue(jobs_kept=3, ledger=paper)  # type: ignore[arg-type]
+    again.restore(ServerState(7, deepcopy(paper.state.unfinished), []))
+    found = {job.series: (job.state, job.attempt, job.reason) for job in again.in_order()}
+    assert found == {"a": (T, 1, "once more"), "b": (P, 0, ""), "c": (P, 0, "")}

@@ -15,6 +15,7 @@ from tests.plugin.host.conftest import FakeHost, Host
 from tests.plugin.host.delivery.test_transmitter import deliveries_in, start
 from tests.plugin.host.review.test_decisions import accept, reject, result_of
 from tests.plugin.host.review.test_send_after import DESTINATIONS, sent
+from tests.plugin.host.series import small_ct
 from tests.support.patience import wait_for
 
 
@@ -122,3 +123,41 @@ def test_an_activity_warns_of_a_doubtful_outline_until_somebody_accepts_it(
     assert warned()
     accept(doubting, series_id)
     assert not warned()
+
+
+def test_of_two_who_accept_the_last_ones_copy_stands(host: Host) -> None:
+    series_id = host.upload("accepted by two")
+    former = result_of(host, series_id)
+    accept(host, series_id)
+    [first] = set(host.rtstructs_beside(series_id)) - {former}
+    accept(host, series_id, By="Grace")
+    [second] = set(host.rtstructs_beside(series_id)) - {former, first}
+    standing = file_of(host, second)
+    assert standing.ReviewerName == "Grace"
+    for superseded in (former, first):
+        assert note_of(host, superseded) == {"SupersededBy": standing.SOPInstanceUID}
+    assert not is_marked(host, second)
+
+
+def is_marked(host: Host, instance: str) -> bool:
+    answer = host.orthanc.call("GET", f"/instances/{instance}/metadata")
+    return "4504" in answer.json()
+
+
+def test_a_newer_result_supersedes_what_was_approved_of_the_former_one(host: Host) -> None:
+    ct = small_ct("approved, then a late slice", slices=8)
+    series_id = host.store(ct[:7])
+    former = host.ended_job_of(series_id)["Content"]["Result"]["Instance"]
+    accept(host, series_id)
+    [approved] = set(host.rtstructs_beside(series_id)) - {former}
+    host.store(ct[7:])
+    newer = host.ended_job_of(series_id, 2)["Content"]["Result"]
+    for one in (former, approved):
+        assert note_of(host, one) == {"SupersededBy": newer["SopInstanceUid"]}
+    # The slice is taken away again, so the approved outline is of all that there is.
+    [late] = host.orthanc.lookup(ct[7].SOPInstanceUID)
+    host.orthanc.call("DELETE", f"/instances/{late['ID']}")
+    host.job(host.segment(series_id), "Success")
+    assert host.jobs_of(series_id)[-1]["Content"]["Result"]["Instance"] == former
+    assert not is_marked(host, approved)
+    assert note_of(host, newer["Instance"])["SupersededBy"]

@@ -29,7 +29,9 @@ def decide(
 
 def accept(host: Host, series_id: str, **more: Any) -> dict[str, Any]:
     rtstruct = host.jobs_of(series_id)[-1]["Content"]["Result"]["Instance"]
-    return decide(host, series_id, Verdict="accepted", Rtstruct=rtstruct, By="Ada", **more)
+    return decide(
+        host, series_id, **{"Verdict": "accepted", "Rtstruct": rtstruct, "By": "Ada"} | more
+    )
 
 
 def reject(host: Host, series_id: str) -> dict[str, Any]:

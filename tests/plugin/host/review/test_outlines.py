@@ -11,7 +11,7 @@ import pytest
 from pydicom.uid import RTStructureSetStorage, generate_uid
 
 from liver_unet.volume import Grid, Volume
-from tests.plugin.host.conftest import Host, error_of
+from tests.plugin.host.conftest import FakeHost, Host, error_of
 from tests.plugin.host.web.test_routes import NO_RESOURCE
 from tests.support.ct_writer import to_bytes, write_ct_series
 
@@ -182,3 +182,31 @@ def test_what_cannot_be_shown_is_refused(host: Host) -> None:
         assert (status, "where they lie" in message) == (400, True)
         missing = host.orthanc.call("GET", f"/liver/series/{NO_RESOURCE}/{route}")
         assert error_of(missing)[0] == 404
+
+
+@pytest.mark.parametrize("shared_host", ["fake"], indirect=True)
+@pytest.mark.parametrize(
+    "asked", ["outlines", "outline?rtstruct={}&roi=0", "slices"], ids=lambda one: one[:8]
+)
+def test_the_index_is_asked_for_all_images_once(
+    host: FakeHost, asked: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ct = askew_ct(f"asked once for {asked}")
+    series_id = host.store(ct)
+    rtstruct = store(host, drawn_on(ct, [(one, BENT, 0.0) for one in ct]))
+    host.ended_job_of(series_id)
+    archive, paths = host.orthanc.archive, []
+    answer = archive.rest
+
+    def noted(method: str, uri: str, body: bytes = b"") -> bytes:
+        paths.append(uri)
+        return answer(method, uri, body)
+
+    monkeypatch.setattr(archive, "rest", noted)
+    host.orthanc.get(f"/liver/series/{series_id}/{asked.format(rtstruct)}")
+    assert paths.count(f"/series/{series_id}/instances") == 1
+    paths.clear()
+    body = {"Method": "resin", "HeightM": 1.75, "WeightKg": 70, "LiverMl": 1800, "LungShunt": 0.05}
+    body |= {"TumourRoi": "GTV", "Rtstruct": rtstruct}
+    host.orthanc.post(f"/liver/series/{series_id}/activity", body)
+    assert paths.count(f"/series/{series_id}/instances") == 1

@@ -10,22 +10,14 @@ from selenium.webdriver.common.keys import Keys
 
 from tests.plugin.host.conftest import Host
 from tests.plugin.host.series import small_ct
-from tests.support.browser import DESKTOP, PHONE, Browser, browser, browser_is_installed
+from tests.support.browser import DESKTOP, PHONE, Browser, needs_browser
 from tests.support.nginx import nginx_as_documented
 from tests.support.orthanc_server import merged
 from tests.support.patience import wait_for
 
-pytestmark = pytest.mark.skipif(
-    not browser_is_installed(), reason="needs Debian's chromium and chromium-driver"
-)
+pytestmark = needs_browser
 EVIL = "<img src=x onerror=document.title='ran'>"
 SIGNED_IN = {"AuthenticationEnabled": True, "RegisteredUsers": {"doctor": "secret"}}
-
-
-@pytest.fixture(scope="module")
-def window(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with browser(tmp_path_factory.mktemp("profile")) as one:
-        yield one
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +69,13 @@ def test_orthanc_explorer_shows_what_was_found_before(host: Host, window: Browse
     series_id = host.upload("explored later")
     host.job(host.segment(series_id), "Failure")
     window.open(explorer(host, "series", series_id))
-    window.see("#liver-series .liver-line", "refused: the scripted engine was told so")
+    line = window.see("#liver-series .liver-line", "refused: the scripted engine was told so")
+    # A refusal has a sentence or two, of which jQuery Mobile would show the first words alone.
+    window.resize(PHONE)
+    assert line.value_of_css_property("white-space") == "normal"
+    window.screenshot("explorer-refused-phone")
+    window.see("#liver-series .liver-line a", "Look at the slices").click()
+    window.see("#outcome", "Refused")
 
 
 def test_orthanc_explorer_offers_nothing_where_there_is_no_ct(host: Host, window: Browser) -> None:
@@ -175,8 +173,7 @@ def test_the_page_on_a_phone(host: Host, window: Browser) -> None:
     window.resize(PHONE)
     window.open(f"{host.orthanc.url}/liver/app")
     window.see(f"[data-series='{series_id}'] .state", "Segmented")
-    wide = "return [document.documentElement.scrollWidth, window.innerWidth]"
-    assert window.driver.execute_script(wide) == [PHONE[0], PHONE[0]]
+    assert window.fits(PHONE)
     [picture] = window.visible(f"[data-series='{series_id}'] .preview")
     assert picture.rect["width"] > 0.8 * PHONE[0]  # below the text, not squeezed beside it
     heights = [one.rect["height"] for one in window.visible("button, select, input")]

@@ -13,20 +13,12 @@ from selenium.webdriver.common.keys import Keys
 from tests.plugin.host.conftest import ENDED, Host
 from tests.plugin.host.series import small_ct
 from tests.support.axe import serious_faults
-from tests.support.browser import DESKTOP, PHONE, Browser, browser, browser_is_installed
+from tests.support.browser import DESKTOP, PHONE, Browser, needs_browser
 from tests.support.orthanc_server import merged
 from tests.support.patience import wait_for
 
-pytestmark = pytest.mark.skipif(
-    not browser_is_installed(), reason="needs Debian's chromium and chromium-driver"
-)
+pytestmark = needs_browser
 ARABIC = "بطن"
-
-
-@pytest.fixture(scope="module")
-def window(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with browser(tmp_path_factory.mktemp("profile")) as one:
-        yield one
 
 
 @pytest.fixture(scope="module")
@@ -40,25 +32,13 @@ def quiet_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
 @pytest.fixture
 def host(quiet_host: Host, window: Browser) -> Iterator[Host]:
     window.resize(DESKTOP)
-    speak(window, "en-GB,en")
-    dark(window, False)
+    window.speak("en-GB,en")
+    window.dim(is_dark=False)
     with quiet_host.left_as_it_was():
         yield quiet_host
         for job in quiet_host.orthanc.get("/liver/jobs?expand"):
             if job["State"] not in ENDED:
                 quiet_host.orthanc.call("POST", f"/liver/jobs/{job['ID']}/cancel")
-
-
-def speak(window: Browser, languages: str) -> None:
-    agent = window.driver.execute_script("return navigator.userAgent")
-    window.driver.execute_cdp_cmd(
-        "Network.setUserAgentOverride", {"userAgent": agent, "acceptLanguage": languages}
-    )
-
-
-def dark(window: Browser, is_dark: bool) -> None:
-    features = [{"name": "prefers-color-scheme", "value": "dark" if is_dark else "light"}]
-    window.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
 
 
 def stored(host: Host, name: str, patient_id: str, seed: str = "", **tags: Any) -> str:
@@ -146,15 +126,15 @@ def test_every_outcome_in_its_own_words_and_the_queue_in_its_order(
     assert "(1)" in window.see("#finished-head").text
     window.see("#all").click()
     wait_for("all of them", lambda: len(window.visible("#finished > li")) == 5)
-    dark(window, True)
+    window.dim(is_dark=True)
     window.screenshot("queue-dark")
     assert serious_faults(window) == []
     window.resize(PHONE)
-    wide = "return [document.documentElement.scrollWidth, window.innerWidth]"
-    assert window.driver.execute_script(wide) == [PHONE[0], PHONE[0]]
+    assert window.fits(PHONE)
+    assert serious_faults(window) == []
     window.screenshot("queue-phone")
-    speak(window, "de-DE,de,en")
-    dark(window, False)
+    window.speak("de-DE,de,en")
+    window.dim(is_dark=False)
     window.resize(DESKTOP)
     open_page(host, window)
     window.see(f"{card(series['no liver found'])} .state", "Keine Leber gefunden")
@@ -226,6 +206,20 @@ def test_first_use_and_what_arrives(window: Browser, tmp_path: Path) -> None:
         assert window.visible("#hint") == []
 
 
+def test_first_use_where_nothing_is_segmented_by_itself(window: Browser, tmp_path: Path) -> None:
+    host = Host(tmp_path, Automatic=False)
+    window.resize(PHONE)
+    window.speak("en-GB,en")
+    with host.orthanc.until_killed():
+        host.ready()
+        open_page(host, window)
+        window.see("#hint", "find it above and press Segment")
+        assert window.visible("#by-itself") == []
+        window.see("#hint", str(host.orthanc.get("/system")["DicomPort"]))
+        assert window.fits(PHONE)
+        window.screenshot("queue-first-use-phone")
+
+
 def test_with_a_wrong_setting_it_says_so(window: Browser, tmp_path: Path) -> None:
     host = Host(tmp_path, Retries=-1)
     window.resize(DESKTOP)
@@ -233,3 +227,81 @@ def test_with_a_wrong_setting_it_says_so(window: Browser, tmp_path: Path) -> Non
         window.open(f"{host.orthanc.url}/liver/app")
         window.see("#summary", "Stopped: settings")
         window.see("#problems", "LiverSegmentation.Retries: must be a whole number")
+
+
+def test_who_is_not_signed_in_any_more_is_told_so(host: Host, window: Browser) -> None:
+    open_page(host, window)
+    window.driver.execute_script("window.fetch = async () => new Response('', { status: 401 })")
+    window.see("#problems", "You are not signed in any more: load this page anew.")
+
+
+def test_without_scripts_the_page_says_what_it_needs(host: Host, window: Browser) -> None:
+    def allow(is_allowed: bool) -> None:
+        command = "Emulation.setScriptExecutionDisabled"
+        window.driver.execute_cdp_cmd(command, {"value": not is_allowed})
+
+    allow(False)
+    try:
+        window.driver.get(f"{host.orthanc.url}/liver/app")
+        told = window.driver.find_elements(By.CSS_SELECTOR, "noscript p.wrong")
+        assert len(told) == 1
+        window.screenshot("queue-without-scripts")
+    finally:
+        allow(True)
+
+
+NAMES = {
+    "Lovelace^Ada": "Lovelace, Ada",
+    "Byron^Augusta Ada^King^Countess": "Byron, Augusta Ada King Countess",
+    "=山田^太郎=やまだ^たろう": "山田, 太郎",
+    "^^^^=김^희중": "김, 희중",
+    "^Only Given": "Only Given",
+    " ^ ": "",
+    "": "",
+    "<b>Bobby</b>^Tables": "<b>Bobby</b>, Tables",
+}
+
+
+def test_names_as_people_write_them(host: Host, window: Browser) -> None:
+    open_page(host, window)
+    told = window.driver.execute_script("return arguments[0].map(person)", list(NAMES))
+    assert dict(zip(NAMES, told, strict=True)) == NAMES
+
+
+SLOW = """
+const real = window.fetch;
+window.asked = 0;
+window.fetch = async (...what) => {
+  window.asked += 1;
+  await new Promise((done) => { setTimeout(done, 7000); });
+  return real(...what);
+};
+"""
+
+
+def test_a_slow_orthanc_is_not_asked_again_before_it_answered(host: Host, window: Browser) -> None:
+    open_page(host, window)
+    window.driver.execute_script(SLOW)
+    script = "return performance.now()"
+    began_ms = window.driver.execute_script(script)
+    wait_for("three polls' time", lambda: window.driver.execute_script(script) > began_ms + 6500)
+    assert window.driver.execute_script("return window.asked") == 2  # status and queue, once
+
+
+EXPLAIN = """
+const line = Object.assign(document.createElement('p'), { id: 'explained' });
+document.body.append(line);
+explain(line, arguments[0]);
+"""
+
+
+def test_a_refusal_names_images_by_number_instead_of_uid(host: Host, window: Browser) -> None:
+    ct = small_ct("named by number", slices=7)
+    host.store(ct)
+    unknown = "1.2.826.0.1.3680043.8.498.99"
+    open_page(host, window)
+    reason = f"Slice 4 (instance {ct[3].SOPInstanceUID}) holds no image, nor does {unknown}."
+    window.driver.execute_script(EXPLAIN, reason)
+    number = ct[3].InstanceNumber
+    told = f"Slice 4 (instance image {number}) holds no image, nor does {unknown}."
+    window.see("#explained", told)

@@ -24,20 +24,13 @@ from tests.plugin.host.conftest import Host
 from tests.plugin.host.review.test_outlines import TURN, drawn_on, store
 from tests.plugin.host.series import small_ct
 from tests.plugin.host.web.test_browser import EVIL, explorer, tab_to
-from tests.support.browser import DESKTOP, PHONE, Browser, browser, browser_is_installed
+from tests.support.axe import serious_faults
+from tests.support.browser import DESKTOP, PHONE, Browser, needs_browser
 from tests.support.ct_writer import write_ct_series
 from tests.support.patience import wait_for
 
-pytestmark = pytest.mark.skipif(
-    not browser_is_installed(), reason="needs Debian's chromium and chromium-driver"
-)
+pytestmark = needs_browser
 SHAPE, SPACING_MM = (7, 64, 90), (4.0, 2.1, 1.3)
-
-
-@pytest.fixture(scope="module")
-def window(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with browser(tmp_path_factory.mktemp("profile")) as one:
-        yield one
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +51,8 @@ def careful_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
 @pytest.fixture
 def host(careful_host: Host, window: Browser) -> Iterator[Host]:
     window.resize(DESKTOP)
+    window.speak("en-GB,en")
+    window.dim(is_dark=False)
     with careful_host.left_as_it_was():
         yield careful_host
         window.driver.execute_cdp_cmd("Network.setExtraHTTPHeaders", {"headers": {}})
@@ -65,7 +60,7 @@ def host(careful_host: Host, window: Browser) -> Iterator[Host]:
 
 def look_at(host: Host, window: Browser, series_id: str) -> None:
     window.open(f"{host.orthanc.url}/liver/series/{series_id}/review")
-    window.see("#place", "Slice")
+    window.see("#place", " mm")
     wait_for("the first picture", lambda: not window.visible("#waiting"))
 
 
@@ -146,7 +141,8 @@ def test_the_outline_lies_where_the_shape_is(host: Host, window: Browser) -> Non
 
 
 def test_it_opens_where_the_doubt_is_and_marks_the_slices(host: Host, window: Browser) -> None:
-    host.engine.behave(grade="look", look_at=((3, 4), (6, 7)))
+    left = [-50, -50, 200, -50, 200, 350, -50, 350]  # columns 0 to 2 of 6, and all rows
+    host.engine.behave(grade="look", look_at=((3, 4), (6, 7)), unsure={"2": [left]})
     series_id = host.store(small_ct("doubt on some slices", slices=7))
     host.job(host.segment(series_id), "Success")
     host.engine.behave()
@@ -155,8 +151,17 @@ def test_it_opens_where_the_doubt_is_and_marks_the_slices(host: Host, window: Br
     window.see("#doubt", "Look here first")
     window.see("#facts", "signs of doubt: look at the slices marked below")
     assert "to be looked at" in (window.see("#picture").get_attribute("aria-label") or "")
+    window.see("#doubt", "at what is shaded")
+    picture = drawing(window)
+    _, _, first, last = picture_edges(picture.max(axis=2))
+    shaded = (picture[..., 0] - picture[..., 2] > 25)[:, first:last].mean(axis=0)
+    third = (last - first) // 3
+    assert shaded[:third].min() > 0.9
+    assert np.median(shaded[-third:]) < 0.1  # the outline's own line may run there
     strip = drawing(window, "strip")
-    assert len({tuple(column) for column in strip[0].tolist()}) > 1
+    marked = strip[0, :, 0] - strip[0, :, 2] > 100
+    seventh = [marked[round((n + 0.5) / 7 * len(marked))] for n in range(7)]
+    assert seventh == [False, False, True, True, False, True, True]
     window.screenshot("review-doubt")
     seen = {}
     for number in range(1, 7 + 1):
@@ -371,8 +376,7 @@ def test_the_review_on_a_phone(host: Host, window: Browser) -> None:
     host.job(host.segment(series_id), "Success")
     window.resize(PHONE)
     look_at(host, window, series_id)
-    wide = "return [document.documentElement.scrollWidth, window.innerWidth]"
-    assert window.driver.execute_script(wide) == [PHONE[0], PHONE[0]]
+    assert window.fits(PHONE)
     controls = window.visible(
         "button, select, input:not([type=range], [type=checkbox], [type=radio])"
     )
@@ -395,8 +399,60 @@ def touch(window: Browser, kind: str, points: list[dict[str, float]]) -> None:
     window.driver.execute_cdp_cmd("Input.dispatchTouchEvent", event)
 
 
+ARABIC = "بطن"
+
+
+def test_in_german_in_the_dark_and_on_a_phone_nothing_keeps_anybody_out(
+    host: Host, window: Browser
+) -> None:
+    host.engine.behave(grade="doubtful", look_at=((2, 3),))
+    series = small_ct("judged by axe", slices=7)
+    for one in series:
+        one.SpecificCharacterSet, one.PatientName = "ISO_IR 192", f"{ARABIC}^Ada"
+        one.SeriesDescription = ARABIC
+    series_id = host.store(series)
+    host.job(host.segment(series_id), "Success")
+    host.engine.behave()
+    drawn = drawn_on(series, [(series[2], [(0.5, 0.5), (0.5, 3.5), (2.5, 3.5)], 0.0)])
+    drawn.SpecificCharacterSet = "ISO_IR 192"
+    drawn.StructureSetLabel = ARABIC
+    store(host, drawn)
+    for languages, is_dark, size in (
+        ("en-GB,en", False, DESKTOP),
+        ("de-DE,de", True, DESKTOP),
+        ("de-DE,de", False, PHONE),
+        ("en-GB,en", True, PHONE),
+    ):
+        name = f"review-{languages[:2]}-{'dark' if is_dark else 'light'}-{size[0]}"
+        window.speak(languages)
+        window.dim(is_dark=is_dark)
+        window.resize(size)
+        look_at(host, window, series_id)
+        window.see("#warnings li")
+        window.see("#activity summary").click()
+        window.see("#activity-form button")
+        window.see("#planes summary").click()
+        wait_for("both outlines", lambda: len(options(window)) == 3)
+        window.screenshot(name)
+        assert serious_faults(window) == [], name
+        assert window.fits(size), name
+    window.speak("de-DE,de")
+    look_at(host, window, series_id)
+    window.see("#outcome", "Zweifelhaft: Leber 1500 mL")
+    window.see("#place", "Schicht 2 von 7")
+    window.see("#doubt", "Hier zuerst ansehen")
+    window.see("#decide button", "Annehmen")
+    assert "unapproved" not in options(window)[0].text
+    assert window.driver.title == "Prüfung eines Leberumrisses"
+    # Each text of others keeps its own direction within ours.
+    assert window.see("#who").find_element(By.TAG_NAME, "bdi").text == f"{ARABIC}, Ada"
+    assert f"\u2068{ARABIC}\u2069" in str(options(window)[1].get_attribute("textContent"))
+
+
 def test_the_activity_without_curl(host: Host, window: Browser) -> None:
     series = small_ct("computed in the browser")
+    for one in series:
+        one.PatientSize = "1.82"
     series_id = host.store(series)
     host.job(host.segment(series_id), "Success")
     box = [(0.5, 0.5), (0.5, 3.5), (2.5, 3.5), (2.5, 0.5)]
@@ -404,7 +460,11 @@ def test_the_activity_without_curl(host: Host, window: Browser) -> None:
     look_at(host, window, series_id)
     wait_for("both outlines", lambda: len(options(window)) == 3)
     window.see("#activity summary").click()
-    window.see("#activity [name=HeightM]").send_keys("175")
+    height = window.see("#activity [name=HeightM]")
+    assert height.get_attribute("placeholder") == "1.82, as the CT says"
+    weight = window.see("#activity [name=WeightKg]")
+    assert weight.get_attribute("placeholder") == ""  # the CT does not say it
+    height.send_keys("175")
     window.see("#activity [name=WeightKg]").send_keys("70")
     window.see("#activity [name=TumourRoi]").send_keys("GTV")
     window.see("#activity-form button").click()
@@ -424,9 +484,63 @@ def test_the_activity_without_curl(host: Host, window: Browser) -> None:
     assert window.visible("#activity [name=HeightM]") == []
     window.see("#activity [name=DoseGy]").send_keys("120")
     window.see("#activity-form button").click()
-    window.see("#sheet", "glass, one compartment")
+    window.see("#table").click()
+    window.see("#activity-form button").click()
+    window.see("#sheet", "Vials by the hour after calibration")
+    window.screenshot("review-vials")
     dose = window.see("#activity [name=DoseGy]")
     dose.clear()
     window.see("#activity-form button").click()
     window.see("#refusal", "also needs: planned mean dose")
     assert window.visible("#sheet") == []
+
+
+def test_a_newcomer_gets_from_a_ct_to_a_printed_sheet(host: Host, window: Browser) -> None:
+    """With nothing but what the pages offer, from the queue page on."""
+    series = small_ct("a newcomer's CT")
+    for one in series:
+        one.PatientName, one.PatientSize, one.PatientWeight = "Newcomer^Ada", "1.75", "70"
+    series_id = host.store(series)
+    window.open(f"{host.orthanc.url}/liver/app")
+    window.see("#wanted").send_keys("newcomer" + Keys.ENTER)
+    window.see("#others button", "Segment").click()
+    card = f"[data-series='{series_id}']"
+    window.see(f"#finished {card} .state", "Segmented")
+    window.see(f"{card} .review", "Review").click()
+    window.see("#by").send_keys("Dr Newcomer")
+    window.see("#decide button[value=accepted]:enabled").click()
+    window.see("#decided.accepted", "Accepted by Dr Newcomer")
+    window.see("#activity summary").click()
+    window.see("#activity [name=TumourMl]").send_keys("150")
+    window.see("#activity-form button").click()
+    sheet = window.see("#sheet", "Y-90 activity, resin by body surface area").text
+    assert "1.75" in sheet
+    assert "DICOM PatientSize" in sheet
+    window.screenshot("newcomer-sheet")
+    a4 = {"paperWidth": 8.27, "paperHeight": 11.69}
+    printed = window.driver.execute_cdp_cmd("Page.printToPDF", a4)["data"]
+    pages = re.findall(rb"/Type\s*/Page\b", base64.b64decode(printed))
+    assert len(pages) == 1
+    window.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    try:
+        window.see(".sign", "Medical physicist, date")
+        window.see(".sign", "Physician, date")
+        window.see("#who", "Newcomer, Ada")
+        assert window.visible("#stage, form, #decide, nav") == []
+        window.screenshot("newcomer-printed")
+    finally:
+        window.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+
+
+def test_two_reviewers_at_once_see_each_others_word(host: Host, window: Browser) -> None:
+    series_id = host.upload("decided by two")
+    job = host.job(host.segment(series_id), "Success")
+    look_at(host, window, series_id)
+    window.see("#decided", "Nobody has decided")
+    other = {"Verdict": "rejected", "Reason": "it leaks", "By": "Grace"}
+    other["Rtstruct"] = job["Content"]["Result"]["Instance"]
+    host.orthanc.post(f"/liver/series/{series_id}/decision", other)
+    window.see("#decided.rejected", "Rejected by Grace (a name as typed)")
+    # A newer result: what is to be seen is no longer what could be decided on.
+    host.job(host.segment(series_id, Force=True), "Success")
+    window.see("#decided.rejected", "Rejected by Grace")

@@ -1,20 +1,25 @@
-"""What the queue page says, in every language: no text is missing, and none is left over."""
+"""What the pages say, in every language: no text is missing, and none is left over."""
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
+from orthanc_liver.host.activity.form import form
 from orthanc_liver.host.web import routes
 
 WEB = Path(routes.__file__).parent
 TABLES = sorted((WEB / "texts").glob("*.json"))
-# The review page speaks English only.
-SCRIPTS = [WEB / name for name in ("page.js", "find.js", "cards.js", "app.js")]
+PAGES = [WEB / "app.html", WEB / "review.html"]
+# Orthanc Explorer itself speaks English only.
+SCRIPTS = [one for one in sorted(WEB.glob("*.js")) if one.name != "explorer.js"]
+SIGNS = {"", "+", "\N{MINUS SIGN}"}
+_TABLES_OF_TEXTS = "STAGES|OUTCOMES|ENGINES|SURE|APPROVALS"
 
 
 class Static(HTMLParser):
@@ -28,24 +33,36 @@ class Static(HTMLParser):
         self.found |= {value for name, value in attrs if name in ("aria-label", "alt") and value}
 
     def handle_data(self, data: str) -> None:
-        self.found.add(" ".join(data.split()))
+        if "JavaScript" not in data:  # said in all languages at once, for nobody translates it
+            self.found.add(" ".join(data.split()))
 
 
 def said() -> set[str]:
     page = Static()
-    page.feed((WEB / "app.html").read_text())
+    for one in PAGES:
+        page.feed(one.read_text())
     source = "\n".join(one.read_text() for one in SCRIPTS)
     called = re.findall(r"\bt\('((?:[^'\\]|\\.)+)'", source)
-    tables = re.findall(r"const (?:STAGES|OUTCOMES|ENGINES) = \{(.*?)\};", source, re.DOTALL)
+    tables = re.findall(rf"const (?:{_TABLES_OF_TEXTS}) = \{{(.*?)\}};", source, re.DOTALL)
     values = [one for table in tables for one in re.findall(r": '([^']+)'", table)]
-    return (page.found | set(called) | set(values)) - {""}
+    [windows] = re.findall(r"const WINDOWS = \{(.*?)\};", source)
+    presets = re.findall(r"(\w+): \[", windows)
+    return (page.found | set(called) | set(values) | set(presets) | set(of_the_form())) - SIGNS
+
+
+def of_the_form() -> Iterator[str]:
+    """What the server says of the activity's inputs, and the page translates."""
+    asks = form()
+    yield from (one["Title"] for one in asks["Methods"].values())
+    yield from (one["Meaning"] for one in [*asks["Inputs"].values(), *asks["Choices"].values()])
+    yield from (option for one in asks["Choices"].values() for option in one["Options"])
 
 
 @pytest.mark.parametrize("table", TABLES, ids=lambda one: one.stem)
 def test_every_text_is_in_every_table(table: Path) -> None:
     texts = json.loads(table.read_text())
     assert said() - set(texts) == set()
-    everything = "\n".join(one.read_text() for one in [*SCRIPTS, WEB / "app.html"])
+    everything = "\n".join([*(one.read_text() for one in [*SCRIPTS, *PAGES]), *of_the_form()])
     flat = " ".join(everything.split())
     assert [one for one in texts if one not in flat] == []
     for english, translated in texts.items():

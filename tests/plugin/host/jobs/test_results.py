@@ -12,7 +12,7 @@ from orthanc_liver.host.jobs import results
 from orthanc_liver.host.jobs.job import Job
 from orthanc_liver.host.jobs.records import Record
 from orthanc_liver.host.jobs.results import Results
-from orthanc_liver.host.jobs.storing import Pictures
+from orthanc_liver.host.review.review import Verdict
 from orthanc_liver.host.settings import Settings
 
 RTSTRUCT = {"Instance": "rt", "SopInstanceUid": "2.25.1", "Kind": "RTSTRUCT"}
@@ -31,14 +31,13 @@ class Desk:
         self.ledger.read_reviews.return_value = []
         self.ledger.read_record.return_value = None
         self.deliveries.unfinished.return_value = []
-        self.outside: dict[str, Any] = {
-            name: Mock() for name in ("supersede", "withdraw", "store_beside")
-        }
+        self.outside = {name: Mock() for name in ("supersede", "withdraw", "store_beside")}
         self.outside["store_beside"].return_value = [RTSTRUCT, SEG]
-        self.outside |= {
-            "destinations_of": Mock(),
-            "sop_instance_uid": lambda kind, _: f"of {kind}",
-        }
+        for name in ("destinations_of", "find_approved", "mark_as_rejected", "store_approved"):
+            self.outside[name] = Mock()
+        self.outside["store_approved"].return_value = "approved"
+        self.outside["find_approved"].return_value = None
+        self.outside["sop_instance_uid"] = Mock(side_effect=lambda kind, _: f"of {kind}")
         for name, one in self.outside.items():
             patched.setattr(results, name, one)
         settings = Settings(send_after=send_after)
@@ -56,7 +55,7 @@ OBJECTS = [("RTSTRUCT", b"r"), ("SEG", b"s")]
 
 def test_what_is_kept_was_written_down_before(monkeypatch: pytest.MonkeyPatch) -> None:
     desk, done = Desk(monkeypatch), job(intended_uids=["of RTSTRUCT", "of SEG"])
-    desk.results.keep(done, Mock(id="series"), OBJECTS, Pictures(b"png"))
+    desk.results.keep(done, Mock(id="series"), OBJECTS, b"png")
     desk.queue.claim_storing.assert_called_once_with(done, ["of RTSTRUCT", "of SEG"])
     assert done.result == {**RTSTRUCT, "Further": [SEG]}
     assert done.intended_uids == []
@@ -70,7 +69,7 @@ def test_what_is_kept_was_written_down_before(monkeypatch: pytest.MonkeyPatch) -
 def test_of_a_cancelled_job_nothing_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     desk, done = Desk(monkeypatch), job()
     desk.queue.claim_storing.return_value = False
-    desk.results.keep(done, Mock(id="series"), OBJECTS, Pictures(b"png"))
+    desk.results.keep(done, Mock(id="series"), OBJECTS, b"png")
     desk.outside["store_beside"].assert_not_called()
     desk.queue.succeed.assert_not_called()
     assert done.result is None
@@ -82,7 +81,7 @@ def test_each_object_of_somebody_elses_is_told(monkeypatch: pytest.MonkeyPatch, 
     kept = [dict(RTSTRUCT), dict(SEG)]
     kept[odd]["DiffersIn"] = ["ApprovalStatus"]  # type: ignore[assignment]
     desk.outside["store_beside"].return_value = kept
-    desk.results.keep(done, Mock(id="series"), OBJECTS, Pictures(b"png"))
+    desk.results.keep(done, Mock(id="series"), OBJECTS, b"png")
     assert done.report
     assert done.report["liver_ml"] == 1700
     before, told = done.report["warnings"]
@@ -139,4 +138,66 @@ def test_what_is_gone_from_orthanc_is_given_up(monkeypatch: pytest.MonkeyPatch) 
     desk.orthanc.has_instance = lambda instance: instance != "seg"
     desk.results.restore()
     desk.deliveries.lose.assert_called_once_with(one)
+    desk.deliveries.hold.assert_not_called()
+
+
+def finished() -> Job:
+    return job(report={"grade": SURE}, result={**RTSTRUCT, "Further": [SEG]})
+
+
+def decided(verdict: Verdict) -> Mock:
+    return Mock(verdict=verdict, rtstruct="rt", reason="it leaks")
+
+
+def test_what_was_accepted_is_sent_in_its_approved_form(monkeypatch: pytest.MonkeyPatch) -> None:
+    desk = Desk(monkeypatch, "accepted")
+    desk.reviews.of.return_value = decided(Verdict.ACCEPTED)
+    desk.results.send(finished(), Mock(), again=False)
+    assert desk.deliveries.add.call_args.args[1] == ["approved", "seg"]
+    assert desk.deliveries.add.call_args.kwargs["is_held"] is False
+    desk.deliveries.release.assert_called_once_with("rt", "approved")
+    desk.deliveries.refuse.assert_not_called()
+
+
+def test_what_was_rejected_is_held_and_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    desk = Desk(monkeypatch)
+    desk.reviews.of.return_value = decided(Verdict.REJECTED)
+    desk.results.send(finished(), Mock(), again=False)
+    assert desk.deliveries.add.call_args.kwargs["is_held"] is True
+    assert [one.args[0] for one in desk.deliveries.refuse.call_args_list] == ["rt"]
+    desk.outside["mark_as_rejected"].assert_called_once()
+    desk.deliveries.release.assert_not_called()
+
+
+def test_a_change_of_mind_takes_the_approved_form_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    desk, before, now = Desk(monkeypatch), decided(Verdict.ACCEPTED), decided(Verdict.REJECTED)
+    desk.reviews.of.return_value = before
+    desk.outside["find_approved"].return_value = "approved"
+    desk.results.decide(finished(), Mock(), now)
+    desk.reviews.add.assert_called_once_with(now)
+    desk.outside["mark_as_rejected"].assert_called_once()
+    assert [one.args[0] for one in desk.deliveries.refuse.call_args_list] == ["rt", "approved"]
+    desk.deliveries.add.assert_not_called()
+
+
+def test_who_accepts_sends(monkeypatch: pytest.MonkeyPatch) -> None:
+    desk, now = Desk(monkeypatch, "accepted"), decided(Verdict.ACCEPTED)
+    desk.reviews.of.side_effect = [None, now]
+    desk.results.decide(finished(), Mock(), now)
+    desk.deliveries.restore.assert_called_once_with(["series"])
+    assert desk.deliveries.add.call_args.args[1] == ["approved", "seg"]
+
+
+def test_a_restart_makes_up_for_what_follows_from_a_decision(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    desk = Desk(monkeypatch, "accepted")
+    desk.deliveries.unfinished.return_value = [Mock(series="series", job="j", instances=["rt"])]
+    desk.reviews.of.return_value = decided(Verdict.ACCEPTED)
+    desk.results.restore()
+    desk.deliveries.release.assert_called_once_with("rt", "approved")
+    desk.reviews.of.return_value = None  # what is under way is the approved form itself
+    desk.ledger.read_reviews.return_value = [decided(Verdict.ACCEPTED)]
+    desk.outside["find_approved"].return_value = "rt"
+    desk.results.restore()
     desk.deliveries.hold.assert_not_called()

@@ -76,6 +76,7 @@ def test_air_around_the_body_is_cropped(tmp_path: Path) -> None:
     hu = np.full((60, 70, 92), -1024, dtype=np.int16)
     hu[20:44, ::2] = 40
     hu[20:44, 1::2] = -100
+    hu[20:44] += np.arange(24, dtype=np.int16)[:, None, None] % 5  # no two slices are one
     mask = np.zeros(hu.shape, dtype=np.uint8)
     mask[20:44] = phantom.liver
     grid = Grid((60, 70, 92), phantom.volume.grid.affine)

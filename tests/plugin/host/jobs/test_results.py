@@ -14,6 +14,7 @@ from orthanc_liver.host.jobs.job import Job
 from orthanc_liver.host.jobs.results import Results
 from orthanc_liver.host.jobs.storing import Pictures
 from orthanc_liver.host.review.clearance import Clearances
+from orthanc_liver.host.review.review import Verdict
 from orthanc_liver.host.settings import Settings
 
 RT_ID, SEG_ID = "00000000-rt", "11111111-seg"
@@ -37,7 +38,11 @@ class Desk:
             name: Mock() for name in ("supersede", "withdraw", "store_beside")
         }
         self.outside["store_beside"].return_value = [RTSTRUCT, SEG]
-        self.outside["sop_instance_uid"] = lambda kind, _: f"of {kind}"
+        for name in ("find_approved", "mark_as_rejected", "store_approved", "supersede_approved"):
+            self.outside[name] = Mock()
+        self.outside["store_approved"].return_value = "approved"
+        self.outside["find_approved"].return_value = None
+        self.outside["sop_instance_uid"] = Mock(side_effect=lambda kind, _: f"of {kind}")
         for name, one in self.outside.items():
             patched.setattr(results, name, one)
         shelf = Mock()
@@ -160,3 +165,61 @@ def test_what_is_gone_from_orthanc_is_given_up(monkeypatch: pytest.MonkeyPatch) 
     kept, gone = desk.handed_over()
     desk.deliveries.lose.assert_called_once_with(gone)
     desk.deliveries.hold.assert_called_once_with(kept)
+
+
+def finished() -> Job:
+    return job(report={"grade": SURE}, result={**RTSTRUCT, "Further": [SEG]})
+
+
+def decided(verdict: Verdict) -> Mock:
+    return Mock(verdict=verdict, series="series", rtstruct=RT_ID, reason="it leaks")
+
+
+def test_what_was_accepted_is_sent_in_its_approved_form(monkeypatch: pytest.MonkeyPatch) -> None:
+    desk = Desk(monkeypatch, "accepted")
+    desk.clearances.note_review(decided(Verdict.ACCEPTED))
+    desk.results.send(finished(), Mock(), again=False)
+    handed = [(one.instance, one.is_held) for one in desk.handed_over()]
+    assert handed == [("approved", False), (SEG_ID, False)]
+    desk.deliveries.release.assert_called_once_with(RT_ID, "approved")
+    desk.deliveries.refuse.assert_not_called()
+
+
+def test_what_was_rejected_is_held_and_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    desk = Desk(monkeypatch)
+    desk.clearances.note_review(decided(Verdict.REJECTED))
+    desk.results.send(finished(), Mock(), again=False)
+    assert [one.is_held for one in desk.handed_over()] == [True, True]
+    assert [one.args[0] for one in desk.deliveries.refuse.call_args_list] == [RT_ID]
+    desk.outside["mark_as_rejected"].assert_called_once()
+    desk.deliveries.release.assert_not_called()
+
+
+def test_a_change_of_mind_takes_the_approved_form_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    desk, now = Desk(monkeypatch), decided(Verdict.REJECTED)
+    desk.clearances.note_review(decided(Verdict.ACCEPTED))
+    desk.outside["find_approved"].return_value = "approved"
+    desk.results.decide(finished(), Mock(), now)
+    desk.reviews.add.assert_called_once_with(now)
+    desk.outside["mark_as_rejected"].assert_called_once()
+    assert [one.args[0] for one in desk.deliveries.refuse.call_args_list] == [RT_ID, "approved"]
+    desk.deliveries.add.assert_not_called()
+
+
+def test_who_accepts_sends(monkeypatch: pytest.MonkeyPatch) -> None:
+    desk = Desk(monkeypatch, "accepted")
+    desk.results.decide(finished(), Mock(), decided(Verdict.ACCEPTED))
+    desk.deliveries.restore.assert_called_once_with(["series"])
+    assert [one.instance for one in desk.handed_over()] == ["approved", SEG_ID]
+
+
+def test_a_restart_makes_up_for_what_follows_from_a_decision(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    desk = Desk(monkeypatch, "accepted")
+    desk.results.send(finished(), Mock(), again=False)
+    desk.deliveries.unfinished.return_value = desk.handed_over()[:1]
+    desk.clearances.note_review(decided(Verdict.ACCEPTED))
+    desk.results.restore([])
+    desk.deliveries.release.assert_called_once_with(RT_ID, "approved")
+    desk.deliveries.hold.assert_not_called()

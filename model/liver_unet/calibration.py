@@ -32,7 +32,7 @@ UNCHANGED = "as it is"
 # Wrong is what a physicist would send back.
 _LEAST_DSC, _MOST_VOLUME_ERROR = 0.92, 0.10
 # Of the good outlines, how many may be called worth a look, and how many doubtful.
-_FALSE_ALARMS = (0.10, 0.02)
+_FALSE_ALARMS = (0.15, 0.05)
 
 
 @dataclass(frozen=True)

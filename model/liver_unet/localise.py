@@ -13,7 +13,7 @@ from liver_unet.inference import Patches, Shape
 from liver_unet.liver import is_liver
 from liver_unet.model import Model
 from liver_unet.postprocess import Mask, largest_object
-from liver_unet.volume import Box, box_of
+from liver_unet.volume import Box, box_of, widened
 
 # How much smaller a fine network that looks for the liver itself sees the body: as small as the
 # training has shown patients.
@@ -30,11 +30,12 @@ _MIDDLE = 0.5
 class CoarseLook:
     """The largest object that a network sees in the body, shown smaller.
 
-    body: its box of the image; nothing is looked at outside. mask: (slice, row, column) within it,
-    on coarser voxels.
+    body: its box of the image; nothing is looked at outside. probability, mask: (slice, row,
+    column) within it, on coarser voxels.
     """
 
     body: Box
+    probability: torch.Tensor
     mask: Mask
 
     def on_image(self, image: torch.Tensor) -> Mask:
@@ -74,7 +75,7 @@ def coarse_localisation(
         image[body][None, None], size, mode="area" if smaller >= 2 else "trilinear"
     )[0, 0]
     probability = look.probability(shown, overlap=coarse is not None, progress=at)
-    return CoarseLook(body, largest_object(is_liver(probability.cpu().numpy())))
+    return CoarseLook(body, probability, largest_object(is_liver(probability.cpu().numpy())))
 
 
 def fine_localisation(
@@ -111,13 +112,11 @@ def _body(image: torch.Tensor, least: Sequence[int]) -> Box | None:
     body = largest_object((image[::_STEP, ::_STEP, ::_STEP] > 0).cpu().numpy())
     if not body.any():
         return None
-    parts = []
-    for part, shortest, size in zip(box_of(body), least, image.shape, strict=True):
-        first, stop = max(0, (part.start - 1) * _STEP), min(size, (part.stop + 1) * _STEP)
-        length = max(shortest, stop - first)
-        first = max(0, min(first - (length - (stop - first)) // 2, size - length))
-        parts.append(slice(first, min(size, first + length)))
-    return parts[0], parts[1], parts[2]
+    z, y, x = (
+        slice(max(0, (part.start - 1) * _STEP), min(size, (part.stop + 1) * _STEP))
+        for part, size in zip(box_of(body), image.shape, strict=True)
+    )
+    return widened((z, y, x), least, image.shape)
 
 
 def _middle(box: Box, shape: Shape) -> Box:

@@ -11,6 +11,7 @@ import torch
 from liver_unet.doubt import doubt_about, signals_of, where_unsure
 from liver_unet.liver import NOTHING_SEEN, Liver, NoLiver
 from liver_unet.localise import coarse_localisation, fine_localisation
+from liver_unet.looks import mean_of_looks
 from liver_unet.model import Model
 from liver_unet.model_errors import DeviceRefused, WeightsRefused
 from liver_unet.postprocess import SMALLEST_LIVER_ML, Found, outline
@@ -87,6 +88,10 @@ class Segmenter:
             return NoLiver(NOTHING_SEEN, seen_ml)
         with stages("infer") as at:
             probability, box, mask = fine_localisation(self.fine.patches(image), seen, at)
+        if mask.any() and self.coarse:
+            with stages("look again") as at:
+                first = (probability, box, mask)
+                probability, mask = mean_of_looks(image, grid, self.fine, look, first, at)
         if not mask.any():
             return NoLiver("what the coarse network saw is no liver on closer inspection", seen_ml)
         found = outline(Found(image, grid, probability, box, mask), volume, stages)

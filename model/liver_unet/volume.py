@@ -7,6 +7,7 @@ frame (LPS: x to the patient's left, y to the back, z to the head).
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,6 +30,17 @@ def box_of(mask: NDArray[np.bool_], margin: int = 0) -> Box:
         along = np.flatnonzero(mask.any(axis=others))
         first, last = int(along[0]), int(along[-1])
         parts.append(slice(max(first - margin, 0), min(last + margin + 1, size)))
+    return parts[0], parts[1], parts[2]
+
+
+def widened(box: Box, least: Sequence[int], shape: Sequence[int]) -> Box:
+    """Return a box that is at least so long along each axis, to both sides alike, as far as an
+    array of this shape reaches."""
+    parts = []
+    for part, shortest, size in zip(box, least, shape, strict=True):
+        length = max(shortest, part.stop - part.start)
+        first = max(0, min(part.start - (length - (part.stop - part.start)) // 2, size - length))
+        parts.append(slice(first, min(size, first + length)))
     return parts[0], parts[1], parts[2]
 
 

@@ -29,7 +29,7 @@ from tests.support.phantom import abdomen
 from tests.support.processes import p99
 
 _RUNS = 3
-_NETWORK = ("localise", "infer")
+_NETWORK = ("localise", "infer", "look again")
 
 
 def stages(folder: Path) -> None:

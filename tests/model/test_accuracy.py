@@ -16,11 +16,12 @@ import torch
 from liver_unet.graph import load_graph
 from liver_unet.inference import liver_probability
 from liver_unet.liver import Liver, is_liver
+from liver_unet.localise import coarse_localisation, fine_localisation
 from liver_unet.metrics import Agreement, agreement
 from liver_unet.model import Model
 from liver_unet.network import for_inference
 from liver_unet.nifti import read_nifti
-from liver_unet.postprocess import one_liver
+from liver_unet.postprocess import Found, one_liver, outline
 from liver_unet.preprocess import to_model_input
 from liver_unet.resample import resample
 from liver_unet.segmenter import Segmenter
@@ -93,7 +94,12 @@ def test_patches_near_the_liver_give_the_mask_of_all_patches(
         segmenter.fine.network, image, spec.patch, precision=segmenter.fine.precision
     )
     expected = is_liver(one_liver(resample(everywhere, grid, ct_grid, fill=0.0).numpy()))
-    liver = segmenter.segment(volume, Stages())
+    look = coarse_localisation(image, segmenter.fine, segmenter.coarse, lambda fraction: None)
+    assert look
+    probability, box, mask = fine_localisation(
+        segmenter.fine.patches(image), look.on_image(image), lambda fraction: None
+    )
+    liver = outline(Found(image, grid, probability, box, mask), volume, Stages())
     assert isinstance(liver, Liver)
     found = agreement(liver.mask_on_ct(), expected, ct_grid)
     record_property(patient, found)

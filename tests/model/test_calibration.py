@@ -33,13 +33,13 @@ def graded(count: int) -> list[Outlined]:
     return good + wrong
 
 
-def test_a_tenth_of_the_good_ones_is_worth_a_look_and_a_fiftieth_doubtful() -> None:
+def test_of_twenty_good_ones_three_are_worth_a_look_and_one_of_these_is_doubtful() -> None:
     rule = calibrated(graded(100), "drawn")
     look, doubtful = rule.limits["unsure_share"]
-    assert look == pytest.approx(0.90, abs=0.011)
-    assert doubtful == pytest.approx(0.98, abs=0.011)
+    assert look == pytest.approx(0.85, abs=0.011)
+    assert doubtful == pytest.approx(0.95, abs=0.011)
     # Wrong ones: 0.5 to 0.8 sure, 0.9 worth a look, the other 15 doubtful.
-    assert rule.counts == {"sure": (4, 94), "look": (1, 9), "doubtful": (15, 17)}
+    assert rule.counts == {"sure": (4, 89), "look": (1, 11), "doubtful": (15, 20)}
     assert sum(count for _, count in rule.counts.values()) == 120
     assert rule.measured_on == "drawn"
 
@@ -50,8 +50,8 @@ def test_with_several_signals_the_false_alarms_are_those_of_all_together() -> No
         Outlined(str(i), "noise", "sha", 0.97, 1.01, 1.0, *random.random(3)) for i in range(1000)
     ]
     rule = calibrated(rows, "drawn")
-    assert 900 <= rule.counts["sure"][1] <= 915
-    assert 10 <= rule.counts["doubtful"][1] <= 20
+    assert 850 <= rule.counts["sure"][1] <= 865
+    assert 40 <= rule.counts["doubtful"][1] <= 50
 
 
 def test_a_volume_off_by_more_than_a_tenth_is_wrong_and_a_liver_not_found_has_no_grade() -> None:

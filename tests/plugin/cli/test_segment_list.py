@@ -148,7 +148,7 @@ def test_one_bar_tells_percent_and_time_left(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("sys.stderr", terminal)
     with TerminalProgress(2) as progress:
         progress.show("read", 0.5)
-        progress.show("infer", 1.0)
+        progress.show("look again", 1.0)
         progress.show("read", 0.0)
         progress.next()
         progress.show("infer", 0.0)

@@ -40,6 +40,7 @@ const STAGES = {
   resample: 'preparing the images',
   localise: 'finding the liver',
   infer: 'outlining the liver',
+  'look again': 'looking at it again',
   'back to the CT grid': 'drawing the outline',
   clean: 'checking the outline',
   doubt: 'asking how sure the networks are',

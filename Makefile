@@ -6,6 +6,7 @@ SHELL := /bin/bash
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 JUDGES := .venv-judges
+PAPERS := .venv-papers
 comma := ,
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 APT_RUN := orthanc orthanc-python orthanc-dicomweb
@@ -86,6 +87,14 @@ check: $(VENV)/installed ## style, types, import rules, bandit
 bench: orthanc $(JUDGES)/rt_utils/installed $(VENV)/installed ## timings side by side, as ratios (ONLY=stages,orthanc: those parts)
 	$(PYTHON) -m tests.bench $(subst $(comma), ,$(ONLY))
 
+# On a machine with a GPU and its PyTorch, but perhaps no network: what else is needed comes from
+# WHEELS, a folder that `pip download` filled elsewhere.
+.PHONY: bench-gpu
+bench-gpu: ## one case on the GPU, as JSON in OUT (WHEELS=DIR: install from there, with this machine's PyTorch)
+	$(if $(WHEELS),python3 -m pip install --quiet --no-index --no-deps $(WHEELS)/*.whl)
+	PYTHONPATH="$(CURDIR):$(CURDIR)/plugin:$(CURDIR)/model" \
+	  $(if $(WHEELS),python3,$(PYTHON)) -m tests.bench.gpu "$(or $(OUT),bench-gpu.json)"
+
 .PHONY: soak
 soak: orthanc $(VENV)/installed ## 18 full-size series at once and two kills; some minutes
 	$(PYTHON) -m tests.soak $(SOAK)
@@ -106,6 +115,19 @@ painted: $(VENV)/installed ## draw docs/painted.png, what a training paints
 .PHONY: review-picture
 review-picture: orthanc browser $(VENV)/installed ## draw docs/review.png, the review page with a made-up patient
 	$(PYTHON) -m tests.review_picture
+
+# The site holds every paper at its own place, so that links between them hold.
+.PHONY: docs
+docs: $(PAPERS)/installed ## the papers as a site in build/site, its links checked
+	rm -rf build/papers build/site && mkdir -p build/papers
+	cp --parents *.md model/README.md model/weights/LICENSE.md docs/* build/papers
+	$(PAPERS)/bin/mkdocs build
+
+.PHONY: sbom
+sbom: $(PAPERS)/installed ## build/sbom.json: what is installed in .venv (CycloneDX)
+	mkdir -p build
+	$(PAPERS)/bin/cyclonedx-py environment --output-reproducible \
+	  --output-file build/sbom.json $(PYTHON)
 
 .PHONY: orthanc
 orthanc:
@@ -157,6 +179,12 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	@python3 -c "import ensurepip, venv" 2>/dev/null || $(call apt_install,python3-venv)
 	python3 -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --constraint constraints.txt --editable ".[test]"
+	touch $@
+
+$(PAPERS)/installed: docs/tools.txt
+	@python3 -c "import ensurepip, venv" 2>/dev/null || $(call apt_install,python3-venv)
+	python3 -m venv $(@D)
+	$(@D)/bin/pip install --quiet --no-deps --requirement $<
 	touch $@
 
 # Other people's programs that read our RTSTRUCT; each needs versions that ours cannot live with.

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
 
+from orthanc_liver import __version__
 from orthanc_liver.host.settings import SECTION, settings_table
 from orthanc_liver.host.web.routes import Routes
 from orthanc_liver.sirt.inputs import QUANTITIES
@@ -18,12 +21,20 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 README = (CHECKOUT / "README.md").read_text()
 REFERENCE = (CHECKOUT / "docs" / "REFERENCE.md").read_text()
 ACTIVITY = (CHECKOUT / "docs" / "ACTIVITY.md").read_text()
+OPERATE = (CHECKOUT / "docs" / "OPERATE.md").read_text()
 INSTALL = (CHECKOUT / "docs" / "INSTALL.md").read_text()
 PAPERS = [*CHECKOUT.glob("*.md"), *CHECKOUT.glob("docs/*.md"), *CHECKOUT.glob("model/**/*.md")]
 LINKS = [
     (paper, link)
     for paper in PAPERS
     for link in re.findall(r"\]\((?!https?:)(.+?)\)", paper.read_text())
+]
+GUIDE = (CHECKOUT / "docs" / "GUIDE.md").read_text()
+# In the first columns of its tables: words of warnings and reasons.
+QUOTED = [
+    quoted
+    for row in re.findall(r'^\| ("[^|]+) \|', GUIDE, re.MULTILINE)
+    for quoted in re.findall(r'"(.+?)"', row)
 ]
 FIGURES = re.findall(r"^\| .+ \| (.*\d.*) \| \[.+\]\((.+)\) \|$", README, re.MULTILINE)
 ROUTES = re.findall(r"^\| `(GET|POST) /liver/(\S+)` \|", REFERENCE, re.MULTILINE)
@@ -53,6 +64,13 @@ def test_the_tables_of_inputs_and_limits_are_the_codes() -> None:
         held_for = Held(limit, "", 0.0).holds_for or "every treatment"
         figure = f"{limit.bound} {limit.gy:g}"
         assert f"\n| `{limit.name}` | {limit.dose} | {figure} | {held_for} |\n" in ACTIVITY
+
+
+def test_every_metric_is_documented() -> None:
+    code = (CHECKOUT / "plugin/orthanc_liver/host/web/metrics.py").read_text()
+    names = set(re.findall(r'"(liver_\w+?)(?:_count|_sum)?"', code))
+    rows = "".join(re.findall(r"^\| `liver_.+? \|", OPERATE, re.MULTILINE))
+    assert names == set(re.findall(r"liver_\w+", rows))
 
 
 def test_the_shipped_configuration_spells_the_defaults_out() -> None:
@@ -108,3 +126,38 @@ def test_the_readmes_figures_are_those_of_the_papers(figure: str, paper: str) ->
 
 def test_there_are_figures() -> None:
     assert len(FIGURES) >= 6
+
+
+def sentences_of(path: Path) -> Iterator[str]:
+    """Every text in a module, joined; what is put in at run time is ... in it."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.JoinedStr):
+            parts = (part.value for part in node.values if isinstance(part, ast.Constant))
+            yield "...".join(map(str, parts))
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
+
+
+@pytest.fixture(scope="module")
+def said() -> str:
+    modules = [*CHECKOUT.glob("plugin/**/*.py"), *CHECKOUT.glob("model/**/*.py")]
+    return "\n".join(text for path in modules for text in sentences_of(path)).lower()
+
+
+@pytest.mark.parametrize("quoted", QUOTED)
+def test_what_the_guide_explains_is_what_the_code_says(quoted: str, said: str) -> None:
+    assert [part for part in quoted.lower().split("...") if part.strip() not in said] == []
+
+
+def test_the_guide_quotes() -> None:
+    assert len(QUOTED) > 40
+
+
+def test_the_citation_names_this_version() -> None:
+    citation = (CHECKOUT / "CITATION.cff").read_text()
+    assert re.findall(r"^version: (.+)$", citation, re.MULTILINE) == [__version__]
+
+
+def test_every_paper_is_in_the_site() -> None:
+    shown = re.findall(r": (\S+\.md)$", (CHECKOUT / "mkdocs.yml").read_text(), re.MULTILINE)
+    assert sorted(shown) == sorted(str(paper.relative_to(CHECKOUT)) for paper in PAPERS)

@@ -34,7 +34,7 @@ class Model:
 
             network = load_graph(weights, spec, torch.get_num_threads())
         else:
-            network = for_inference(network, precision)
+            network = for_inference(network, precision, one_at_a_time=device.type == "cpu")
         return cls(network, spec, device, precision)
 
     @property

@@ -51,7 +51,7 @@ def outline(found: Found, ct: Volume, stages: Stages) -> Liver | NoLiver:
         corners_mm = found.grid.cropped(box_of(found.mask)).corners_mm(beyond=1.5)
         box = ct.grid.box_around(corners_mm)
         seen = found.grid.cropped(found.box)
-        on_ct = resample(found.probability.cpu(), seen, ct.grid.cropped(box), fill=0.0).numpy()
+        on_ct = resample(found.probability, seen, ct.grid.cropped(box), fill=0.0).cpu().numpy()
     with stages("clean"):
         beside = second_object_warnings(
             is_liver(found.probability.cpu().numpy()), found.mask[found.box], seen

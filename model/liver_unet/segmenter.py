@@ -76,8 +76,7 @@ class Segmenter:
         """Return the liver, or why the scan shows none."""
         spec = self.fine.spec
         with stages("resample"):
-            image, grid = to_model_input(volume, spec.spacing_mm, spec.window_hu)
-            image = image.to(self.device)
+            image, grid = to_model_input(volume, spec.spacing_mm, spec.window_hu, self.device)
         with stages("localise") as at:
             look = coarse_localisation(image, self.fine, self.coarse, at)
             if look is None:
@@ -89,7 +88,7 @@ class Segmenter:
         with stages("infer") as at:
             probability, box, mask = fine_localisation(self.fine.patches(image), seen, at)
         if not mask.any():
-            return NoLiver("what coarse localisation saw is none on closer inspection", seen_ml)
+            return NoLiver("what the coarse network saw is no liver on closer inspection", seen_ml)
         found = outline(Found(image, grid, probability, box, mask), volume, stages)
         if isinstance(found, NoLiver):
             return found

@@ -9,7 +9,8 @@ import torch
 from monai.inferers.utils import sliding_window_inference
 from torch import nn
 
-from liver_unet.inference import liver_probability
+from liver_unet import inference
+from liver_unet.inference import liver_probability, patches_at_once
 from liver_unet.network import build_network
 
 PATCH = (16, 32, 48)
@@ -65,6 +66,33 @@ def test_air_holds_no_liver(network: nn.Module) -> None:
     probability = liver_probability(network, volume, PATCH)
     assert float(probability[:, :, 97:].abs().max()) == 0
     assert float(probability[:, :, :24].min()) > 0
+
+
+@pytest.mark.parametrize("at_once", [3, 8])
+def test_batches_as_on_a_gpu_give_what_patches_one_by_one_give(
+    network: nn.Module, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    volume = image(24, 40, 144)
+    volume[:, :, 56:] = 0  # some patches of a batch hold nothing but air
+    alone = liver_probability(network, volume, PATCH)
+    monkeypatch.setattr(inference, "patches_at_once", lambda device: at_once)
+    seen: list[float] = []
+    together = liver_probability(network, volume, PATCH, progress=seen.append)
+    torch.testing.assert_close(together, alone, atol=1e-5, rtol=0)
+    assert len(seen) == len(set(seen)) > at_once
+
+
+@pytest.mark.parametrize(
+    ("free_gib", "kept_gib", "at_once"), [(20, 0, 8), (0.3, 0.1, 1), (1, 3, 8)]
+)
+def test_a_batch_needs_room_on_the_gpu(
+    monkeypatch: pytest.MonkeyPatch, free_gib: float, kept_gib: float, at_once: int
+) -> None:
+    gib = 2**30
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (int(free_gib * gib), 80 * gib))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: int((2 + kept_gib) * gib))
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _: 2 * gib)
+    assert patches_at_once(torch.device("cuda")) == at_once
 
 
 def test_progress_ends_at_one(network: nn.Module) -> None:

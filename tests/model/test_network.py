@@ -75,6 +75,15 @@ def test_the_copy_for_inference_answers_as_the_network_does() -> None:
         torch.testing.assert_close(copied, network(patch), atol=1e-5, rtol=0)
 
 
+def test_a_copy_for_batches_takes_one() -> None:
+    torch.manual_seed(1)
+    network = build_network((4, 8, 8), classes=2).eval()
+    patches = torch.rand(3, 1, 16, 24, 32)
+    copied = for_inference(network, torch.float32, one_at_a_time=False)
+    with torch.inference_mode():
+        torch.testing.assert_close(copied(patches), network(patches), atol=1e-5, rtol=0)
+
+
 def test_the_copy_for_inference_refuses_a_batch() -> None:
     """Its normalisation would mix the patches."""
     copied = for_inference(build_network((4, 8), classes=2), torch.float32)

@@ -95,7 +95,7 @@ def test_what_fine_localisation_does_not_confirm_is_none(phantom: Phantom) -> No
     volume, true_ml = block(phantom, np.s_[20:32, 40:60, 50:72], 105)
     once = Segmenter(model_of(OnceOnly(-47, 200)))
     none = why(volume, once)
-    assert none.reason == "what coarse localisation saw is none on closer inspection"
+    assert none.reason == "what the coarse network saw is no liver on closer inspection"
     assert 75 < none.seen_ml < true_ml * 1.1
 
 

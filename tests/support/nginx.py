@@ -29,7 +29,7 @@ def nginx_as_documented(folder: Path, orthanc: OrthancServer) -> Iterator[str]:
     ):
         assert shown in server
         server = server.replace(shown, here)
-    _make_certificate(folder)
+    make_certificate(folder)
     with nginx(folder, server):
         yield f"https://127.0.0.1:{port}"
 
@@ -53,7 +53,8 @@ def nginx(folder: Path, server: str) -> Iterator[None]:
         process.wait(patience_s(10))
 
 
-def _make_certificate(folder: Path) -> None:
+def make_certificate(folder: Path) -> None:
+    """Leave certificate.pem, which nobody else signed, and its key.pem in a folder."""
     command = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=127.0.0.1"
     places = ["-keyout", "key.pem", "-out", "certificate.pem"]
     subprocess.run([*command.split(), *places], cwd=folder, check=True, capture_output=True)

@@ -2,7 +2,7 @@
 
     LiTS          volume-N.nii[.gz] and segmentation-N.nii[.gz], at any depth
     Decathlon     dataset.json that lists images and labels (Medical Segmentation Decathlon)
-    case folders  NAME/ct.nii.gz, NAME/liver.nii.gz, at will organs.nii.gz with organs.json
+    case folders  NAME/ct.nii.gz, NAME/liver.nii.gz, optionally organs.nii.gz with organs.json
 
 Labels above 1 are tumours inside the liver and count as liver.
 """

@@ -15,7 +15,7 @@ def add_to(commands: Any) -> None:
     """Add evaluate to the parser's commands."""
     evaluation = commands.add_parser("evaluate", help="measure contours on your own cases")
     evaluation.add_argument(
-        "--cases", type=Path, required=True, help="CSV: case, ct, reference and at will more"
+        "--cases", type=Path, required=True, help="CSV: case, ct, reference, optionally more"
     )
     evaluation.add_argument("--out", type=Path, required=True, help="folder for the report")
     evaluation.add_argument("--weights", type=Path, help="other weights than the default ones")

@@ -49,9 +49,9 @@ def check_one_pass(images: Sequence[CtImage]) -> list[str]:
         lower, upper = (images[i].plane.sop_instance_uid for i in (largest, largest + 1))
         if steps.sum() > _MOST_TO_AND_FRO * reach:
             raise SeriesRefused(
-                f"{keyword} goes to and fro from slice to slice (such as instances {lower} and "
-                f"{upper}): the series holds the slices of two passes or more, one between the "
-                "other's; send each pass as its own series."
+                f"{keyword} alternates from slice to slice (such as instances {lower} and "
+                f"{upper}): the series holds the slices of two passes or more, interleaved; "
+                "send each pass as its own series."
             )
         if keyword in _ONE_OF_EACH or steps[largest] > reach / 2:
             notes.append(

@@ -97,7 +97,7 @@ def _check_columns(path: Path, columns: list[str]) -> None:
         wrong = "it lacks " + ", ".join(missing) if missing else "unknown: " + ", ".join(unknown)
         raise CaseListRefused(
             f"{path}: {wrong}; its first line must name the columns "
-            f"{', '.join(REQUIRED)} and at will {', '.join(OPTIONAL)}"
+            f"{', '.join(REQUIRED)} and optionally {', '.join(OPTIONAL)}"
         )
 
 

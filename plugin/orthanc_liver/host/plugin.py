@@ -321,7 +321,7 @@ class Plugin:
 
     def _refuse_unless_running(self) -> None:
         if self._problems:
-            raise NotRunning("no job can run before the settings are mended; see /liver/status")
+            raise NotRunning("no job can run before the settings are corrected; see /liver/status")
 
     def _try_to_start(self) -> None:
         try:

@@ -198,7 +198,7 @@ class Settings:
     )
     store: tuple[str, ...] = _setting(
         JobSettings.kinds,
-        "What a job stores: RTSTRUCT, and at will SEG (the mask) and SR (the volume; needs SEG).",
+        "What a job stores: RTSTRUCT, optionally SEG (the mask) and SR (the volume; needs SEG).",
         _store,
     )
     retries: int = _setting(

@@ -107,7 +107,7 @@ class EngineProcess:
             raise EngineUnavailable(message.reason)
         if not isinstance(message, Ready):
             self.kill()
-            raise EngineUnavailable("the inference process speaks another language")
+            raise EngineUnavailable("the inference process is of another version: install again")
         return message
 
     def send(self, message: Message) -> None:

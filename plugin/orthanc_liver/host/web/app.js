@@ -109,7 +109,7 @@ const ENGINES = { ready: 'Ready', starting: 'Starting', unavailable: 'Not availa
 function showStatus(status) {
   const waiting = UNFINISHED.reduce((sum, state) => sum + status.Deliveries[state], 0);
   sayParts(get('summary'), [t(ENGINES[status.Engine]), status.Device,
-    status.Automatic ? t('segments by itself what arrives') : t('segments only what is asked for')]);
+    status.Automatic ? t('segments automatically what arrives') : t('segments only on request')]);
   const rows = {
     [t('Model')]: status.Model ? `${status.Model.Name} (${status.Model.Sha256.slice(0, 12)})` : t('none yet'),
     [t('To be sent')]: waiting,

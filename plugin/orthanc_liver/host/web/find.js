@@ -79,6 +79,6 @@ async function segment(path, body = undefined) {
   }
   const again = Object.assign(document.createElement('button'), { className: 'second', textContent: t('Run it again') });
   again.addEventListener('click', () => act(() => segment(path, '{"Force": true}')));
-  tell(t('Done already: nothing new would come of it.'));
+  tell(t('Already segmented: the result would be the same.'));
   get('message').append(again);
 }

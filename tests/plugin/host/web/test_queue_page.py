@@ -183,7 +183,7 @@ def test_a_patient_is_found_and_segmented(host: Host, window: Browser, text: str
     button.click()
     window.see(f"#finished {card(series_id)} .state", "Segmented")
     button.click()
-    window.see("#message", "Done already")
+    window.see("#message", "Already segmented")
     jobs = len(host.engine.jobs())
     window.see("#message button", "Run it again").click()
     wait_for("another run", lambda: len(host.engine.jobs()) == jobs + 1)

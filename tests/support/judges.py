@@ -134,10 +134,14 @@ def _only(folder: Path, pattern: str) -> Path:
 
 
 def program(name: str) -> str:
-    return shutil.which(name) or _absent(name, "install the packages plastimatch and dicom3tools")
+    """Where a program of the distribution is; the test skips where it is not."""
+    return shutil.which(name) or _absent(
+        name, "install the packages plastimatch, dicom3tools and dcmtk"
+    )
 
 
 def in_venv(venv: str, program: str) -> str:
+    """Where a program of a virtual environment is; the test skips where it is not."""
     path = _VENVS / venv / "bin" / program
     return str(path) if path.exists() else _absent(venv, "`make judges` installs it")
 
@@ -156,6 +160,7 @@ def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
 
 
 def succeed(command: list[str]) -> str:
+    """Run a command that must succeed; what it prints."""
     done = _run(command)
     assert done.returncode == 0, f"{command[0]} failed:\n{done.stdout}\n{done.stderr}"
     return done.stdout

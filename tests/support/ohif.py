@@ -48,6 +48,11 @@ viewport.setImageIdIndex(arguments[0]).then(() => {
 """
 )
 _COUNT = _VIEWPORT + "return viewport.getImageIds().length;"
+# Whoever comes for the first time is shown round, and told that it is no medical device.
+_KNOWS_OHIF = """
+localStorage.setItem('shownTours', '["basicViewerTour"]');
+sessionStorage.setItem('investigationalUseDialog', 'hidden');
+"""
 _SEGMENTS = """
 return services.segmentationService.getSegmentations().flatMap(
   (one) => Object.values(one.segments).map((segment) => segment.label));
@@ -67,12 +72,13 @@ class Slice:
         strongest, weakest = int(np.argmax(colour)), int(np.argmin(colour))
         difference = self.rgb[..., strongest].astype(int) - self.rgb[..., weakest]
         line = difference > (max(colour) - min(colour)) / 4
-        closed = ndimage.binary_closing(np.pad(line, 2), np.ones((3, 3)))
+        closed = ndimage.binary_closing(np.pad(line, 2), np.ones((3, 3), dtype=bool))
         return np.asarray(ndimage.binary_fill_holes(closed)[2:-2, 2:-2])
 
     def mm(self) -> NDArray[np.float64]:
         """Where each pixel lies in the patient."""
-        rows, columns = np.indices(self.rgb.shape[:2])
+        height, width = self.rgb.shape[:2]
+        rows, columns = np.mgrid[:height, :width]
         start, right, down = self.place_mm
         return np.asarray(
             start + columns[..., None] * (right - start) + rows[..., None] * (down - start)
@@ -87,6 +93,8 @@ class Ohif:
 
     def open(self, study_uid: str, mode: str = "viewer") -> None:
         """Open a study; returns as soon as an image and the list of series are there."""
+        self.window.open(f"{self.url}/app-config.js")
+        self.window.driver.execute_script(_KNOWS_OHIF)
         self.window.open(f"{self.url}/{mode}?StudyInstanceUIDs={study_uid}")
         wait_for("an image", lambda: self._count() > 1 and self.slice_now(), _PANE_S)
 
@@ -140,7 +148,7 @@ class Ohif:
         self.see("PlanarFreehandContourSegmentationTool-btn").click()
         left, top, *_ = self.window.driver.execute_script(_SHOWN)["box"]
         drag = ActionChains(self.window.driver, duration=20)
-        pointer = drag.w3c_actions.pointer_action
+        pointer: Any = drag.w3c_actions.pointer_action  # its methods have no types
         for number, (x, y) in enumerate([*points, points[0]]):
             pointer.move_to_location(left + x, top + y)
             if number == 0:
@@ -165,11 +173,11 @@ class Ohif:
 
 @contextmanager
 def ohif_as_documented(version: str, folder: Path, orthanc: OrthancServer) -> Iterator[str]:
-    """Yield the address of OHIF with the two files that docs/GUIDE.md shows."""
+    """Yield the address of OHIF with the two files that docs/VIEWERS.md shows."""
     dist = _VENVS / f"ohif-{version}" / "dist"
     if not dist.exists():
         pytest.skip(f"OHIF {version} is not there: `make viewers` fetches it by npm")
-    guide = (CHECKOUT / "docs" / "GUIDE.md").read_text()
+    guide = (CHECKOUT / "docs" / "VIEWERS.md").read_text()
     [settings] = re.findall(r"```js\n(window\.config.*?)```", guide, re.DOTALL)
     [server] = re.findall(r"```nginx\n(.*?)```", guide, re.DOTALL)
     (folder / "app-config.js").write_text(settings)

@@ -88,7 +88,10 @@ class Told:
 
 
 def ask(reader: str, study: Path, work: Path) -> Told:
-    """Ask one of the readers above; study: a folder with ct/, rtstruct.dcm and seg.dcm; work: an empty one."""
+    """Ask one of the readers above.
+
+    study: a folder with ct/, rtstruct.dcm and seg.dcm; work: an empty one.
+    """
     given = {"study": study, "ct": study / "ct", "work": work, "mask": work / "mask.npy"}
     given |= {"rtstruct": study / "rtstruct.dcm", "seg": study / "seg.dcm"}
     paths = json.dumps({name: str(path) for name, path in given.items()})
@@ -100,7 +103,7 @@ def ask(reader: str, study: Path, work: Path) -> Told:
 
 
 def dcmqi_segments(seg: Path, work: Path) -> list[dict[str, Any]]:
-    """Take a SEG apart by dcmqi's segimage2itkimage: its segments; their masks are N.nrrd in work."""
+    """Take a SEG apart by dcmqi's segimage2itkimage; its masks are then N.nrrd in work."""
     command = [in_venv("dcmqi", "segimage2itkimage"), "--inputDICOM", str(seg)]
     succeed([*command, "--outputDirectory", str(work), "--outputType", "nrrd"])
     told = json.loads((work / "meta.json").read_text(encoding="utf-8"))

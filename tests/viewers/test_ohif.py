@@ -6,12 +6,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pydicom
 import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -23,6 +21,7 @@ from orthanc_liver.dicom.ct_series import CtSeries
 from orthanc_liver.dicom.roi_choice import LIVER
 from orthanc_liver.engine.protocol import JobSettings
 from orthanc_liver.evaluation.outlines import read_contour
+from tests.support import phantom_engine
 from tests.support.browser import Browser, browser, browser_is_installed
 from tests.support.case_writer import write_ct_folder
 from tests.support.judges import polygon_mask
@@ -33,8 +32,8 @@ from tests.support.phantom import abdomen
 
 # The newest, and the one that Orthanc's own OHIF plugin 1.8 brings.
 VERSIONS = ("3.13.2", "3.12.0")
-SHAPE, SPACING_MM = (28, 130, 170), (10.0, 2.3, 2.3)
-OURS = {"Store": ["RTSTRUCT", "SEG", "SR"], "Device": "cpu", "MinimumSlices": 20}
+SHAPE, SPACING_MM = (24, 120, 150), (12.5, 2.6, 2.6)
+OURS = {"Store": ["RTSTRUCT", "SEG", "SR"], "MinimumSlices": 20}
 GIVEN = {"Method": "resin", "TumourMl": 20, "HeightM": 1.75, "WeightKg": 70, "LungShunt": 0.12}
 pytestmark = [
     pytest.mark.timeout(1200),
@@ -51,8 +50,8 @@ class Hospital:
     ct: CtSeries
     mask: NDArray[np.bool_]
 
-    def expected(self, shown: Slice) -> NDArray[np.bool_]:
-        """The mask as the viewport must show it: looked up at the place of each pixel."""
+    def liver(self, shown: Slice) -> NDArray[np.bool_]:
+        """The mask at the place of each pixel of the viewport."""
         grid = self.ct.volume.grid
         to_voxel = np.linalg.inv(grid.affine)
         index = np.rint(shown.mm() @ to_voxel[:3, :3].T + to_voxel[:3, 3]).astype(int)
@@ -60,19 +59,24 @@ class Hospital:
         inside = ((index[..., 1:] >= 0) & (index[..., 1:] < grid.shape[1:])).all(axis=-1)
         assert (index[..., 0][inside] == number).all()
         rows, columns = (index[..., axis].clip(0, grid.shape[axis] - 1) for axis in (1, 2))
-        there = self.mask[number][rows, columns] & inside
-        return np.asarray(ndimage.binary_fill_holes(there))
+        return np.asarray(self.mask[number][rows, columns] & inside)
+
+    def expected(self, shown: Slice) -> NDArray[np.bool_]:
+        """The same with its holes filled, as a drawn line tells of no holes."""
+        return np.asarray(ndimage.binary_fill_holes(self.liver(shown)))
 
 
 @pytest.fixture(scope="module")
 def hospital(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hospital]:
     folder = tmp_path_factory.mktemp("hospital")
-    overrides = {"StableAge": 1, "LiverSegmentation": OURS}
+    ours = {**OURS, "Interpreter": str(phantom_engine.interpreter(folder))}
+    overrides = {"StableAge": 1, "LiverSegmentation": ours}
     with OrthancServer(folder / "orthanc", overrides) as orthanc:
         write_ct_folder(folder / "ct", abdomen(SHAPE, SPACING_MM), "ohif")
         for path in (folder / "ct").iterdir():
             orthanc.call("POST", "/instances", path.read_bytes())
         job = wait_for("the job", lambda: ended_job(orthanc), 120)
+        assert job["Outcome"] == "segmented", job["Reason"]
         seg = folder / "seg.dcm"
         [made] = [one for one in job["Result"]["Further"] if one["Kind"] == "SEG"]
         seg.write_bytes(orthanc.call("GET", f"/instances/{made['Instance']}/file").content)
@@ -94,7 +98,7 @@ def ohif(
         ohif_as_documented(request.param, folder, hospital.orthanc) as url,
         browser(folder / "profile", webgl=True) as window,
     ):
-        window.resize((1280, 900))
+        window.resize((1100, 700))
         yield Ohif(window, url)
 
 
@@ -123,13 +127,21 @@ def test_outline_on_the_right_slices_at_the_right_place(
         assert coloured.any() == expected.any(), shown.sop_instance_uid
         if expected.any():
             with_liver += 1
-            assert dice(coloured, expected) > 0.9, shown.sop_instance_uid
+            assert within_a_voxel(coloured, expected, shown), shown.sop_instance_uid
         if with_liver == 8:
-            ohif.window.screenshot(f"ohif-{modality}-{Path(ohif.url).name[-4:]}")
+            ohif.window.screenshot(f"ohif-{modality}")
         drawn.append(coloured)
         ours.append(expected)
     assert with_liver == hospital.mask.any(axis=(1, 2)).sum()
     assert dice(np.array(drawn), np.array(ours)) > 0.97
+
+
+def within_a_voxel(coloured: NDArray[np.bool_], expected: NDArray[np.bool_], shown: Slice) -> bool:
+    """Whether nothing is coloured, or left out, farther than its diagonal from the border."""
+    voxel = SPACING_MM[1] / float(np.linalg.norm(shown.place_mm[1] - shown.place_mm[0]))
+    wider = ndimage.distance_transform_edt(~expected) <= 1.5 * voxel
+    deeper = ndimage.distance_transform_edt(expected) > 1.5 * voxel
+    return bool((coloured <= wider).all() and (deeper <= coloured).all())
 
 
 def test_changed_saved_and_taken_by_activity_and_review(
@@ -169,9 +181,9 @@ def given(more: dict[str, str]) -> bytes:
 def add_an_ear(ohif: Ohif, hospital: Hospital) -> float:
     """Draw a circle that begins in the middle of the largest slice's outline and leaves it; what
     it adds, in mL."""
-    areas = [int(hospital.expected(shown).sum()) for shown in ohif.slices()]
+    areas = [int(hospital.liver(shown).sum()) for shown in ohif.slices()]
     shown = ohif.go(int(np.argmax(areas)))
-    liver = hospital.expected(shown)
+    liver = hospital.liver(shown)
     depth = np.asarray(ndimage.distance_transform_edt(liver))
     row, column = np.unravel_index(int(depth.argmax()), depth.shape)
     radius = depth.max()

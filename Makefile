@@ -19,6 +19,9 @@ READERS := dicompyler_core dicomrttool dcmqi platipy pydicom_seg rt_utils
 APT_BROWSER := chromium chromium-driver nginx-light
 # Half of the tests wait while the other half computes. A file's tests share what they start.
 SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadfile --max-worker-restart 0
+# Where the environment was made. In a copied checkout that is another place, whose code it would run.
+MADE_AT := $(shell sed -n 's/^command = .* -m venv.* \(\/.*\)$$/\1/p' $(VENV)/pyvenv.cfg 2>/dev/null)
+MOVED := $(and $(MADE_AT),$(filter-out $(realpath $(VENV)),$(MADE_AT)))
 export PYTHONPATH := $(CURDIR)
 export JUDGES_VENV := $(CURDIR)/$(JUDGES)
 
@@ -35,7 +38,11 @@ run: orthanc $(VENV)/installed ## leave Orthanc running with the plugin, for use
 	$(PYTHON) -m tests.run
 
 .PHONY: install
-install: orthanc $(VENV)/installed ## what a server needs: Orthanc's packages and the environment
+install: orthanc $(VENV)/runs ## what a server needs: Orthanc's packages and the environment
+
+.PHONY: bundle
+bundle: $(VENV)/runs ## an archive in bundle/ that installs without a network, for this Python and processor
+	offline/make.sh $(PYTHON) bundle
 
 .PHONY: test-fast
 test-fast: $(VENV)/installed ## the tests that need no Orthanc, browser or network
@@ -175,11 +182,18 @@ dpkg -s $(1) >/dev/null 2>&1 || { $(SUDO) apt-get update -qq; \
 $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(1); }
 endef
 
-$(VENV)/installed: pyproject.toml constraints.txt
+# runs: what a server needs; installed: what the tests need as well.
+$(VENV)/runs: EXTRAS :=
+$(VENV)/installed: EXTRAS := [test]
+$(VENV)/runs $(VENV)/installed: pyproject.toml constraints.txt $(if $(MOVED),moved)
 	@python3 -c "import ensurepip, venv" 2>/dev/null || $(call apt_install,python3-venv)
-	python3 -m venv $(VENV)
-	$(VENV)/bin/pip install --quiet --constraint constraints.txt --editable ".[test]"
+	python3 -m venv $(if $(MOVED),--clear )$(VENV)
+	$(VENV)/bin/pip install --quiet --constraint constraints.txt --editable ".$(EXTRAS)"
 	touch $@
+
+.PHONY: moved
+moved:
+	@echo "make: $(VENV) was made in $(MADE_AT) and is made anew here"
 
 $(PAPERS)/installed: docs/tools.txt
 	@python3 -c "import ensurepip, venv" 2>/dev/null || $(call apt_install,python3-venv)

@@ -1,21 +1,34 @@
-"""The container's start script, without a container: every password lets its user in."""
+"""The container without a container: its start script, its files, and a disk that is read-only."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 from pathlib import Path
 
 import pytest
 import requests
+import yaml
 from requests.auth import HTTPBasicAuth
 
-from tests.support.orthanc_server import CHECKOUT, OrthancServer, orthanc_program
+from tests.support.ct_writer import to_bytes, write_ct_series
+from tests.support.documented import INSTALL, DocumentedServer, examples
+from tests.support.orthanc_server import (
+    CHECKOUT,
+    ENDS_WITH_US,
+    OrthancServer,
+    orthanc_program,
+)
 from tests.support.patience import wait_for
+from tests.support.phantom import abdomen
+from tests.support.sealed import sealed
 
 START = CHECKOUT / "docker" / "start.sh"
+DOCKERFILE, IGNORED = CHECKOUT / "Dockerfile", CHECKOUT / ".dockerignore"
 AS_IT_IS_SHIPPED = CHECKOUT / "docker" / "orthanc.json"
+USER = ("orthanc", "plain")
 HARD = 'a"b\\c", "root": "${HOME} $x /* é //'
 
 
@@ -46,6 +59,42 @@ def test_without_a_password_nothing_starts(tmp_path: Path) -> None:
     assert process.returncode == 1
 
 
+@pytest.fixture
+def shipped(tmp_path: Path) -> DocumentedServer:
+    """Orthanc with the image's configuration and the guide's example of what to mount beside it."""
+    text = AS_IT_IS_SHIPPED.read_text().replace("${ORTHANC_PASSWORD_AS_JSON}", USER[1])
+    server = DocumentedServer(tmp_path, {"orthanc.json": json.loads(text)})
+    [mounted] = [one for one in examples() if one.file == "./liver.json"]
+    server.add(mounted)
+    return server
+
+
+def test_what_is_mounted_goes_with_what_is_shipped(shipped: DocumentedServer) -> None:
+    with shipped.until_killed():
+        assert requests.get(f"{shipped.url}/dicom-web/studies", auth=USER, timeout=60).json() == []
+        found = requests.get(f"{shipped.url}/modalities", auth=USER, timeout=60).json()
+        assert found == ["pacs"]
+
+
+def test_a_container_that_cannot_be_written_outlines_a_liver(
+    shipped: DocumentedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing but its volume can be; what compose.yaml gives it besides is a tmpfs."""
+    monkeypatch.setattr(
+        "tests.support.orthanc_server.ENDS_WITH_US", sealed(ENDS_WITH_US, shipped.folder)
+    )
+    shipped.files["liver.json"] = {"StableAge": 1}
+    with shipped.until_killed():
+        for one in write_ct_series(abdomen((44, 65, 85), (6.5, 5.0, 4.6)).volume):
+            requests.post(f"{shipped.url}/instances", to_bytes(one), auth=USER, timeout=60)
+        wait_for("the result", lambda: outcomes(shipped) == ["segmented"], 120)
+
+
+def outcomes(server: DocumentedServer) -> list[str]:
+    jobs = requests.get(f"{server.url}/liver/jobs?expand", auth=USER, timeout=60).json()
+    return [job["Content"].get("Outcome") for job in jobs]
+
+
 def test_orthanc_lets_in_who_has_it(tmp_path: Path) -> None:
     server = OrthancServer(tmp_path, {})
     server._choose_ports()
@@ -73,3 +122,48 @@ def test_orthanc_lets_in_who_has_it(tmp_path: Path) -> None:
     finally:
         process.kill()
         process.communicate()
+
+
+COMPOSE = {path.name: yaml.safe_load(path.read_text()) for path in CHECKOUT.glob("compose*.yaml")}
+OVERRIDE = yaml.safe_load(re.findall(r"^```yaml\n(.*?)^```", INSTALL, re.M | re.S)[0])
+
+
+def test_compose_builds_what_is_there() -> None:
+    assert set(COMPOSE) == {"compose.yaml", "compose.gpu.yaml"}
+    service = COMPOSE["compose.yaml"]["services"]["orthanc"]
+    assert (CHECKOUT / service["build"] / "Dockerfile").is_file()
+    declared = set(COMPOSE["compose.yaml"]["volumes"])
+    assert {one.split(":")[0] for one in service["volumes"]} == declared
+    for other in (COMPOSE["compose.gpu.yaml"], OVERRIDE):
+        assert set(other["services"]) == {"orthanc"}
+
+
+def test_compose_and_image_agree_on_places() -> None:
+    """What can be written is where Orthanc stores; what is mounted is where it reads."""
+    service = COMPOSE["compose.yaml"]["services"]["orthanc"]
+    image, shipped = DOCKERFILE.read_text(), json.loads(AS_IT_IS_SHIPPED.read_text())
+    [volume] = [one.split(":")[1] for one in service["volumes"]]
+    assert f"\nVOLUME {volume}\n" in image
+    for key in ("StorageDirectory", "IndexDirectory"):
+        assert shipped[key].startswith(f"{volume}/")
+    assert service["read_only"] is True
+    ports = {str(shipped["HttpPort"]), str(shipped["DicomPort"])}
+    assert {one.split(":")[-1] for one in service["ports"]} == ports
+    [configuration] = re.findall(r"^exec Orthanc (\S+)$", START.read_text(), re.M)
+    [mounted] = OVERRIDE["services"]["orthanc"]["volumes"]
+    assert mounted.split(":")[1].startswith(f"{configuration}/")
+    for argument in COMPOSE["compose.gpu.yaml"]["services"]["orthanc"]["build"]["args"]:
+        assert f"\nARG {argument}=" in image
+
+
+def test_all_that_the_image_copies_is_there_and_not_ignored() -> None:
+    ignored = IGNORED.read_text().splitlines()
+    for sources in re.findall("^COPY (.+) \\S+$", DOCKERFILE.read_text(), re.M):
+        for name in sources.split():
+            assert (CHECKOUT / name).exists()
+            assert f"!{name}" in ignored
+    work = re.findall(r"^WORKDIR (\S+)$", DOCKERFILE.read_text(), re.M)
+    for path in re.findall(r"docker/\w+\.\w+", DOCKERFILE.read_text()):
+        assert (CHECKOUT / path).is_file()
+    script = Path(json.loads(AS_IT_IS_SHIPPED.read_text())["PythonScript"])
+    assert (CHECKOUT / script.relative_to(work[0])).is_file()

@@ -10,7 +10,7 @@ import pytest
 CHECKOUT = Path(__file__).resolve().parents[1]
 TEXT = (CHECKOUT / "CONTRIBUTING.md").read_text()
 ROOTS = (CHECKOUT, CHECKOUT / "plugin" / "orthanc_liver", CHECKOUT / "model")
-NAMED = sorted(set(re.findall(r"`([\w./]+\.(?:py|json|md)|[\w/]+/state_\w+)`", TEXT)))
+NAMED = sorted(set(re.findall(r"`((?!build/)[\w./]+\.(?:py|json|md)|[\w/]+/state_\w+)`", TEXT)))
 ROWS = re.findall(r"^\| .+ \| `([\w/]+\.py)`: `(?:\w+\.)?(\w+)`", TEXT, re.MULTILINE)
 
 

@@ -10,25 +10,28 @@ from nibabel.filebasedimages import ImageFileError
 from numpy.typing import NDArray
 
 from liver_unet.model_errors import VolumeRefused
-from liver_unet.nifti import read_nifti
+from liver_unet.nifti import doubts_about_place, read_nifti
 from liver_unet.plausible_hu import check_hu
-from liver_unet.volume import AIR_HU, Grid, Volume
+from liver_unet.volume import AIR_HU, LARGEST_LEAN_DEG, UPRIGHT_DEG, Grid, Volume
 
 # Fewer slices than this cover no liver.
 MINIMUM_SLICES = 10
 # As dark as this, or nearly as dark as all gets, is not the body.
 _NOT_BODY_HU, _NEARLY = -500.0, 30.0
+# The cosine of rows and columns that are square to each other, as floats in a header have it.
+_SQUARE = 1e-3
 
 
 def read_ct_nifti(path: Path, min_slices: int = MINIMUM_SLICES) -> tuple[Volume, list[str]]:
     """Return the CT and warnings for the report; raises VolumeRefused."""
     try:
         hu, grid = read_nifti(path)
+        doubts = doubts_about_place(path)
     except ImageFileError as error:
         raise VolumeRefused(str(error)) from error
     try:
         _check_grid(grid, min_slices)
-        notes = _air_for_no_numbers(hu)
+        notes = doubts + _doubts_about_lean(grid) + _air_for_no_numbers(hu)
         return Volume(hu, grid), notes + check_hu(Volume(hu, grid))
     except VolumeRefused as refusal:
         raise VolumeRefused(f"{path}: {refusal}") from refusal
@@ -47,6 +50,26 @@ def _check_grid(grid: Grid, min_slices: int) -> None:
             "The header holds an identity matrix, as files do that have lost their voxel sizes; "
             "write the true sizes and the position into it."
         )
+    down, across = (grid.affine[:3, axis] / grid.spacing_mm[axis] for axis in (1, 2))
+    if abs(down @ across) > _SQUARE:
+        raise VolumeRefused(
+            "The rows and columns of its slices are not at right angles, as no scanner has them: a "
+            "registration may have written its own matrix into the header; give the original CT."
+        )
+    if grid.lean_deg > LARGEST_LEAN_DEG:
+        raise VolumeRefused(
+            f"The slices' positions lean by {grid.lean_deg:.0f} degrees, more than any gantry "
+            "tilts; correct the header, or convert the image again from its source."
+        )
+
+
+def _doubts_about_lean(grid: Grid) -> list[str]:
+    if grid.lean_deg <= UPRIGHT_DEG:
+        return []
+    return [
+        f"The slices' positions lean by {grid.lean_deg:.0f} degrees, as where the gantry was "
+        "tilted: where it was not, the header is wrong, and with it the outline's shape."
+    ]
 
 
 def _air_for_no_numbers(hu: NDArray[np.float32]) -> list[str]:

@@ -102,7 +102,7 @@ def doubt_about(
 ) -> Doubt:
     """Grade an outline; without a calibration by what other networks' signals meant."""
     rule = calibration or _UNCALIBRATED
-    grade, look_at = grade_of(signals.shares, rule), _regions(signals, ct.grid)
+    grade, look_at = grade_of(signals.shares, rule), _regions(signals, ct)
     reasons = [] if grade is Grade.SURE else [_sentence(grade, signals.shares, look_at, rule)]
     if liver.left_out:
         grade = max(grade, Grade.LOOK)
@@ -145,7 +145,7 @@ def _sentence(
     return f"the outline is {word}: {'; '.join(said)}"
 
 
-def _regions(signals: Signals, ct: Grid) -> tuple[Region, ...]:
+def _regions(signals: Signals, ct: Volume) -> tuple[Region, ...]:
     labels, count = cc3d.connected_components(signals.unsure, connectivity=26, return_N=True)
     voxels = np.bincount(labels.ravel(), minlength=count + 1)
     found = []
@@ -154,8 +154,8 @@ def _regions(signals: Signals, ct: Grid) -> tuple[Region, ...]:
         if ml < _LEAST_REGION_ML:
             break
         points_mm = signals.grid.to_mm(np.argwhere(labels == label).astype(float))
-        along = ct.box_around(points_mm)[0]
-        found.append(Region(along.start + 1, along.stop, ml))
+        along = ct.grid.box_around(points_mm)[0]
+        found.append(Region(ct.number_of(along.start), ct.number_of(along.stop - 1), ml))
     return tuple(found)
 
 

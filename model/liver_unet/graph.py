@@ -84,26 +84,26 @@ def load_graph(directory: Path, spec: ModelSpec, threads: int) -> GraphNetwork:
 def write_graph(directory: Path) -> ModelSpec:
     """Make the graph of the weights in a folder; returns the spec, which knows it now."""
     network, spec = load_model(directory, torch.device("cpu"))
-    weights = (directory / WEIGHTS_FILE).read_bytes()
-    content = json.dumps(_graph_of(network, spec.patch, weights), indent=1).encode() + b"\n"
+    content = json.dumps(_graph_of(network, spec.patch, directory), indent=1).encode() + b"\n"
     (directory / GRAPH_FILE).write_bytes(content)
     spec = replace(spec, graph_sha256=hashlib.sha256(content).hexdigest())
     write_spec(spec, directory)
     return spec
 
 
-def _graph_of(network: nn.Module, patch: tuple[int, int, int], weights: bytes) -> dict[str, str]:
+def _graph_of(network: nn.Module, patch: tuple[int, int, int], directory: Path) -> dict[str, str]:
     """The graph's XML with its constants at their places in: small ones, then the weights' file."""
     shape = [1, 1, *patch]
     with warnings.catch_warnings():
         # OpenVINO 2026.4 traces a network by what torch is about to leave, which warns of much.
         warnings.simplefilter("ignore")
         model = openvino.convert_model(network, example_input=torch.zeros(shape), input=shape)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(dir=directory) as folder:
         path = Path(folder) / "liver.xml"
         openvino.save_model(model, path, compress_to_fp16=True)
         xml = ET.parse(path)  # noqa: S314 # nosec B314
         content = path.with_suffix(".bin").read_bytes()
+    weights = (directory / WEIGHTS_FILE).read_bytes()
     places = _places(xml, content)
     small = {data for data in places.values() if data not in weights or len(data) < 32}
     constants = b"".join(sorted(small))

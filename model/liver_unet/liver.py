@@ -23,6 +23,13 @@ def is_liver(probability: NDArray[np.float32]) -> NDArray[np.bool_]:
     return probability > 0.5
 
 
+def first_gap(mask: NDArray[np.bool_]) -> int | None:
+    """The first slice without a pixel between slices with some."""
+    outlined = np.flatnonzero(mask.any(axis=(1, 2)))
+    gaps = np.setdiff1d(np.arange(outlined[0], outlined[-1]), outlined)
+    return int(gaps[0]) if len(gaps) else None
+
+
 def no_liver_because(mask: NDArray[np.bool_], grid: Grid) -> str:
     """Why a given outline cannot be a liver, to stand after its file's name; "" where it can."""
     volume_ml = float(np.count_nonzero(mask)) * grid.voxel_ml

@@ -7,12 +7,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from monai.metrics.hausdorff_distance import compute_hausdorff_distance
-from monai.metrics.surface_dice import compute_surface_dice
-from monai.metrics.surface_distance import compute_average_surface_distance
 from numpy.typing import NDArray
 
 from liver_unet.volume import Grid, box_of
+from liver_unet.without_pictures import without_pictures
+
+with without_pictures():
+    from monai.metrics.hausdorff_distance import compute_hausdorff_distance
+    from monai.metrics.surface_dice import compute_surface_dice
+    from monai.metrics.surface_distance import compute_average_surface_distance
 
 _TOLERANCE_MM = 2.0
 

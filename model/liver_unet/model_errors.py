@@ -5,6 +5,7 @@ ModelError
   TrainingRefused       a configuration or training data that a network must not learn from
   AtlasRefused          an atlas that is not there, or does not fit
   VolumeRefused         an image that cannot be a CT in HU
+  DeviceRefused         the device that was asked for is not there
 """
 
 from __future__ import annotations
@@ -28,3 +29,7 @@ class AtlasRefused(ModelError):
 
 class VolumeRefused(ModelError):
     """No liver may be looked for in this image."""
+
+
+class DeviceRefused(ModelError):
+    """Nothing can be computed there."""

@@ -6,9 +6,13 @@ import copy
 from collections.abc import Sequence
 
 import torch
-from monai.networks.nets.unet import UNet
 from torch import nn
 from torch.nn import functional
+
+from liver_unet.without_pictures import without_pictures
+
+with without_pictures():
+    from monai.networks.nets.unet import UNet
 
 
 def build_network(channels: Sequence[int], classes: int) -> nn.Module:

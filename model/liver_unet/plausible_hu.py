@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from liver_unet.model_errors import VolumeRefused
-from liver_unet.volume import Grid, Volume
+from liver_unet.neighbours import check_repeats, check_turns, holding, notes_on_order
+from liver_unet.volume import UPRIGHT_DEG, Grid, Volume
 
 # What is no brighter was not measured: air, and what writers put where nothing is.
 _NOT_MEASURED_HU = -1024
@@ -28,11 +29,6 @@ _LEAST_BODY = 0.01
 # From one slice to the next, of the mean and the darkest hundredth alike; in 16 clinical CT they
 # change by up to 18 and 5. Where the field of view is narrow, the second falls as lung comes.
 _LARGEST_STEP_HU = 300
-# The mean difference of neighbours against the median of all; in 32 clinical CT it is at most 2.3
-# times that. Where slices are sorted by their names (1, 10, 11, 2) it comes to 5 times.
-_MOST_UNLIKE = 3
-_DIFFERENCE_HU = 20
-_LEAST_UPRIGHT = 0.999
 # Above this the lowest value says that air was cut off; -210 is the lowest such that was seen.
 _CLIPPED_HU = -300
 # The largest side of what is shown. No liver fits in less; no scanner's table is longer.
@@ -56,17 +52,20 @@ def check_hu(volume: Volume, slice_names: Sequence[str] = ()) -> list[str]:
     lowest_hu = float(measured.min())
     background_hu = max(_AIR_HU, lowest_hu + 10)
     _check_range(measured, measured[measured > background_hu], sample.size)
-    notes = _check_slices(volume, background_hu, slice_names)
-    if _is_axial(volume.grid):
-        rows, columns = (max(1, n // _SAMPLE) for n in volume.hu.shape[1:])
-        shown = {
-            index: one[::rows, ::columns]
-            for index, one in enumerate(volume.hu)
-            if not _is_empty(one)
-        }
-        _check_steps(shown, len(volume.hu), slice_names)
-        if not _is_sheared(volume.grid):
-            notes += _notes_on_order(shown)
+    own: list[_Hu] = [volume.hu[index] for index in volume.own_slices]
+    is_axial = _is_axial(volume.grid)
+    empty = [index for index, one in enumerate(own) if _is_empty(one)]
+    notes = _check_slices(own, empty, slice_names, background_hu, is_axial=is_axial)
+    rows, columns = (max(1, n // _SAMPLE) for n in volume.hu.shape[1:])
+    shown = {
+        index: own[index][::rows, ::columns] for index in sorted(set(range(len(own))) - set(empty))
+    }
+    check_repeats(shown, own, slice_names)
+    if is_axial:
+        _check_steps(shown, len(own), slice_names)
+        check_turns(shown, slice_names)
+        if volume.grid.lean_deg <= UPRIGHT_DEG:
+            notes += notes_on_order(shown)
     if lowest_hu > _CLIPPED_HU:
         notes.append(
             f"The lowest value is {lowest_hu:g} HU: the values were cut off there, and air, lung "
@@ -106,14 +105,18 @@ def _check_range(measured: _Hu, body: _Hu, looked_at: int) -> None:
         )
 
 
-def _check_slices(volume: Volume, background_hu: float, names: Sequence[str]) -> list[str]:
+def _check_slices(
+    hu: Sequence[_Hu],
+    empty: Sequence[int],
+    names: Sequence[str],
+    background_hu: float,
+    *,
+    is_axial: bool,
+) -> list[str]:
     """Refuse slices without an image, but for background at the ends; return a warning for that.
 
     Air alone is no image between axial slices; others may show the room between body and table.
     """
-    hu = volume.hu
-    is_axial = _is_axial(volume.grid)
-    empty = [index for index, one in enumerate(hu) if _is_empty(one)]
     if not empty:
         return []
     shown = sorted(set(range(len(hu))) - set(empty))
@@ -122,7 +125,7 @@ def _check_slices(volume: Volume, background_hu: float, names: Sequence[str]) ->
     wrong = sorted({i for i in empty if is_axial and first < i < last} | set(filled))
     if wrong:
         raise VolumeRefused(
-            f"{_listed(wrong, len(hu), names)} no image (one value, or air alone), so the body "
+            f"{holding(wrong, len(hu), names)} no image (one value, or air alone), so the body "
             "would seem to end there; send the complete series again."
         )
     blank = sum(bool(hu[index].max() == hu[index].min()) for index in empty)
@@ -145,25 +148,6 @@ def _check_steps(shown: Mapping[int, _Hu], count: int, names: Sequence[str]) -> 
             )
 
 
-def _notes_on_order(shown: Mapping[int, _Hu]) -> list[str]:
-    """Warn of axial neighbours that differ far more than others do."""
-    steps = {
-        (below, above): float(np.abs(shown[above].astype(np.float32) - shown[below]).mean())
-        for below, above in pairwise(shown)
-    }
-    if not steps:
-        return []
-    most_hu = max(_DIFFERENCE_HU, _MOST_UNLIKE * float(np.median(list(steps.values()))))
-    odd = [f"{below + 1} and {above + 1}" for (below, above), hu in steps.items() if hu > most_hu]
-    if not odd:
-        return []
-    more = f" and {len(odd) - 3} more pairs" if len(odd) > 3 else ""
-    return [
-        f"Slices {', '.join(odd[:3])}{more} differ far more than other neighbours: slices may be "
-        "in a wrong order, damaged or of another breath; check the outline there."
-    ]
-
-
 def _levels_hu(one: _Hu) -> NDArray[np.float64]:
     """The mean, and the darkest of what was measured."""
     measured = one[one > _NOT_MEASURED_HU]
@@ -176,12 +160,6 @@ def _is_axial(grid: Grid) -> bool:
     return bool(abs(along_mm[2]) > np.linalg.norm(along_mm) / 2)
 
 
-def _is_sheared(grid: Grid) -> bool:
-    """Whether neighbours lie beside each other, too, as with a tilted gantry."""
-    along, down, across = (grid.affine[:3, axis] / grid.spacing_mm[axis] for axis in range(3))
-    return bool(abs(along @ np.cross(down, across)) < _LEAST_UPRIGHT)
-
-
 def _is_empty(one: _Hu) -> bool:
     """Whether a slice is of one value, or of air alone. Most are told by a part of their rows."""
     return _is_blank_or_air(one[:: max(1, len(one) // 16)]) and _is_blank_or_air(one)
@@ -189,12 +167,3 @@ def _is_empty(one: _Hu) -> bool:
 
 def _is_blank_or_air(part: _Hu) -> bool:
     return bool(part.max() <= _AIR_HU or part.max() == part.min())
-
-
-def _listed(indices: list[int], count: int, names: Sequence[str]) -> str:
-    numbers = ", ".join(str(index + 1) for index in indices[:5])
-    more = f" and {len(indices) - 5} more" if len(indices) > 5 else ""
-    named = f" ({names[indices[0]]})" if names else ""
-    if len(indices) == 1:
-        return f"Slice {numbers} of {count}{named} holds"
-    return f"Slices {numbers}{more} of {count}{named.replace('(', '(the first is ', 1)} hold"

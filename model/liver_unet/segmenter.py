@@ -12,7 +12,7 @@ from liver_unet.doubt import doubt_about, signals_of
 from liver_unet.liver import NOTHING_SEEN, Liver, NoLiver
 from liver_unet.localise import coarse_localisation, fine_localisation
 from liver_unet.model import Model
-from liver_unet.model_errors import WeightsRefused
+from liver_unet.model_errors import DeviceRefused, WeightsRefused
 from liver_unet.postprocess import SMALLEST_LIVER_ML, Found, outline
 from liver_unet.preprocess import to_model_input
 from liver_unet.stages import Stages
@@ -41,8 +41,8 @@ class Segmenter:
 
     @classmethod
     def load(cls, weights: Path, device: str = "auto") -> Segmenter:
-        """device: "auto" (a GPU when there is one), "cpu" or "cuda"; raises WeightsRefused."""
-        chosen = chosen_device(device)
+        """device: "auto" (a GPU when there is one), "cpu" or "cuda"; raises ModelError."""
+        chosen = device_there(device)
         on_cpu = cls._load_on(torch.device("cpu"), weights)
         if chosen.type == "cpu":
             return on_cpu
@@ -104,3 +104,14 @@ def chosen_device(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(name)
+
+
+def device_there(name: str) -> torch.device:
+    """Like chosen_device; raises DeviceRefused where it is not to be had."""
+    chosen = chosen_device(name)
+    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
+        raise DeviceRefused(
+            f"PyTorch sees no GPU {name} here: choose cpu, or install the build of PyTorch that is "
+            "made for this machine's GPU"
+        )
+    return chosen

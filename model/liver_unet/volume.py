@@ -15,6 +15,8 @@ from numpy.typing import ArrayLike, NDArray
 # A part of a (slice, row, column) array: slices with a start and a stop and no step.
 Box = tuple[slice, slice, slice]
 AIR_HU = -1024
+# No gantry tilts as far; by less than the second, positions may be rounded.
+LARGEST_LEAN_DEG, UPRIGHT_DEG = 35.0, 2.0
 # Of each axis the two others.
 _OTHERS = ((1, 2), (0, 2), (0, 1))
 
@@ -34,6 +36,14 @@ def fullest_sections(mask: NDArray[np.bool_]) -> tuple[int, int, int]:
     """Return the slice, the row and the column in which most of a mask lies."""
     z, y, x = (int(mask.sum(axis=others).argmax()) for others in _OTHERS)
     return z, y, x
+
+
+def lean_deg(affine: NDArray[np.float64]) -> float:
+    """See Grid.lean_deg."""
+    along, down, across = affine[:3, :3].T
+    normal = np.cross(down, across)
+    cosine = abs(along @ normal) / (np.linalg.norm(along) * np.linalg.norm(normal))
+    return float(np.rad2deg(np.arccos(min(cosine, 1.0))))
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +74,11 @@ class Grid:
     def voxel_ml(self) -> float:
         """Volume of one voxel, right for sheared grids too."""
         return float(abs(np.linalg.det(self.affine[:3, :3]))) / 1000.0
+
+    @property
+    def lean_deg(self) -> float:
+        """How far the stack of slices leans against their normal, as where a gantry is tilted."""
+        return lean_deg(self.affine)
 
     def to_mm(self, index: NDArray[np.float64]) -> NDArray[np.float64]:
         """Take (..., 3) indices, fractions allowed, to points in mm."""
@@ -106,11 +121,27 @@ class Grid:
 
 @dataclass(frozen=True, eq=False)
 class Volume:
-    """A CT: hu is (slice, row, column) in Hounsfield units on its grid."""
+    """A CT: hu is (slice, row, column) in Hounsfield units on its grid.
+
+    measured: the CT's own slices, ascending, where the others lie interpolated between them;
+    empty: all.
+    """
 
     hu: NDArray[np.int16] | NDArray[np.float32]
     grid: Grid
+    measured: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if self.hu.shape != self.grid.shape:
             raise ValueError(f"array shape {self.hu.shape} is not the grid's {self.grid.shape}")
+
+    @property
+    def own_slices(self) -> tuple[int, ...]:
+        """The indices of the CT's own slices."""
+        return self.measured or tuple(range(self.grid.shape[0]))
+
+    def number_of(self, index: int) -> int:
+        """What people call a slice, the nearest of the CT's own, counted from 1."""
+        if not self.measured:
+            return index + 1
+        return 1 + int(np.abs(np.array(self.measured) - index).argmin())

@@ -18,6 +18,7 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
+from liver_unet import DEFAULT_WEIGHTS
 from liver_unet.grade import SIGNALS, Grade
 from liver_unet.model_errors import WeightsRefused
 from liver_unet.network import build_network, to_device
@@ -28,8 +29,8 @@ _GRADES = tuple(grade.word for grade in Grade)
 
 
 def default_weights() -> Path:
-    """model/weights of this checkout, beside the package that understands them."""
-    return Path(__file__).parents[1] / "weights"
+    """Those that come with the package."""
+    return DEFAULT_WEIGHTS
 
 
 @dataclass(frozen=True)

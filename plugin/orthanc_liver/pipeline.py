@@ -12,13 +12,15 @@ from pydicom.dataset import Dataset
 from liver_unet.fallback import segment_or_fall_back
 from liver_unet.grade import Grade
 from liver_unet.liver import Liver, NoLiver
+from liver_unet.lungs import NoLungs, measure_lungs
 from liver_unet.model import Model
 from liver_unet.overlay import overlay_png
 from liver_unet.segmenter import Segmenter
 from liver_unet.stages import Progress, Stages
+from liver_unet.volume import Volume
 from orthanc_liver import __version__
 from orthanc_liver.dicom.contour_check import check_contours
-from orthanc_liver.dicom.contours import trace_contours
+from orthanc_liver.dicom.contours import on_own_slices, trace_contours
 from orthanc_liver.dicom.ct_series import CtSeries, doubts_about, read_ct_series
 from orthanc_liver.dicom.memory import MemoryLimit
 from orthanc_liver.dicom.result import Provenance, to_bytes
@@ -65,23 +67,25 @@ def segment_series(
             projections=settings.projections,
         )
         doubts = doubts_about(series)
+        lungs = lungs_told(series.volume)
     if limit:
-        limit.check_field(series.volume.grid, spec.spacing_mm)
+        limit.check_field(series.volume, spec.spacing_mm)
     computed = segment_or_fall_back(segmenter, series.volume, stages)
     found, used = computed.found, computed.by
     warnings = series.warnings + doubts + computed.warnings
     if isinstance(found, NoLiver):
-        summary = report(used, warnings, stages, found)
+        summary = report(used, warnings, stages, found) | lungs
         return Segmentation(Outcome.NO_LIVER, series, None, {}, None, summary)
     first_slice = found.box[0].start
     with stages("contour"):
-        contours = trace_contours(found.probability, found.grid, first_slice)
-        check_contours(contours, found.mask, found.grid, first_slice)
+        traced = trace_contours(found.probability, found.grid, first_slice)
+        check_contours(traced, found.mask, found.grid, first_slice)
+        contours = on_own_slices(traced, series.volume)
     with stages("write"):
         source = Source(
             series=series,
             contours=contours,
-            mask=found.mask_on_ct,
+            mask=lambda: found.mask_on_ct()[list(series.volume.own_slices)],
             liver_ml=found.volume_ml,
             provenance=Provenance(__version__, spec.name, spec.sha256),
             style=roi_style(settings, series, found.doubt),
@@ -91,7 +95,7 @@ def segment_series(
         objects, missing = _objects(source, settings.kinds)
     with stages("preview"):
         preview = overlay_png(series.volume, found)
-    summary = report(used, warnings + missing, stages, found)
+    summary = report(used, warnings + missing, stages, found) | lungs
     return Segmentation(Outcome.SEGMENTED, series, found, objects, preview, summary)
 
 
@@ -113,6 +117,14 @@ def _objects(source: Source, kinds: Iterable[Kind]) -> tuple[dict[Kind, bytes], 
             # No header must cost the patient the RTSTRUCT.
             missing.append(f"The {kind} could not be written ({type(error).__name__}).")
     return written, tuple(missing)
+
+
+def lungs_told(ct: Volume) -> dict[str, dict[str, Any]]:
+    """What the report says of the lungs, measured or not."""
+    lungs = measure_lungs(ct)
+    if isinstance(lungs, NoLungs):
+        return {"lungs": {"reason": lungs.reason}}
+    return {"lungs": {"ml": round(lungs.ml, 1), "kg": round(lungs.kg, 4)}}
 
 
 def _warnings_of(found: Liver) -> tuple[str, ...]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gzip
+import zlib
+from contextlib import suppress
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -26,12 +29,15 @@ def written(
     sform: NDArray[np.float64] | None = None,
     qform: NDArray[np.float64] | None = None,
     unit: int = 2,
+    sizes: tuple[float, float, float] | None = None,
 ) -> Path:
     """Write the patient with these forms (RAS, None: not set) and this unit."""
     image = nib.Nifti1Image(hu.transpose(2, 1, 0), None)
     image.set_sform(sform, code=0 if sform is None else 1)
     image.set_qform(qform, code=0 if qform is None else 1)
     image.header["xyzt_units"] = unit
+    if sizes:
+        image.header["pixdim"][1:4] = sizes
     nib.save(image, path)
     return path
 
@@ -63,6 +69,36 @@ class TestHeader:
         path = written(tmp_path / "ct.nii", sform=ras(scale), unit=unit)
         assert "its voxels would measure" in refusal_of(path)
 
+    @pytest.mark.parametrize("factors", [(1.2, 1.2, 1.2), (0.81, 0.81, 0.81), (1, 1, 1.1)])
+    def test_sizes_of_which_the_header_says_two(
+        self, tmp_path: Path, factors: tuple[float, ...]
+    ) -> None:
+        """1.2 times along each axis were 2984 mL of 1727; slices 1.1 times as far apart, 1900."""
+        path = written(tmp_path / "ct.nii", sform=ras() @ np.diag([*factors, 1]), qform=ras())
+        assert "contradict each other" in refusal_of(path)
+
+    def test_sizes_that_the_sform_contradicts_alone(self, tmp_path: Path) -> None:
+        """Three ones are what stands there where nobody wrote any."""
+        ones, right, wrong = (
+            written(tmp_path / f"{number}.nii", sform=ras(), sizes=sizes)
+            for number, sizes in enumerate([(1, 1, 1), (4.2, 4.6, 12.5), (4.2, 4.6, 25)])
+        )
+        assert read_ct_nifti(ones)[1] == read_ct_nifti(right)[1] == []
+        assert "contradict each other" in refusal_of(wrong)
+
+    @pytest.mark.parametrize(
+        "form",
+        [
+            np.array([[1.0, 0, 0, 100], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]) @ ras(),
+            np.array([[0.8, -0.6, 0, 0], [0.6, 0.8, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]) @ ras(),
+        ],
+        ids=["moved", "turned"],
+    )
+    def test_two_places_are_told(self, tmp_path: Path, form: NDArray[np.float64]) -> None:
+        path = written(tmp_path / "ct.nii", sform=ras(), qform=form)
+        _, (warning,) = read_ct_nifti(path)
+        assert "sform and qform place the image up to" in warning
+
     def test_forms_that_agree(self, tmp_path: Path) -> None:
         volume, _ = read_ct_nifti(written(tmp_path / "ct.nii", sform=ras(), qform=ras()))
         np.testing.assert_allclose(volume.grid.affine, PATIENT.grid.affine, atol=1e-3)
@@ -75,8 +111,21 @@ class TestHeader:
     def test_a_gantry_tilt_that_the_qform_cannot_hold(self, tmp_path: Path, degrees: int) -> None:
         sheared = ras()
         sheared[1, 2] += sheared[2, 2] * np.tan(np.deg2rad(degrees))
-        volume, _ = read_ct_nifti(written(tmp_path / "ct.nii", sform=sheared, qform=ras()))
+        path = written(tmp_path / "ct.nii", sform=sheared, qform=ras())
+        volume, (warning,) = read_ct_nifti(path)
         assert volume.grid.voxel_ml == pytest.approx(PATIENT.grid.voxel_ml, rel=1e-4)
+        assert f"lean by {degrees} degrees, as where the gantry was tilted" in warning
+
+    @pytest.mark.parametrize(
+        ("of_axis", "along", "what"),
+        [(2, 1, "lean by 45 degrees, more than any"), (1, 0, "are not at right angles")],
+    )
+    def test_a_shear_that_no_scanner_makes(
+        self, tmp_path: Path, of_axis: int, along: int, what: str
+    ) -> None:
+        sheared = ras()
+        sheared[along, of_axis] += abs(sheared[of_axis, of_axis])
+        assert what in refusal_of(written(tmp_path / "ct.nii", sform=sheared))
 
     @pytest.mark.parametrize(
         "change",
@@ -101,6 +150,25 @@ class TestHeader:
     def test_an_identity_matrix(self, tmp_path: Path, signs: tuple[float, ...]) -> None:
         path = written(tmp_path / "ct.nii", sform=np.diag(signs))
         assert "identity matrix" in refusal_of(path)
+
+    @pytest.mark.parametrize("name", ["ct.nii", "ct.nii.gz"])
+    @pytest.mark.parametrize("axis", [1, 3])
+    def test_a_header_that_counts_fewer_voxels_than_there_are(
+        self, tmp_path: Path, name: str, axis: int
+    ) -> None:
+        """18 slices of 24 would be a sound, shorter scan."""
+        path, short = written(tmp_path / "whole.nii", sform=ras()), tmp_path / name
+        content = bytearray(path.read_bytes())
+        at = 40 + 2 * axis
+        counted = int.from_bytes(content[at : at + 2], "little")
+        content[at : at + 2] = (counted * 3 // 4).to_bytes(2, "little")
+        short.write_bytes(gzip.compress(content) if name.endswith("gz") else content)
+        assert "bytes longer than its header's number of voxels" in refusal_of(short)
+
+    def test_a_few_bytes_behind_the_voxels_are_read(self, tmp_path: Path) -> None:
+        path = written(tmp_path / "ct.nii", sform=ras())
+        path.write_bytes(path.read_bytes() + bytes(100))
+        assert read_ct_nifti(path)[0].hu.shape == PATIENT.hu.shape
 
     def test_few_slices(self, tmp_path: Path) -> None:
         path = tmp_path / "ct.nii"
@@ -159,13 +227,16 @@ class TestCheckSum:
         max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
     )
     def test_one_bit_flipped(self, tmp_path: Path, data: st.DataObject) -> None:
-        """Law: wherever in the packed data or its check sum a bit is flipped, nothing is read."""
+        """Law: wherever in the packed data or its check sum a bit is flipped, nothing is read, or
+        the very same: a few bits of deflate mean nothing."""
         path = tmp_path / "ct.nii.gz"
         if not path.exists():
             write_nifti(path, np.asarray(PATIENT.hu, dtype=np.int16), PATIENT.grid)
         sound = path.read_bytes()
         damaged = bytearray(sound)
         damaged[data.draw(st.integers(20, len(sound) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+        with suppress(OSError, EOFError, zlib.error):
+            assume(gzip.decompress(damaged) != gzip.decompress(sound))
         copy = tmp_path / "copy.nii.gz"
         copy.write_bytes(damaged)
         assert "cannot be read as a 3D NIfTI image" in refusal_of(copy)

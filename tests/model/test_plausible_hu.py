@@ -152,6 +152,68 @@ class TestNeighbours:
         (warning,) = check_hu(self.noisy(sorted(range(24), key=str)))
         assert warning.startswith("Slices 12 and 13, 13 and 14, 17 and 18 differ far more")
 
+    @pytest.mark.parametrize("index", [1, 11, 23])
+    def test_a_slice_that_repeats_its_neighbour(self, index: int) -> None:
+        """A copy in the place of one that was lost."""
+        order = [*range(index), index - 1, *range(index + 1, 24)]
+        names = [f"instance 1.2.{n}" for n in range(24)]
+        with pytest.raises(VolumeRefused) as refusal:
+            check_hu(self.noisy(order), names)
+        what = f"Slice {index + 1} of 24 (instance 1.2.{index}) holds the very pixels of the slice"
+        assert str(refusal.value).startswith(what)
+
+    @pytest.mark.parametrize("orientation", ["coronal", "tilted"])
+    def test_a_repeat_however_the_slices_lie(self, orientation: Orientation) -> None:
+        volume = oriented(small_abdomen(), orientation).volume
+        middle = len(volume.hu) // 2
+        volume.hu[middle + 1] = volume.hu[middle]
+        with pytest.raises(VolumeRefused, match=f"Slice {middle + 2} of .* the very pixels"):
+            check_hu(volume)
+
+    def test_every_slice_twice(self) -> None:
+        """A stack drawn out to twice its length: 3455 mL of 1727."""
+        twice = np.repeat(self.noisy(list(range(24))).hu, 2, axis=0).astype(np.float32)
+        with pytest.raises(VolumeRefused, match="Slices 2, 4, 6, 8, 10 and 19 more of 48 hold the"):
+            check_hu(Volume(twice, Grid((48, 70, 92), PATIENT.grid.affine)))
+
+    @pytest.mark.parametrize(
+        "turn",
+        [
+            pytest.param(lambda one: one[:, ::-1], id="left is right"),
+            pytest.param(lambda one: one[::-1], id="upside down"),
+            pytest.param(lambda one: one[::-1, ::-1], id="half a turn"),
+        ],
+    )
+    @pytest.mark.parametrize(("slices", "told"), [([11], "11 and 12, 12 and 13"), ([0], "1 and 2")])
+    def test_a_slice_the_other_way_round(
+        self, turn: Callable[[Hu], Hu], slices: list[int], told: str
+    ) -> None:
+        volume = self.noisy(list(range(24)))
+        volume.hu[slices] = [turn(one) for one in volume.hu[slices]]
+        with pytest.raises(VolumeRefused, match=f"Slices {told} lie mirrored or turned"):
+            check_hu(volume)
+
+    @pytest.mark.parametrize("turn", [np.rot90, np.transpose])
+    def test_a_square_slice_may_lie_on_its_side(self, turn: Callable[[Hu], Hu]) -> None:
+        volume = self.noisy(list(range(24)))
+        square = np.full((24, 92, 92), -1000, dtype=np.float32)
+        square[:, 11:-11] = volume.hu
+        square[11] = turn(square[11])
+        with pytest.raises(VolumeRefused, match="Slices 11 and 12, 12 and 13 lie mirrored"):
+            check_hu(Volume(square, Grid((24, 92, 92), PATIENT.grid.affine)))
+
+    @pytest.mark.parametrize("columns", [5, -20, 46])
+    def test_a_slice_moved_within_its_plane(self, columns: int) -> None:
+        """What leaves at one side comes in at the other."""
+        volume = self.noisy(list(range(24)))
+        volume.hu[11] = np.roll(volume.hu[11], columns, axis=1)
+        (warning,) = check_hu(volume)
+        assert warning.startswith("Slices 11 and 12, 12 and 13 would fit far better if one were")
+
+    def test_noise_has_no_other_way_round(self) -> None:
+        noise = np.random.default_rng(5).integers(-1024, 700, PATIENT.hu.shape).astype(np.float32)
+        assert check_hu(Volume(noise, PATIENT.grid)) == []
+
 
 @pytest.mark.parametrize("factor", [0.1, 0.01, 10.0])
 def test_voxel_sizes_that_make_no_body(factor: float) -> None:

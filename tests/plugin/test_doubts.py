@@ -12,7 +12,8 @@ from pydicom.dataset import FileDataset
 
 from liver_unet.nifti import write_nifti
 from liver_unet.volume import Grid
-from orthanc_liver.cli.main import REFUSED, main
+from orthanc_liver.cli.exit_status import REFUSED
+from orthanc_liver.cli.main import main
 from orthanc_liver.dicom.ct_series import doubts_about, read_ct_series
 from orthanc_liver.liver_errors import SeriesRefused
 from tests.support.ct_writer import to_bytes, write_ct_series
@@ -58,6 +59,33 @@ def test_a_slice_without_an_image_is_named(change: Callable[[list[FileDataset]],
     with pytest.raises(SeriesRefused) as refusal:
         doubts(change)
     assert f"Slice 12 of 24 (instance {uid}) holds no image" in str(refusal.value)
+
+
+def _copied(slices: list[FileDataset]) -> None:
+    slices[11].PixelData = slices[10].PixelData
+
+
+def _mirrored(slices: list[FileDataset]) -> None:
+    stored = np.frombuffer(slices[11].PixelData, "<i2").reshape(70, 92)
+    slices[11].PixelData = stored[:, ::-1].tobytes()
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        (_copied, "Slice 12 of 24 (instance {uid}) holds the very pixels of the slice before"),
+        (
+            _mirrored,
+            "Slices 11 and 12, 12 and 13 (instance {uid} is slice 12) lie mirrored or turned",
+        ),
+    ],
+)
+def test_a_slice_that_its_neighbours_contradict_is_named(
+    change: Callable[[list[FileDataset]], None], what: str
+) -> None:
+    with pytest.raises(SeriesRefused) as refusal:
+        doubts(change)
+    assert what.format(uid=write_ct_series(PATIENT)[11].SOPInstanceUID) in str(refusal.value)
 
 
 def test_an_intercept_that_was_lost() -> None:

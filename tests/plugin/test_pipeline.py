@@ -34,6 +34,7 @@ def test_every_kind_has_a_builder_and_all_of_a_job_bear_one_time_model_and_name(
     found = segmented(*Kind)
     assert list(found.objects) == list(Kind)
     assert set(found.report["seconds"]) == set(STAGES)
+    assert "reason" in found.report["lungs"]  # a body without any
     for kind, content in found.objects.items():
         written = pydicom.dcmread(BytesIO(content))
         assert written.Modality == kind

@@ -105,8 +105,15 @@ def _move(image: FileDataset, mm: float, along: NDArray[np.float64]) -> None:
     ]
 
 
-def _two_spacings(s: list[FileDataset]) -> None:
-    for number, image in enumerate(s[6:]):
+def _leaning(s: list[FileDataset]) -> None:
+    """By 45 degrees: positions of another orientation than the images'."""
+    for number, image in enumerate(s):
+        _move(image, 4.0 * number, along=np.array([1, 0, 0]))
+
+
+def _three_wide_gaps(s: list[FileDataset]) -> None:
+    """Fewer than make a run of slices with a spacing of its own."""
+    for number, image in enumerate(s[-3:]):
         _move(image, 3.0 * (number + 1), along=np.array([0, 0.6, 0.8]))
 
 
@@ -491,6 +498,13 @@ def _unnamed_localizer(s: list[FileDataset]) -> Kept:
 
 
 def _gantry_tilt(s: list[FileDataset]) -> Kept:
+    """Of 16.7 degrees, 1.2 mm in 4."""
+    for image in s:
+        image.GantryDetectorTilt = "-16.5"
+    return _lean(s)
+
+
+def _lean(s: list[FileDataset]) -> Kept:
     for number, image in enumerate(s):
         _move(image, 1.2 * number, along=np.array([0, 0.8, -0.6]))
     return None
@@ -668,7 +682,8 @@ REFUSED: list[tuple[Change, str, str]] = [
     (_two_missing, "2 slices are missing between", "send the complete series"),
     (_uneven, "spacing is uneven", "reconstruct"),
     (_sideways, "off the line", "reconstruct"),
-    (_two_spacings, "spacing is uneven", "reconstruct"),
+    (_three_wide_gaps, "spacing is uneven", "reconstruct"),
+    (_leaning, "lean by 45 degrees", "export"),
     (_mixed_frames_of_reference, "mixes frames of reference", "each as its own series"),
     (_second_acquisition, "share one slice position", "two acquisitions"),
     (_two_phases, "share one slice position", "two acquisitions"),
@@ -764,6 +779,9 @@ READ: list[tuple[Reading, str]] = [
     (_localizer, "localizers (1)"),
     (_unnamed_localizer, "images across the slices, as scout views are (1)"),
     (_gantry_tilt, ""),
+    (_lean, "lean by 17 degrees, and GantryDetectorTilt says nothing"),
+    (_each_slice("GantryDetectorTilt", ["12"] * 12, "tilt"), "lean by 0 degrees, and GantryD"),
+    (_each_slice("GantryDetectorTilt", ["1.5"] * 12, "rounded_tilt"), ""),
     (_small_matrix, ""),
     (_large_matrix, ""),
     (_rows_unlike_columns, ""),

@@ -187,8 +187,7 @@ class OrthancServer:
     def _launch(self) -> None:
         if postgresql.port():
             postgresql.create_database(self.folder)
-        configuration = self.folder / "orthanc.json"
-        configuration.write_text(json.dumps(self._configuration(), indent=2))
+        configuration = self._write_configuration()
         program = orthanc_program()
         if program is None:
             raise FileNotFoundError(
@@ -204,6 +203,12 @@ class OrthancServer:
                 start_new_session=True,
             )
         weakref.finalize(self, _kill, self.process)
+
+    def _write_configuration(self) -> Path:
+        """Return the file or the folder that Orthanc reads."""
+        path = self.folder / "orthanc.json"
+        path.write_text(json.dumps(self._configuration(), indent=2))
+        return path
 
     def _configuration(self) -> dict[str, Any]:
         shipped = json.loads((CHECKOUT / "orthanc.json").read_text())

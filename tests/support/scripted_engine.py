@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from io import BytesIO
 from pathlib import Path
@@ -87,6 +87,7 @@ class Script:
     first_job: int = 0
     model_sha256: str = "a" * 64
     grade: str = ""
+    lungs: Mapping[str, float | str] | None = None
     look_at: Sequence[Sequence[int]] = ()
     is_last: bool = False
     start: Literal["ready", "failed", "crash", "wrong types"] = "ready"
@@ -94,10 +95,11 @@ class Script:
     @property
     def told(self) -> dict[str, Any]:
         """What a report holds beside what all of them hold; look_at: pairs of slices."""
+        lungs = {"lungs": dict(self.lungs)} if self.lungs else {}
         if not self.grade:
-            return {}
+            return lungs
         look_at = [{"slices": list(slices), "ml": 10.0} for slices in self.look_at]
-        return {"grade": self.grade, "look_at": look_at}
+        return {"grade": self.grade, "look_at": look_at, **lungs}
 
 
 class ScriptedEngine:

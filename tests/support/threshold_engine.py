@@ -90,14 +90,15 @@ class ThresholdEngine:
 
 
 def with_liver(shape: tuple[int, int, int] = (24, 40, 50)) -> Volume:
-    """A body of fat in air, with an off-centre ellipsoid of 110 HU that holds 0.8 L."""
+    """A body of noisy fat in air, with an off-centre ellipsoid of 110 HU that holds 0.8 L."""
     spacing_mm = np.array([5.0, 4.0, 4.4])
     affine = np.zeros((4, 4))
     affine[2, 0], affine[1, 1], affine[0, 2], affine[3, 3] = *spacing_mm, 1
     size_mm = np.array(shape) * spacing_mm
     places = np.indices(shape).transpose(1, 2, 3, 0) * spacing_mm - size_mm / 2
     hu = np.full(shape, -1000, dtype=np.int16)
-    hu[(np.abs(places[..., 1:] / (size_mm[1:] * 0.48)) ** 4).sum(axis=-1) < 1] = -100
+    fat = (np.abs(places[..., 1:] / (size_mm[1:] * 0.48)) ** 4).sum(axis=-1) < 1
+    hu[fat] = np.random.default_rng(6).integers(-104, -96, shape)[fat]
     away = (places - (4.0, -12.0, -20.0)) / (48.0, 55.0, 75.0)
     hu[(away**2).sum(axis=-1) < 1] = 110
     return Volume(hu, Grid(shape, affine))

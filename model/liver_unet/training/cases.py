@@ -11,12 +11,14 @@ from nibabel.filebasedimages import ImageFileError
 from numpy.typing import NDArray
 
 from liver_unet.ct_nifti import read_ct_nifti
-from liver_unet.liver import no_liver_because
+from liver_unet.liver import first_gap, no_liver_because
 from liver_unet.model_errors import TrainingRefused, VolumeRefused
 from liver_unet.nifti import read_nifti
 from liver_unet.resample import on_voxels_of
 from liver_unet.training.layouts import CaseFiles
 from liver_unet.volume import Grid, Volume
+
+_LABELS = (0, 1, 2)
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,15 +35,30 @@ class Case:
 def read_case(files: CaseFiles) -> Case:
     """Return a case whose images are readable, finite, of one grid and not empty."""
     ct = _read_ct(files.ct)
-    labels = _on_grid(files.liver, ct.grid, files.ct)
-    liver = labels > 0.5
-    if why := no_liver_because(liver, ct.grid):
-        raise TrainingRefused(f"{files.liver} {why}")
+    liver = _liver(files, ct.grid)
     if files.organs is None:
         return Case(files.name, ct, liver, liver.astype(np.uint8), {1: "liver"})
     organs = _on_grid(files.organs, ct.grid, files.ct).astype(np.uint8)
     names = _organ_names(files.organs.with_name("organs.json"), organs)
     return Case(files.name, ct, liver, organs, names)
+
+
+def _liver(files: CaseFiles, grid: Grid) -> NDArray[np.bool_]:
+    labels = _on_grid(files.liver, grid, files.ct)
+    if not np.isin(labels, _LABELS).all():
+        raise TrainingRefused(
+            f"{files.liver} holds other values than 0, 1 (liver) and 2 (tumours in it): save the "
+            "liver alone as a mask"
+        )
+    liver = labels > 0
+    if why := no_liver_because(liver, grid):
+        raise TrainingRefused(f"{files.liver} {why}")
+    if (gap := first_gap(liver)) is not None:
+        raise TrainingRefused(
+            f"{files.liver} leaves out slice {gap + 1} between outlined ones: a network would "
+            "learn that there is no liver; complete the mask first"
+        )
+    return liver
 
 
 def _read_ct(path: Path) -> Volume:

@@ -4,7 +4,7 @@
     Decathlon     dataset.json that lists images and labels (Medical Segmentation Decathlon)
     case folders  NAME/ct.nii.gz, NAME/liver.nii.gz, optionally organs.nii.gz with organs.json
 
-Labels above 1 are tumours inside the liver and count as liver.
+Label 2 is tumours inside the liver and counts as liver.
 """
 
 from __future__ import annotations

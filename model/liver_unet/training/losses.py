@@ -6,13 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from monai.losses.dice import DiceFocalLoss
 from torch import nn
 from torch.nn import functional
 
 from liver_unet.liver import LIVER
 from liver_unet.training.patches import Sample
 from liver_unet.training.tissues import REST
+from liver_unet.without_pictures import without_pictures
+
+with without_pictures():
+    from monai.losses.dice import DiceFocalLoss
 
 _ORGANS_WEIGHT = 0.5
 

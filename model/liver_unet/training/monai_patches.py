@@ -12,17 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from monai.data.dataset import CacheDataset
-from monai.transforms.compose import Compose
-from monai.transforms.croppad.dictionary import (
-    CropForegroundd,
-    RandCropByPosNegLabeld,
-    SpatialPadd,
-)
-from monai.transforms.intensity.dictionary import RandShiftIntensityd
-from monai.transforms.spatial.dictionary import RandFlipd, RandRotated
-from monai.transforms.transform import Transform
-from monai.transforms.utility.dictionary import CastToTyped
 
 from liver_unet.liver import LIVER, is_liver
 from liver_unet.model_errors import TrainingRefused
@@ -32,6 +21,20 @@ from liver_unet.training.cases import read_case
 from liver_unet.training.config import TrainingConfig
 from liver_unet.training.layouts import CaseFiles
 from liver_unet.training.patches import Sample
+from liver_unet.without_pictures import without_pictures
+
+with without_pictures():
+    from monai.data.dataset import CacheDataset
+    from monai.transforms.compose import Compose
+    from monai.transforms.croppad.dictionary import (
+        CropForegroundd,
+        RandCropByPosNegLabeld,
+        SpatialPadd,
+    )
+    from monai.transforms.intensity.dictionary import RandShiftIntensityd
+    from monai.transforms.spatial.dictionary import RandFlipd, RandRotated
+    from monai.transforms.transform import Transform
+    from monai.transforms.utility.dictionary import CastToTyped
 
 # The paper names the kinds of augmentation, not their sizes; these are ours.
 _TURN_RAD = float(np.deg2rad(15))

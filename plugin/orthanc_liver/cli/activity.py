@@ -1,4 +1,4 @@
-"""orthanc-liver activity: the Y-90 activity without Orthanc."""
+"""orthanc-liver activity: the activity of Y-90 or Ho-166 without Orthanc."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orthanc_liver.cli.parser import new_command
 from orthanc_liver.cli.result_folder import MASK, RTSTRUCT
 from orthanc_liver.sirt.activity import compute_activity
 from orthanc_liver.sirt.inputs import (
@@ -21,6 +22,7 @@ from orthanc_liver.sirt.inputs import (
     read_choices,
     read_input,
     read_inputs,
+    read_lungs,
     read_report,
 )
 from orthanc_liver.sirt.limits import limits_of_site
@@ -33,8 +35,16 @@ if TYPE_CHECKING:
 
 def add_to(commands: Any) -> None:
     """Add activity to the parser's commands."""
-    activity = commands.add_parser("activity", help="the Y-90 activity from the liver's volume")
-    activity.add_argument("--method", required=True, choices=tuple(METHODS))
+    activity = new_command(
+        commands,
+        "activity",
+        "the activity of Y-90 or Ho-166 from the liver's volume",
+        "--method resin --report result/report.json --tumour-ml 150 --height-m 1.75 "
+        "--weight-kg 70 --lung-shunt 0.12",
+    )
+    activity.add_argument(
+        "--method", required=True, choices=tuple(METHODS), help="how the activity is computed"
+    )
     activity.add_argument("--report", type=Path, help="report.json of segment: the liver volume")
     activity.add_argument("--json", action="store_true", help="everything, unrounded, as JSON")
     for quantity in QUANTITIES.values():
@@ -56,6 +66,16 @@ def add_to(commands: Any) -> None:
         help="a part may lie outside its whole by more than a tenth; what is inside counts",
     )
     activity.add_argument(
+        "--lungs-from-ct",
+        action="store_true",
+        help="take the mass of the lungs from --report, where segment measured it",
+    )
+    activity.add_argument(
+        "--table",
+        action="store_true",
+        help="what each vial on offer, or --vial-gbq, gives at each hour after calibration",
+    )
+    activity.add_argument(
         "--dose-limit",
         type=_limit,
         action="append",
@@ -73,12 +93,29 @@ def _run(options: argparse.Namespace) -> None:
         if "LiverMl" in inputs or options.liver_roi:
             raise ActivityRefused("give --report or a liver volume, not both: each is one")
         inputs["LiverMl"], warnings = read_report(_read_json(options.report), "segmentation")
+    if options.lungs_from_ct:
+        inputs |= _lungs(options, inputs)
     outlined, told = _outlined(options, inputs)
     chosen = read_choices(_chosen(options, CHOICES))
     limits = limits_of_site(dict(options.dose_limit), "--dose-limit")
-    result = compute_activity(options.method, inputs | outlined, [*warnings, *told], chosen, limits)
+    result = compute_activity(
+        options.method,
+        inputs | outlined,
+        [*warnings, *told],
+        chosen,
+        limits,
+        with_table=options.table,
+    )
     shown = json.dumps(result.as_json(), indent=2) + "\n" if options.json else result.as_text()
     sys.stdout.write(shown)
+
+
+def _lungs(options: argparse.Namespace, given: Inputs) -> Inputs:
+    if not options.report:
+        raise ActivityRefused("--lungs-from-ct needs --report: what segment measured")
+    if "LungMassKg" in given:
+        raise ActivityRefused("give --lungs-from-ct or --lung-mass-kg, not both")
+    return {"LungMassKg": read_lungs(_read_json(options.report), "segmentation")}
 
 
 def _chosen(options: argparse.Namespace, names: Any) -> dict[str, Any]:

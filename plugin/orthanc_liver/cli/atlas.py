@@ -7,25 +7,43 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from orthanc_liver.cli.parser import new_command
 from orthanc_liver.dicom.roi_choice import ROI_HELP, RoiChoice
 
 
 def add_to(commands: Any) -> None:
     """Add atlas and its steps to the parser's commands."""
-    atlas = commands.add_parser("atlas", help="the liver by registration of outlined patients")
+    atlas = new_command(
+        commands,
+        "atlas",
+        "the liver by registration of outlined patients",
+        "build --data cases --out library",
+    )
     steps = atlas.add_subparsers(required=True, metavar="STEP")
-    build = steps.add_parser("build", help="make a library of outlined patients")
+    build = new_command(
+        steps, "build", "make a library of outlined patients", "--data cases --out library"
+    )
     build.add_argument("--data", type=Path, required=True, help="as for train")
     build.add_argument("--out", type=Path, required=True, help="folder for the library")
     build.add_argument("--roi", nargs="+", default=[], metavar="NAME", help=ROI_HELP)
     build.set_defaults(run=_build)
-    segment = steps.add_parser("segment", help="outline the liver of one CT by the library")
+    segment = new_command(
+        steps,
+        "segment",
+        "outline the liver of one CT by the library",
+        "ct --library library --out liver.nii.gz",
+    )
     segment.add_argument("input", type=Path, help="as for segment")
     segment.add_argument("--series", default="", metavar="UID", help="as for segment")
     segment.add_argument("--library", type=Path, required=True, help="what build wrote")
     segment.add_argument("--out", type=Path, required=True, help="the mask, a .nii.gz file")
     segment.set_defaults(run=_segment)
-    leave = steps.add_parser("leave-one-out", help="outline each of its patients by the others")
+    leave = new_command(
+        steps,
+        "leave-one-out",
+        "outline each of its patients by the others",
+        "--data cases --library library --out masks",
+    )
     leave.add_argument("--data", type=Path, required=True, help="what the library was made of")
     leave.add_argument("--library", type=Path, required=True, help="what build wrote")
     leave.add_argument("--out", type=Path, required=True, help="folder for the masks")

@@ -7,13 +7,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from orthanc_liver.cli.parser import add_device, new_command
 from orthanc_liver.dicom.roi_choice import ROI_HELP, RoiChoice
 
 
 def add_to(commands: Any) -> None:
     """Add calibrate to the parser's commands."""
-    calibrate = commands.add_parser(
-        "calibrate", help="measure weights, and what their doubt means, on patients of known liver"
+    calibrate = new_command(
+        commands,
+        "calibrate",
+        "measure weights, and what their doubt means, on patients of known liver",
+        "--data cases --weights weights/best --out calibration",
     )
     calibrate.add_argument("--data", type=Path, required=True, help="as for train")
     calibrate.add_argument(
@@ -23,7 +27,7 @@ def add_to(commands: Any) -> None:
         "--out", type=Path, required=True, help="folder for outlines.csv; what is there stays"
     )
     calibrate.add_argument("--cases", nargs="+", default=[], metavar="NAME", help="these alone")
-    calibrate.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    add_device(calibrate)
     calibrate.add_argument("--roi", nargs="+", default=[], metavar="NAME", help=ROI_HELP)
     calibrate.set_defaults(run=_run)
 

@@ -6,10 +6,12 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from orthanc_liver.cli.parser import add_weights, new_command
+
 
 def add_to(commands: Any) -> None:
     """Add export to the parser's commands."""
-    export = commands.add_parser("export", help="write the weights in other forms")
+    export = new_command(commands, "export", "write the weights in other forms", "--bundle bundle")
     form = export.add_mutually_exclusive_group(required=True)
     form.add_argument("--bundle", type=Path, help="a MONAI bundle in this folder")
     form.add_argument(
@@ -17,7 +19,7 @@ def add_to(commands: Any) -> None:
         action="store_true",
         help="OpenVINO's graph beside the weights: CPUs without bfloat16 run them twice as fast",
     )
-    export.add_argument("--weights", type=Path, help="other weights than the default ones")
+    add_weights(export)
     export.set_defaults(run=_run)
 
 

@@ -8,12 +8,19 @@ from pathlib import Path
 from typing import Any
 
 from liver_unet.model_errors import TrainingRefused
+from orthanc_liver.cli.drawing import drawing_into
+from orthanc_liver.cli.parser import add_device, new_command
 from orthanc_liver.dicom.roi_choice import ROI_HELP, RoiChoice
 
 
 def add_to(commands: Any) -> None:
     """Add train to the parser's commands."""
-    training = commands.add_parser("train", help="train a network on your own cases")
+    training = new_command(
+        commands,
+        "train",
+        "train a network on your own cases",
+        "--data cases --out weights --minutes 600",
+    )
     training.add_argument(
         "--data",
         type=Path,
@@ -27,12 +34,12 @@ def add_to(commands: Any) -> None:
         "--config", default="fine", help='"fine", "coarse", "published" or a TOML file'
     )
     length = training.add_mutually_exclusive_group()
-    length.add_argument("--minutes", type=float, help="how long; else the recipe says it")
+    length.add_argument("--minutes", type=float, help="how long it learns; else the recipe says it")
     length.add_argument("--patches", type=int, help="the same, by what is learnt from")
     training.add_argument(
         "--fold", default="0", help='which patients validate: a number, or "all" to learn from all'
     )
-    training.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    add_device(training)
     training.add_argument(
         "--start", type=Path, help="folder of weights to begin from, of fewer classes too"
     )
@@ -53,4 +60,5 @@ def _run(options: argparse.Namespace) -> None:
         recipe = replace(recipe, length=ByPatches(options.patches))
     fold = None if options.fold == "all" else int(options.fold)
     roi = RoiChoice.of(options.roi)
-    train(recipe, options.data, options.out, options.device, fold, options.start, roi)
+    with drawing_into(options.out):
+        train(recipe, options.data, options.out, options.device, fold, options.start, roi)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias, cast
 
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
 from liver_unet.liver import is_liver
-from liver_unet.volume import Grid
+from liver_unet.volume import Grid, Volume
 
 # Coordinates are rounded here to what the RTSTRUCT will say, so that the check sees what is
 # written. 0.1 micrometre fits DICOM's 16-byte numbers out to 10 000 km.
@@ -32,7 +32,7 @@ _Outlines: TypeAlias = tuple[list[NDArray[np.float64]], list[NDArray[np.uint32]]
 class Contour:
     """One closed planar contour; the last point is joined to the first without being repeated.
 
-    slice_index: which of the series' slices, in the volume's order.
+    slice_index: which of the slices, in the volume's order.
     points_mm: (n, 3) float64, n >= 3, LPS, on that slice's plane. A hole is joined to its outer
     ring by a bridge walked there and back (a keyhole).
     """
@@ -54,6 +54,14 @@ def trace_contours(
         Contour(first_slice + index, _to_mm(polygon, index, grid))
         for index, plane in enumerate(probability)
         for polygon in _polygons(plane)
+    ]
+
+
+def on_own_slices(traced: Iterable[Contour], ct: Volume) -> list[Contour]:
+    """Those that lie on the CT's own slices, and not on one interpolated between, renumbered."""
+    own = {place: number for number, place in enumerate(ct.own_slices)}
+    return [
+        replace(one, slice_index=own[one.slice_index]) for one in traced if one.slice_index in own
     ]
 
 

@@ -100,6 +100,17 @@ def find_ct(path: Path, series_uid: str = "", min_slices: int = MINIMUM_SLICES) 
     return None
 
 
+def series_in(path: Path, min_slices: int = MINIMUM_SLICES) -> list[str]:
+    """The CT series of a folder or a zip file that could show a liver, by UID; none of NIfTI.
+
+    Raises SeriesRefused.
+    """
+    if not path.is_dir() and not _start(path).startswith(b"PK\3\4"):
+        return []
+    images = _images_by_series(dicom_files(path)[0])
+    return [uid for uid, found in images.items() if len(found) >= min_slices]
+
+
 def dicom_files(path: Path) -> tuple[list[DicomFile], tuple[str, ...]]:
     """Return the DICOM files in a folder or a zip file, without DICOMDIRs, and a note on others.
 
@@ -208,10 +219,7 @@ def _only_series(
     series_uid: str,
     min_slices: int,
 ) -> CtFiles:
-    series: dict[str, list[DicomFile]] = {}
-    for one in files:
-        if one.is_ct:
-            series.setdefault(one.series_uid, []).append(one)
+    series = _images_by_series(files)
     if not series:
         what = "CT image among its DICOM files" if files else "DICOM file"
         raise SeriesRefused(f"{path} holds no {what}: name the folder of one CT series")
@@ -232,3 +240,11 @@ def _only_series(
         if uid != chosen[0] and not series_uid
     )
     return CtFiles(series[chosen[0]], (*notes, *left_out))
+
+
+def _images_by_series(files: Sequence[DicomFile]) -> dict[str, list[DicomFile]]:
+    series: dict[str, list[DicomFile]] = {}
+    for one in files:
+        if one.is_ct:
+            series.setdefault(one.series_uid, []).append(one)
+    return series

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pydicom
@@ -17,10 +17,11 @@ from liver_unet.plausible_hu import check_hu
 from liver_unet.volume import Grid, Volume
 from orthanc_liver.dicom.copied_header import copied_header
 from orthanc_liver.dicom.ct_image import AIRLIKE_HU, CtImage, read_ct_image
-from orthanc_liver.dicom.geometry import stack_affine
+from orthanc_liver.dicom.geometry import places_on_normal, stack_affine
 from orthanc_liver.dicom.memory import MemoryLimit
 from orthanc_liver.dicom.passes import check_one_pass
 from orthanc_liver.dicom.told_spacing import doubts_about_spacing
+from orthanc_liver.dicom.uneven_slices import interpolate_hu, note_on_runs
 from orthanc_liver.liver_errors import SeriesRefused
 
 # Positions nearer than this are one position; the thinnest CT slices are ten times as far apart.
@@ -34,8 +35,9 @@ class CtSeries:
     """One CT series as one volume.
 
     volume: slices ascend along row x column; int16 HU where every slice's rescale gives integers
-    in range, else float32. sop_instance_uids: in slice order. header: the first slice's attributes
-    without pixels, pixel description and private ones. warnings: sentences for the report.
+    in range, else float32. sop_instance_uids: of volume.own_slices, in that order. header: the
+    first slice's attributes without pixels, pixel description and private ones. warnings: sentences
+    for the report.
     """
 
     volume: Volume
@@ -72,14 +74,23 @@ def read_ct_series(
             )
         notes += check_one_pass(images)
         notes += _notes_on_the_patient(images)
-        affine = stack_affine([image.plane for image in images])
+        planes = [image.plane for image in images]
+        places = places_on_normal(planes)
+        affine = stack_affine(planes, places)
         notes += doubts_about_spacing(images, affine)
         notes += _notes_on_pixels(images)
         header = copied_header(images[0].header, notes)
-    uids = tuple(image.plane.sop_instance_uid for image in images)
-    hu = _stacked(images)
+    uids = tuple(plane.sop_instance_uid for plane in planes)
+    is_uneven = places[-1] >= len(places)
+    if is_uneven:
+        notes.append(note_on_runs(planes, places, float(planes[0].normal @ affine[:3, 0])))
+        if limit:
+            replace(limit, instances=places[-1] + 1).check_images(*images[0].hu.shape)
+    hu = _stacked(images, places)
     slices, rows, columns = hu.shape
-    return CtSeries(Volume(hu, Grid((slices, rows, columns), affine)), uids, header, tuple(notes))
+    grid = Grid((slices, rows, columns), affine)
+    measured = tuple(places) if is_uneven else ()
+    return CtSeries(Volume(hu, grid, measured), uids, header, tuple(notes))
 
 
 def doubts_about(series: CtSeries) -> tuple[str, ...]:
@@ -242,12 +253,15 @@ def _notes_on_pixels(images: Sequence[CtImage]) -> list[str]:
     return notes
 
 
-def _stacked(images: list[CtImage]) -> NDArray[np.int16] | NDArray[np.float32]:
+def _stacked(
+    images: list[CtImage], places: Sequence[int]
+) -> NDArray[np.int16] | NDArray[np.float32]:
     """Stack the HU and empty the list, so that each slice's memory is free once it is copied."""
     integers = all(image.hu.dtype == np.int16 for image in images)
-    shape = (len(images), *images[0].hu.shape)
+    shape = (places[-1] + 1, *images[0].hu.shape)
     hu = np.empty(shape, dtype=np.int16 if integers else np.float32)
     while images:
         last = len(images) - 1
-        hu[last] = images.pop().hu
+        hu[places[last]] = images.pop().hu
+    interpolate_hu(hu, places)
     return hu

@@ -8,13 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from liver_unet.volume import LARGEST_LEAN_DEG, lean_deg
 from orthanc_liver.liver_errors import SeriesRefused
+from orthanc_liver.sirt.slice_places import (
+    POSITION_TOLERANCE_MM,
+    expected_gaps_mm,
+    places_of,
+    tolerance_mm,
+)
 
-# How far an image may lie from where the affine puts it. Some scanners round positions to 0.1 mm,
-# which moves a point by up to 0.05 mm along each axis (0.09 mm oblique); thin slices are held to
-# a share of their spacing, so that no missing or uneven slice can hide below the tolerance.
-_POSITION_TOLERANCE_MM = 0.1
-_POSITION_TOLERANCE_OF_SPACING = 0.15
 # Cosines written with three decimals pass as unit vectors at right angles.
 _COSINE_TOLERANCE = 1e-3
 # Within one stack they are written by one writer: 1e-4 over 400 mm moves a pixel by 0.04 mm.
@@ -95,51 +97,68 @@ def image_plane(
     )
 
 
-def stack_affine(planes: Sequence[ImagePlane]) -> NDArray[np.float64]:
+def places_on_normal(planes: Sequence[ImagePlane]) -> list[int]:
+    """On which of evenly spaced planes each lies, given in order: 0, 1, 2 ... but for runs."""
+    return places_of((positions_of(planes) @ planes[0].normal).tolist())
+
+
+def positions_of(planes: Sequence[ImagePlane]) -> NDArray[np.float64]:
+    """(plane, 3) the centre of each one's first pixel."""
+    return np.array([plane.position_mm for plane in planes])
+
+
+def stack_affine(planes: Sequence[ImagePlane], places: Sequence[int]) -> NDArray[np.float64]:
     """Return the affine of parallel planes, ordered along their normal; every plane lies on it.
 
-    The slice axis is the straight line fitted to all positions, so it may be sheared against the
-    normal (gantry tilt). Raises SeriesRefused naming a missing slice or uneven spacing.
+    places: each one's index along the slice axis. That axis is the straight line fitted to all
+    positions, so it may be sheared against the normal (gantry tilt). Raises SeriesRefused naming a
+    missing slice or uneven spacing, or where it is sheared further.
     """
-    positions = np.array([plane.position_mm for plane in planes])
-    index = np.arange(len(planes)) - (len(planes) - 1) / 2
-    slice_step = index @ positions / (index @ index)
-    fitted = positions.mean(axis=0) + index[:, None] * slice_step
-    off_mm = np.linalg.norm(positions - fitted, axis=1)
-    spacing_mm = float(planes[0].normal @ slice_step)
-    tolerance_mm = min(_POSITION_TOLERANCE_MM, _POSITION_TOLERANCE_OF_SPACING * spacing_mm)
-    if off_mm.max() > tolerance_mm:
-        raise SeriesRefused(_why_not_straight(planes, off_mm, tolerance_mm))
+    positions, index = positions_of(planes), np.array(places, dtype=np.float64)
+    centred = index - index.mean()
+    slice_step = centred @ positions / (centred @ centred)
+    first = positions.mean(axis=0) - index.mean() * slice_step
+    off_mm = np.linalg.norm(positions - (first + index[:, None] * slice_step), axis=1)
+    spacing_mm = float(planes[0].normal @ slice_step) * float(np.diff(index).min())
+    allowed_mm = tolerance_mm(spacing_mm)
+    if off_mm.max() > allowed_mm:
+        raise SeriesRefused(_why_not_straight(planes, off_mm, allowed_mm))
     affine = np.eye(4)
     affine[:3, 0] = slice_step
     affine[:3, 1] = planes[0].along_column * planes[0].spacing_mm[0]
     affine[:3, 2] = planes[0].along_row * planes[0].spacing_mm[1]
-    affine[:3, 3] = fitted[0]
+    affine[:3, 3] = first
+    if (lean := lean_deg(affine)) > LARGEST_LEAN_DEG:
+        raise SeriesRefused(
+            f"The slices' positions lean by {lean:.0f} degrees against the slices, more than any "
+            "gantry tilts; export the series again from its source."
+        )
     return affine
 
 
 def _why_not_straight(
-    planes: Sequence[ImagePlane], off_mm: NDArray[np.float64], tolerance_mm: float
+    planes: Sequence[ImagePlane], off_mm: NDArray[np.float64], allowed_mm: float
 ) -> str:
     along_mm = np.array([plane.position_mm @ planes[0].normal for plane in planes])
-    gaps_mm = np.diff(along_mm)
-    # The lower median: half of the gaps may be too wide without hiding the real spacing.
-    spacing_mm = float(np.sort(gaps_mm)[(len(gaps_mm) - 1) // 2])
-    widest = int(np.argmax(np.abs(gaps_mm - spacing_mm)))
-    gap_mm = float(gaps_mm[widest])
+    gaps_mm, expected_mm = np.diff(along_mm), np.array(expected_gaps_mm(along_mm.tolist()))
+    too_wide_mm = gaps_mm - expected_mm
+    # Where a slice is missing, what is left of a run of slices may seem too narrow.
+    is_wide = too_wide_mm.max() > allowed_mm
+    widest = int(np.argmax(too_wide_mm if is_wide else np.abs(too_wide_mm)))
+    gap_mm, spacing_mm = float(gaps_mm[widest]), float(expected_mm[widest])
     place = (
         f"between {along_mm[widest]:.2f} mm and {along_mm[widest + 1]:.2f} mm along the slice "
         f"normal (instances {planes[widest].sop_instance_uid} and "
         f"{planes[widest + 1].sop_instance_uid})"
     )
     steps = round(gap_mm / spacing_mm)
-    if steps >= 2 and abs(gap_mm - steps * spacing_mm) <= 2 * _POSITION_TOLERANCE_MM:
+    if steps >= 2 and abs(gap_mm - steps * spacing_mm) <= 2 * POSITION_TOLERANCE_MM:
         missing = "A slice is missing" if steps == 2 else f"{steps - 1} slices are missing"
         return (
             f"{missing} {place}, where the slice spacing is {spacing_mm:.2f} mm; "
             "send the complete series again."
         )
-    if abs(gap_mm - spacing_mm) > tolerance_mm:
+    if abs(gap_mm - spacing_mm) > allowed_mm:
         return (
             f"The slice spacing is uneven: {gap_mm:.2f} mm {place} and {spacing_mm:.2f} mm "
             "elsewhere; reconstruct the series with one spacing."

@@ -11,14 +11,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from liver_unet.volume import Grid
+from liver_unet.volume import Volume
 from orthanc_liver.liver_errors import SeriesRefused
 
 _MIB = 1024 * 1024
 # Python, the libraries and the loaded network.
 _BASE_MIB = 900
-# The images as they are read, the volume, and its float32 copy while it is resampled.
-_BYTES_PER_VOXEL = 10
+# The images as they are read, the volume, and what is made of it; of 16-bit HU on a grid along the
+# patient's axes. float32, or resampling point by point on another grid, takes this much more.
+_BYTES_PER_VOXEL, _BYTES_MORE = 8, 2
+# The largest cosine between an axis of such a grid and one of the patient's others.
+_ALONG = 1e-3
 # The network's input, the sums of its patches, and what interpolating takes.
 _BYTES_PER_MODEL_VOXEL = 40
 
@@ -44,13 +47,14 @@ class MemoryLimit:
                 f"{self.limit_mib}; raise it, or send a series of fewer or smaller images."
             )
 
-    def check_field(self, grid: Grid, model_spacing_mm: float) -> None:
+    def check_field(self, volume: Volume, model_spacing_mm: float) -> None:
         """SeriesRefused where the part of the patient that the volume spans would not fit."""
+        grid = volume.grid
         extent_mm = np.abs(grid.affine[:3, :3]) @ (np.array(grid.shape) - 1.0)
         model_voxels = float(np.prod(extent_mm / model_spacing_mm + 1))
         needed_mib = (
             _BASE_MIB
-            + math.prod(grid.shape) * _BYTES_PER_VOXEL / _MIB
+            + math.prod(grid.shape) * _bytes_per_voxel(volume) / _MIB
             + model_voxels * _BYTES_PER_MODEL_VOXEL / _MIB
         )
         if needed_mib > self.limit_mib:
@@ -61,3 +65,9 @@ class MemoryLimit:
                 f"MaximumMemoryMib allows {self.limit_mib}; check PixelSpacing and the slice "
                 "positions, or raise it."
             )
+
+
+def _bytes_per_voxel(volume: Volume) -> int:
+    cosines = np.sort(np.abs(volume.grid.affine[:3, :3] / volume.grid.spacing_mm), axis=0)
+    is_along = cosines[:2].max() < _ALONG
+    return _BYTES_PER_VOXEL + _BYTES_MORE * ((volume.hu.dtype != np.int16) + (not is_along))

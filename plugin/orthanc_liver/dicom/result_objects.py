@@ -29,8 +29,8 @@ Made = Mapping[Kind, Dataset]
 class Source:
     """What the objects of one job tell of.
 
-    contours: none where the RTSTRUCT is there already. mask: gives (slice, row, column) on the
-    series' grid; only asked for where it is needed, for it is as large as the CT.
+    contours: none where the RTSTRUCT is there already. mask: gives (slice, row, column) of the
+    CT's own slices; only asked for where it is needed, for it is as large as the CT.
     remarks: sentences about the outline that whoever reads the RTSTRUCT is to see.
     """
 

@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 from pydicom.config import disable_value_validation
 from pydicom.uid import RTStructureSetStorage
 
-from liver_unet.volume import Grid
+from liver_unet.volume import Volume
 from orthanc_liver.dicom.ct_folder import dicom_files
 from orthanc_liver.dicom.ct_series import CtSeries
 from orthanc_liver.dicom.part10 import completed
 from orthanc_liver.dicom.roi_choice import OutlineRefused, RoiChoice
+from orthanc_liver.dicom.uneven_slices import interpolate_mask
 from orthanc_liver.liver_errors import LiverError
 from orthanc_liver.sirt.inputs import ActivityRefused
 from orthanc_liver.sirt.roi_volume import (
@@ -148,7 +149,7 @@ def outline_of(roi: Roi, ct: CtSeries, path: Path) -> Outline:
     check_frame_of(roi.frame, ct, path)
     contours = [_points(one) for one in roi.points_mm]
     try:
-        found = outline(contours, _slices_of(ct.volume.grid), exclusive=roi.exclusive)
+        found = outline(contours, _slices_of(ct.volume), exclusive=roi.exclusive)
     except ActivityRefused as refusal:
         raise OutlineRefused(f"{path}: {refusal}") from refusal
     doubts = doubts_about_series(roi.series_uids, _text(ct.header, "SeriesInstanceUID"))
@@ -178,15 +179,16 @@ def _points(points_mm: NDArray[np.float64]) -> list[Point]:
     return [(x, y, z) for x, y, z in points_mm.tolist()]
 
 
-def _slices_of(grid: Grid) -> Slices:
+def _slices_of(ct: Volume) -> Slices:
+    grid = ct.grid
     row, column = (grid.affine[:3, axis] / grid.spacing_mm[axis] for axis in (2, 1))
-    places_mm = grid.to_mm(np.array([[n, 0.0, 0.0] for n in range(grid.shape[0])]))
+    places_mm = grid.to_mm(np.array([[n, 0.0, 0.0] for n in ct.own_slices]))
     return Slices.of([*row.tolist(), *column.tolist()], _points(places_mm))
 
 
-def mask_of(found: Outline, grid: Grid, path: Path) -> NDArray[np.bool_]:
-    """Rasterise an outline: the pixels whose centres it holds. grid: that of outline_of's CT."""
-    slices = found.slices
+def mask_of(found: Outline, ct: Volume, path: Path) -> NDArray[np.bool_]:
+    """Rasterise an outline: the pixels whose centres it holds. ct: that of outline_of."""
+    slices, grid = found.slices, ct.grid
     plane = np.array([slices.along_row, slices.down_column])
     normal = np.cross(*plane)
     mask = np.zeros(grid.shape, dtype=bool)
@@ -199,14 +201,7 @@ def mask_of(found: Outline, grid: Grid, path: Path) -> NDArray[np.bool_]:
             mask[slice_index] ^= np.logical_or.reduce(inside)
     if not mask.any():
         raise OutlineRefused(f"{path} outlines no pixel of its CT")
-    return mask
-
-
-def first_gap(mask: NDArray[np.bool_]) -> int | None:
-    """The first slice without a pixel between slices with some."""
-    outlined = np.flatnonzero(mask.any(axis=(1, 2)))
-    gaps = np.setdiff1d(np.arange(outlined[0], outlined[-1]), outlined)
-    return int(gaps[0]) if len(gaps) else None
+    return interpolate_mask(mask, ct)
 
 
 def _inside(edges: NDArray[np.float64], shape: tuple[int, ...]) -> NDArray[np.bool_]:

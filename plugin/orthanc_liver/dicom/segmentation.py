@@ -37,7 +37,7 @@ def build_segmentation(
     style: RoiStyle,
     created: datetime,
 ) -> Dataset:
-    """Build a binary SEG of one segment; mask: (slice, row, column) on the series' grid.
+    """Build a binary SEG of one segment; mask: (slice, row, column), the CT's own slices.
 
     UIDs come from patient, sources, provenance, style and mask, never from created.
     """

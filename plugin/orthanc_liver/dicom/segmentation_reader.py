@@ -14,6 +14,7 @@ from liver_unet.volume import Grid
 from orthanc_liver.dicom.ct_series import CtSeries
 from orthanc_liver.dicom.roi_choice import OutlineRefused, RoiChoice
 from orthanc_liver.dicom.rtstruct_reader import check_frame_of, refusing_damaged
+from orthanc_liver.dicom.uneven_slices import interpolate_mask
 
 # The second: Label Map Segmentation Storage.
 SEG: dict[str, str] = {SegmentationStorage: "SEG", "1.2.840.10008.5.1.4.1.1.66.7": "SEG"}
@@ -44,7 +45,7 @@ def segment_of(
                 slice_index, row, column = _first_voxel(dataset, own, pixels, ct.volume.grid, path)
                 rows, columns = pixels.shape
                 mask[slice_index, row : row + rows, column : column + columns] |= pixels
-        return mask, labels[number]
+        return interpolate_mask(mask, ct.volume), labels[number]
 
 
 def _drawn(dataset: pydicom.Dataset, path: Path) -> Iterator[tuple[int, Mask, pydicom.Dataset]]:

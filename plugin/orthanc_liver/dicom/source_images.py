@@ -43,12 +43,14 @@ def source_images(series: CtSeries) -> list[Dataset]:
     common.ImageOrientationPatient = _ds(np.concatenate([column_step, row_step]))
     common.SliceThickness = _ds(np.abs(grid.affine[:3, :1].T @ normal))[0]
     images = []
-    for number, uid in enumerate(series.sop_instance_uids):
+    for number, (place, uid) in enumerate(
+        zip(series.volume.own_slices, series.sop_instance_uids, strict=True)
+    ):
         image = Dataset()
         image.update(common)
         image.SOPInstanceUID = uid
         image.InstanceNumber = number + 1
-        image.ImagePositionPatient = _ds(grid.to_mm(np.array([number, 0.0, 0.0])))
+        image.ImagePositionPatient = _ds(grid.to_mm(np.array([place, 0.0, 0.0])))
         images.append(image)
     return images
 

@@ -124,12 +124,14 @@ def _liver(
 
 def _activity(activity: dict[str, Any], fingerprint: str) -> Any:
     """Inputs first, then the steps; how each came about is a comment."""
-    numbers = [*activity["Inputs"], *activity["Results"]]
+    numbers, nuclide = [*activity["Inputs"], *activity["Results"]], activity["Nuclide"]
     group = sr.MeasurementsAndQualitativeEvaluations(
         tracking_identifier=sr.TrackingIdentifier(
-            uid_from(fingerprint, "activity"), "Y-90 activity"
+            uid_from(fingerprint, "activity"), f"{nuclide} activity"
         ),
-        finding_type=Code("Y90Activity", _OURS, "Y-90 activity, planned"),
+        finding_type=Code(
+            f"{nuclide.replace('-', '')}Activity", _OURS, f"{nuclide} activity, planned"
+        ),
         measurements=[_measurement(one) for one in numbers if one["Value"] is not None],
     )
     comments = [f"Method: {activity['Title']}"]

@@ -1,4 +1,4 @@
-"""Whether what a CT's headers tell of the slices' distance is what their positions come to.
+"""Whether the slices' distance and tilt are by a CT's headers what they are by their positions.
 
 Positions decide. They can be wrong as a whole: written anew by a program that took the slices for
 1 mm, or even because every second slice is missing.
@@ -11,7 +11,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from liver_unet.volume import UPRIGHT_DEG, lean_deg
 from orthanc_liver.dicom.ct_image import CtImage
+from orthanc_liver.dicom.geometry import positions_of
 
 # SpacingBetweenSlices may be rounded; SliceLocation is along the table, which a tilt of 30 degrees
 # makes 15 % more.
@@ -21,8 +23,9 @@ _GAP = 1.5
 
 
 def doubts_about_spacing(images: Sequence[CtImage], affine: NDArray[np.float64]) -> list[str]:
-    """Return warnings; images: in their order, on the affine."""
-    apart_mm = abs(float(affine[:3, 0] @ images[0].plane.normal))
+    """Return warnings; images: in their order, on slices of the affine."""
+    along_mm = positions_of([one.plane for one in images]) @ images[0].plane.normal
+    apart_mm = _middle(np.diff(along_mm))
     told_mm = {
         "SpacingBetweenSlices": _middle([_number(one, "SpacingBetweenSlices") for one in images]),
         "SliceLocation": _middle(np.diff([_number(one, "SliceLocation") for one in images])),
@@ -38,6 +41,13 @@ def doubts_about_spacing(images: Sequence[CtImage], affine: NDArray[np.float64])
         notes.append(
             f"The slices are {thick_mm:.4g} mm thick and {apart_mm:.4g} mm apart: what lies "
             "between was not measured, or slices are missing."
+        )
+    told_deg = _middle([_number(one, "GantryDetectorTilt") for one in images])
+    if abs(told_deg - (lean := lean_deg(affine))) > UPRIGHT_DEG:
+        says = f"{told_deg:.0f}" if told_deg else "nothing"
+        notes.append(
+            f"The slices' positions lean by {lean:.0f} degrees, and GantryDetectorTilt says "
+            f"{says}: if the positions are wrong, so may be the volume and the outline's shape."
         )
     return notes
 

@@ -19,10 +19,10 @@ from tqdm import tqdm
 
 from liver_unet import training
 from liver_unet.ct_nifti import MINIMUM_SLICES
-from liver_unet.liver import no_liver_because
+from liver_unet.liver import first_gap, no_liver_because
 from liver_unet.model_errors import TrainingRefused
 from liver_unet.nifti import write_nifti
-from liver_unet.segmenter import chosen_device
+from liver_unet.segmenter import device_there
 from liver_unet.training.refusals import Refusals
 from orthanc_liver.dicom.ct_folder import DicomFile, dicom_files
 from orthanc_liver.dicom.ct_series import CtSeries, read_ct_series
@@ -30,7 +30,6 @@ from orthanc_liver.dicom.roi_choice import LIVER, OutlineRefused, RoiChoice
 from orthanc_liver.dicom.rtstruct_reader import (
     Roi,
     described,
-    first_gap,
     mask_of,
     outline_of,
     read_outlines,
@@ -58,7 +57,7 @@ def train(
     device: "auto" (a GPU when there is one), "cpu" or "cuda"; of several that torchrun started,
     each takes its own. roi: which ROI is the liver. Raises LiverError or ModelError.
     """
-    cards = training.Cards.from_environment(chosen_device(device))
+    cards = training.Cards.from_environment(device_there(device))
     caches = [out / "cases" / str(number) for number in range(1, len(data) + 1)]
     found = cards.first_alone(
         lambda: [prepared(one, cache, roi) for one, cache in zip(data, caches, strict=True)]
@@ -199,17 +198,17 @@ def _convert(outline: _Outline, files: Sequence[DicomFile], folder: Path) -> Non
 def _liver_mask(outline: _Outline, ct: CtSeries) -> NDArray[np.bool_]:
     try:
         found = outline_of(outline.roi, ct, outline.path)
-        mask = mask_of(found, ct.volume.grid, outline.path)
+        mask = mask_of(found, ct.volume, outline.path)
     except OutlineRefused as refusal:
         raise TrainingRefused(str(refusal)) from refusal
     for warning in found.warnings:
         tqdm.write(f"warning: {outline.path}: {warning}", file=sys.stderr)
     if why := no_liver_because(mask, ct.volume.grid):
         raise TrainingRefused(f"{outline.path} {why}")
-    gap = first_gap(mask)
+    gap = first_gap(mask[list(ct.volume.own_slices)])
     if gap is not None:
         raise TrainingRefused(
-            f"{outline.path} leaves out slice {gap} between outlined ones: a network would "
+            f"{outline.path} leaves out slice {gap + 1} between outlined ones: a network would "
             "learn that there is no liver; interpolate the outlines first"
         )
     return mask

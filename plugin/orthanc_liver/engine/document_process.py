@@ -72,11 +72,11 @@ def _source(order: DocumentOrder, instances: Iterator[bytes]) -> Source:
     )
     # Our contours, rasterised, are the mask that they were traced from.
     roi = roi_of(pydicom.dcmread(BytesIO(order.rtstruct)), _RESULT, ANY)
-    mask = mask_of(outline_of(roi, series, _RESULT), series.volume.grid, _RESULT)
+    mask = mask_of(outline_of(roi, series, _RESULT), series.volume, _RESULT)
     return Source(
         series=series,
         contours=(),
-        mask=lambda: mask,
+        mask=lambda: mask[list(series.volume.own_slices)],
         liver_ml=float(np.count_nonzero(mask)) * series.volume.grid.voxel_ml,
         provenance=Provenance(order.software_version, order.model_name, order.model_sha256),
         style=roi_style(settings, series),

@@ -25,6 +25,7 @@ from liver_unet.weights import default_weights
 from orthanc_liver import __version__
 from orthanc_liver.dicom.memory import MemoryLimit
 from orthanc_liver.engine.child_process import begin
+from orthanc_liver.engine.cores import usable_cores
 from orthanc_liver.engine.protocol import (
     Done,
     Failed,
@@ -128,8 +129,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=0)
     arguments = parser.parse_args()
     outgoing = begin()
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
+    torch.set_num_threads(arguments.threads or min(torch.get_num_threads(), usable_cores()))
     try:
         loaded = load_segmenter(arguments.weights, arguments.device)
     except (ModelError, RuntimeError) as error:

@@ -35,6 +35,12 @@ STAGES: Mapping[str, int] = {
 }
 
 
+def percent_done(stage: str, fraction: float) -> int:
+    """How much of a job's work is done when so much of a stage is."""
+    before = sum(list(STAGES.values())[: list(STAGES).index(stage)])
+    return int(before + STAGES[stage] * min(max(fraction, 0.0), 1.0))
+
+
 class Outcome(StrEnum):
     """How a job ended."""
 
@@ -183,6 +189,7 @@ class Done:
         report = self.report or {}
         _typed(float | None, report.get("liver_ml"))
         _typed(tuple[str, ...], report.get("warnings", []))
+        _typed(dict[str, Any], report.get("lungs", {}))
         if report.get("grade") not in (None, *GRADES):
             raise ValueError("no grade")
         for region in _typed(list[Any], report.get("look_at", [])):

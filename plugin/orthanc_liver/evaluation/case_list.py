@@ -53,6 +53,15 @@ def read_case_list(path: Path, roi: Sequence[str] = ()) -> list[ListedCase]:
     Commas, semicolons or tabs part the fields, whichever the first line has; capitals of the
     columns do not matter.
     """
+    cases = [_case(where, given, path.parent) for where, given in read_rows(path, REQUIRED)]
+    return [replace(one, roi=one.roi or tuple(roi)) for one in cases]
+
+
+def read_rows(path: Path, required: Sequence[str]) -> list[tuple[str, dict[str, str]]]:
+    """Where each line stands and what it says by column; raises CaseListRefused.
+
+    required: the columns that no line may leave empty; "case" is one, and names files.
+    """
     try:
         lines = io.StringIO(_text(path), newline="")
         reader = csv.reader(lines, delimiter=_delimiter(lines.readline()))
@@ -63,18 +72,16 @@ def read_case_list(path: Path, roi: Sequence[str] = ()) -> list[ListedCase]:
         raise CaseListRefused(
             f"{path} cannot be read as a CSV file in UTF-8 or UTF-16: {error}"
         ) from error
-    _check_columns(path, columns)
-    cases = [
-        _case(f"{path}, line {number}", columns, fields, path.parent) for number, fields in rows
-    ]
-    if not cases:
+    _check_columns(path, columns, required)
+    found = [_given(f"{path}, line {number}", columns, fields, required) for number, fields in rows]
+    if not found:
         raise CaseListRefused(f"{path} lists no case")
     seen: set[str] = set()
-    for one in cases:
-        if one.case in seen:
-            raise CaseListRefused(f"{path} lists the case {one.case} twice: names must differ")
-        seen.add(one.case)
-    return [replace(one, roi=one.roi or tuple(roi)) for one in cases]
+    for _, given in found:
+        if given["case"] in seen:
+            raise CaseListRefused(f"{path} lists the case {given['case']} twice: names must differ")
+        seen.add(given["case"])
+    return found
 
 
 def _text(path: Path) -> str:
@@ -88,8 +95,8 @@ def _delimiter(first_line: str) -> str:
     return next((mark for mark in ";\t" if mark in first_line), ",")
 
 
-def _check_columns(path: Path, columns: list[str]) -> None:
-    missing = [name for name in REQUIRED if name not in columns]
+def _check_columns(path: Path, columns: list[str], required: Sequence[str]) -> None:
+    missing = [name for name in required if name not in columns]
     unknown = [name for name in columns if name not in REQUIRED + OPTIONAL]
     if len(set(columns)) < len(columns):
         raise CaseListRefused(f"{path} names a column twice")
@@ -97,16 +104,18 @@ def _check_columns(path: Path, columns: list[str]) -> None:
         wrong = "it lacks " + ", ".join(missing) if missing else "unknown: " + ", ".join(unknown)
         raise CaseListRefused(
             f"{path}: {wrong}; its first line must name the columns "
-            f"{', '.join(REQUIRED)} and optionally {', '.join(OPTIONAL)}"
+            f"{', '.join(required)} and optionally {', '.join(OPTIONAL)}"
         )
 
 
-def _case(where: str, columns: list[str], fields: list[str], folder: Path) -> ListedCase:
+def _given(
+    where: str, columns: list[str], fields: list[str], required: Sequence[str]
+) -> tuple[str, dict[str, str]]:
     if len(fields) != len(columns):
         raise CaseListRefused(f"{where}: it has not as many fields as the first line")
     row = zip(columns, fields, strict=True)
     given = {name: text.strip() for name, text in row if text.strip()}
-    for name in REQUIRED:
+    for name in required:
         if name not in given:
             raise CaseListRefused(f"{where}: {name} is empty")
     if not re.fullmatch(r"\w[\w.-]*", given["case"]):
@@ -114,6 +123,10 @@ def _case(where: str, columns: list[str], fields: list[str], folder: Path) -> Li
             f"{where}: the case's name must be letters, digits, dot, hyphen and underscore, "
             "because files are named after it"
         )
+    return where, given
+
+
+def _case(where: str, given: dict[str, str], folder: Path) -> ListedCase:
     read: dict[str, Any] = dict(given)
     for name in ("ct", "reference", "other"):
         if name in given:

@@ -184,7 +184,8 @@ def _resin_mbq(liver_ml: float, case: ListedCase) -> float | None:
 
 
 def _glass_mbq(liver_ml: float) -> float:
-    return 1000 * formulas.glass_gbq(GLASS_DOSE_GY, formulas.mass_kg(liver_ml), 0.0, 0.0)
+    k, mass = formulas.GLASS_GY_KG_PER_GBQ, formulas.mass_kg(liver_ml)
+    return 1000 * formulas.one_compartment_gbq(k, GLASS_DOSE_GY, mass, 0.0, 0.0)
 
 
 def _where_most_wrong(mask: Mask | None, reference: Mask) -> NDArray[np.float64]:

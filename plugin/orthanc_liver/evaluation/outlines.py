@@ -22,6 +22,8 @@ from orthanc_liver.dicom.rtstruct_reader import (
     roi_of,
 )
 from orthanc_liver.dicom.segmentation_reader import SEG, segment_of
+from orthanc_liver.sirt.inputs import ActivityRefused
+from orthanc_liver.sirt.roi_volume import gap_warnings
 
 # A label that a header scaled there and back.
 _ROUNDING = 0.01
@@ -63,10 +65,10 @@ def _from_dicom(path: Path, choice: RoiChoice, ct: CtSeries) -> Contour:
     path, dataset = read_outlines(path, RTSTRUCT | SEG)
     if dataset.SOPClassUID in SEG:
         mask, label = segment_of(dataset, path, choice, ct)
-        return Contour(mask, f"segment {label!r}")
+        return Contour(mask, f"segment {label!r}", _gaps(mask, path))
     roi = roi_of(dataset, path, choice)
     found = outline_of(roi, ct, path)
-    return Contour(mask_of(found, ct.volume.grid, path), f"ROI {roi.name!r}", found.warnings)
+    return Contour(mask_of(found, ct.volume, path), f"ROI {roi.name!r}", found.warnings)
 
 
 def _from_nifti(path: Path, choice: RoiChoice, ct: CtSeries) -> Contour:
@@ -81,7 +83,15 @@ def _from_nifti(path: Path, choice: RoiChoice, ct: CtSeries) -> Contour:
     placed = on_voxels_of(mask.astype(np.uint8), own, ct.volume.grid)
     if placed is None:
         raise OutlineRefused(f"{path} does not lie on the CT's voxels: save the mask on its CT")
-    return Contour(placed > 0, chosen)
+    return Contour(placed > 0, chosen, _gaps(placed > 0, path))
+
+
+def _gaps(mask: Mask, path: Path) -> tuple[str, ...]:
+    """What is said of contours on some slices only holds for masks as well."""
+    try:
+        return tuple(gap_warnings(np.flatnonzero(mask.any(axis=(1, 2))).tolist()))
+    except ActivityRefused as refusal:
+        raise OutlineRefused(f"{path}: {refusal}") from refusal
 
 
 def _labelled(array: NDArray[np.float32], choice: RoiChoice, path: Path) -> tuple[Mask, str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import multiprocessing
-import os
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -22,6 +21,7 @@ from liver_unet.model_errors import ModelError
 from liver_unet.segmenter import Segmenter
 from orthanc_liver import __version__
 from orthanc_liver.dicom.ct_folder import files_below
+from orthanc_liver.engine.cores import usable_cores
 from orthanc_liver.evaluation.case_list import ListedCase
 from orthanc_liver.evaluation.measure import measure_case
 from orthanc_liver.liver_errors import LiverError
@@ -80,7 +80,7 @@ def _in_pool(
     """Yield what comes back; nothing for the cases that a process took down with it."""
     # A forked process would inherit torch's threads, and hang.
     context = multiprocessing.get_context("spawn")
-    threads = max(1, (os.cpu_count() or 1) // jobs)
+    threads = max(1, usable_cores() // jobs)
     try:
         begun = ProcessPoolExecutor(jobs, context, _begin, (network, threads))
     except (OSError, ImportError) as error:
@@ -104,7 +104,7 @@ def _in_pool(
 def _in_this_process(
     cases: Sequence[ListedCase], out: Path, network: Network | None
 ) -> Iterator[tuple[ListedCase, dict[str, Any]]]:
-    _begin(network, os.cpu_count() or 1)
+    _begin(network, usable_cores())
     for one in cases:
         yield one, _one(one, out / "cases" / one.case)
 

@@ -11,12 +11,10 @@ from typing import Any
 
 from orthanc_liver.engine.protocol import NEEDS, SOURCE, JobSettings, Kind, with_needs
 from orthanc_liver.host.filter_conditions import did_you_mean, problem_of_filter
+from orthanc_liver.host.installation import default_interpreter
 from orthanc_liver.sirt.limits import wrong_limits
 
 SECTION = "LiverSegmentation"
-
-# plugin/orthanc_liver/host/settings.py, three folders below the checkout.
-CHECKOUT = Path(__file__).resolve().parents[3]
 
 # What the page puts into a link to a viewer.
 LINK_PLACES = ("{StudyInstanceUID}", "{SeriesInstanceUID}", "{orthanc}")
@@ -175,14 +173,17 @@ class Settings:
     )
     interpreter: str = _setting(
         "",
-        "The Python that runs the network; empty: .venv/bin/python beside the plugin folder.",
+        "The Python that runs the network; empty: that of the environment which orthanc-liver was "
+        "installed into, in a checkout .venv/bin/python.",
         _interpreter,
     )
     device: str = _setting(
         "auto", 'Where the network runs: "auto", "cpu", "cuda" or "cuda:N".', _device
     )
     threads: int = _setting(
-        0, "CPU threads of the network; 0: as many as there are cores.", _whole_number(0, 1024)
+        0,
+        "CPU threads of the network; 0: as many as there are cores, or as a CPU quota is worth.",
+        _whole_number(0, 1024),
     )
     roi_name: str = _setting(
         JobSettings.roi_name, "The name of the ROI in the RTSTRUCT.", _text(64)
@@ -347,7 +348,7 @@ def interpreter_path(setting: str) -> Path:
 
     Absolute, as its process begins in another folder, and not resolved: a link is an environment.
     """
-    return Path(setting).absolute() if setting else CHECKOUT / ".venv" / "bin" / "python"
+    return Path(setting).absolute() if setting else default_interpreter()
 
 
 def _key(name: str) -> str:

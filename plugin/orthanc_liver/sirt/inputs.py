@@ -14,6 +14,8 @@ from typing import Any
 from orthanc_liver.liver_errors import LiverError
 
 GIVEN = "given"
+# How the mass came about, and how far that was checked.
+MEASURED_LUNGS = "measured by density on this CT; the method was checked on phantoms only"
 
 
 class ActivityRefused(LiverError):
@@ -152,6 +154,36 @@ QUANTITIES: dict[str, Quantity] = {
             "VialGbq", "A_vial", "GBq", "activity of the vial at calibration", 0.01, 100, (0.5, 20)
         ),
         Quantity("HoursToTreatment", "t", "h", "calibration to treatment", 0, 1000, (0, 336)),
+        Quantity(
+            "PreparedGbq",
+            "A_prep",
+            "GBq",
+            "activity prepared, at treatment",
+            0.001,
+            100,
+            (0.1, 20),
+            goes_with="LeftBehindGbq",
+        ),
+        Quantity(
+            "LeftBehindGbq",
+            "A_rest",
+            "GBq",
+            "activity left behind in vial, tubing and catheter, as measured afterwards",
+            0,
+            100,
+            (0, 2),
+            goes_with="PreparedGbq",
+        ),
+        Quantity(
+            "HoursToResidual",
+            "t_R",
+            "h",
+            "treatment to that measurement",
+            0,
+            1000,
+            (0, 72),
+            goes_with="LeftBehindGbq",
+        ),
     )
 }
 
@@ -169,17 +201,24 @@ ROIS = {
 
 @dataclass(frozen=True)
 class Choice:
-    """A word that may be given, one of options."""
+    """A word that may be given, one of options. goes_with: as of a Quantity."""
 
     name: str
     meaning: str
     options: tuple[str, ...]
+    goes_with: str = ""
 
 
 CHOICES = {
     choice.name: choice
     for choice in (
-        Choice("Spheres", "which spheres", ("glass", "resin")),
+        Choice("Spheres", "which spheres", ("glass", "resin", "holmium")),
+        Choice(
+            "ShuntBy",
+            "how the lung shunt was measured",
+            ("planar", "SPECT/CT"),
+            goes_with="LungShunt",
+        ),
         Choice(
             "Treatment",
             "which of the guideline's treatments",
@@ -232,6 +271,17 @@ def read_report(report: Any, origin: str) -> tuple[Input, tuple[str, ...]]:
     if not isinstance(warnings, list) or not all(isinstance(one, str) for one in warnings):
         raise ActivityRefused("the report's warnings are not a list of sentences")
     return read_input("LiverMl", report["liver_ml"], origin), tuple(warnings)
+
+
+def read_lungs(report: Any, origin: str) -> Input:
+    """The mass of the lungs in a segmentation's report; ActivityRefused where it tells none."""
+    told = report.get("lungs") if isinstance(report, Mapping) else None
+    if not isinstance(told, Mapping):
+        raise ActivityRefused("the report tells nothing of the lungs: segment the CT again")
+    if "kg" not in told:
+        why = told.get("reason")
+        raise ActivityRefused(f"the lungs were not measured: {why}: give LungMassKg, or neither")
+    return read_input("LungMassKg", told["kg"], f"{origin}, {MEASURED_LUNGS}")
 
 
 # The tumour is less than what it lies in, or no normal liver is left.

@@ -14,17 +14,20 @@ from typing import Any
 from orthanc_liver.sirt.inputs import CHOICES, ActivityRefused, Choices, Inputs
 
 _EANM, _LUNG = "EANM guideline 2022", "van Roekel 2021, AAPM MPPG 14.a"
+_PRESCRIBED = "van Roekel 2021, p. 30"
 SOURCES = {
     _EANM: f"{_EANM}: Weber et al., Eur J Nucl Med Mol Imaging 49:1682-1699, doi "
     "10.1007/s00259-021-05600-z, tables 2 and 3",
     _LUNG: "lung dose, 30 Gy in one treatment and 50 Gy over all: C. van Roekel, thesis, Utrecht "
     "2021, p. 41; AAPM MPPG 14.a (2023, e14157)",
+    _PRESCRIBED: "Ho-166, 60 Gy to what is perfused: C. van Roekel, thesis, Utrecht 2021, p. 30",
 }
 
 AT_MOST, AT_LEAST = "at most", "at least"
 _WHOLE = "WholeNormalDoseGy"
+_OF_THE_LUNGS = ("LungOnce", "LungInAll")
 
-_GLASS, _RESIN = CHOICES["Spheres"].options
+_GLASS, _RESIN, _HOLMIUM = CHOICES["Spheres"].options
 _SEGMENT, _LOBECTOMY, _UNILOBAR, _BILOBAR = CHOICES["Treatment"].options
 _ONE_LOBE, _LOBES = (_LOBECTOMY, _UNILOBAR), (_UNILOBAR, _BILOBAR)
 _NOT_SEGMENT = (_LOBECTOMY, _UNILOBAR, _BILOBAR)
@@ -65,8 +68,8 @@ class Limit:
 LIMITS: dict[str, Limit] = {
     limit.name: limit
     for limit in (
-        Limit("LungOnce", "LungDoseGy", AT_MOST, 30, source=_LUNG),
-        Limit("LungInAll", "LungDoseInAllGy", AT_MOST, 50, source=_LUNG),
+        Limit(_OF_THE_LUNGS[0], "LungDoseGy", AT_MOST, 30, source=_LUNG),
+        Limit(_OF_THE_LUNGS[1], "LungDoseInAllGy", AT_MOST, 50, source=_LUNG),
         Limit("GlassSegment", "PerfusedDoseGy", AT_LEAST, 400, _GLASS, (_SEGMENT,)),
         Limit("GlassLobectomy", "DoseGy", AT_LEAST, 140, _GLASS, (_LOBECTOMY,), remark=_ABOVE_150),
         Limit("GlassLobectomyLiver", "LiverDoseGy", AT_MOST, 150, _GLASS, (_LOBECTOMY,)),
@@ -84,6 +87,7 @@ LIMITS: dict[str, Limit] = {
         Limit("ResinHypertrophy", "NormalDoseGy", AT_LEAST, 70, _RESIN, (_LOBECTOMY,), _RESERVE),
         Limit("ResinNormal", "NormalDoseGy", AT_MOST, 40, _RESIN, _LOBES),
         Limit("ResinPretreated", "NormalDoseGy", AT_MOST, 30, _RESIN, (_BILOBAR,), _PRETREATED),
+        Limit("HolmiumPerfused", "PerfusedDoseGy", AT_MOST, 60, _HOLMIUM, source=_PRESCRIBED),
         Limit("ResinTumour", "TumourDoseGy", AT_LEAST, 100, _RESIN, _NOT_SEGMENT, remark=_TO_120),
     )
 }
@@ -91,11 +95,12 @@ LIMITS: dict[str, Limit] = {
 
 @dataclass(frozen=True)
 class Held:
-    """One dose held against one limit."""
+    """One dose held against one limit. is_delivered: not the planned one."""
 
     limit: Limit
     meaning: str
     gy: float
+    is_delivered: bool = False
 
     @property
     def kept(self) -> bool:
@@ -135,6 +140,7 @@ class Held:
             "LimitGy": self.limit.gy,
             "HoldsFor": self.holds_for,
             "Source": self.limit.source,
+            "Delivered": self.is_delivered,
             "Kept": self.kept,
             "Sentence": self.sentence,
         }
@@ -190,6 +196,13 @@ def hold(
         for limit in limits
         if limit.dose in doses and _may_hold(limit, chosen, inputs)
     ]
+
+
+def lungs_may_get_gy(limits: Sequence[Limit], inputs: Inputs) -> float:
+    """In one treatment, and with what earlier ones gave them."""
+    once, in_all = (next(one.gy for one in limits if one.name == name) for name in _OF_THE_LUNGS)
+    earlier = inputs["EarlierLungDoseGy"].value if "EarlierLungDoseGy" in inputs else 0.0
+    return max(0.0, min(once, in_all - earlier))
 
 
 def _may_hold(limit: Limit, chosen: Choices, inputs: Inputs) -> bool:

@@ -1,19 +1,14 @@
-"""The four ways to an activity: which inputs each needs, and its steps."""
+"""The five ways to an activity: which inputs each needs, and its steps."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from orthanc_liver.sirt import formulas
-from orthanc_liver.sirt.inputs import (
-    QUANTITIES,
-    ActivityRefused,
-    Input,
-    Inputs,
-    Quantity,
-    names,
-)
+from orthanc_liver.sirt.figure import Figure, value_of
+from orthanc_liver.sirt.inputs import QUANTITIES, ActivityRefused, Input, Inputs, Quantity, names
+from orthanc_liver.sirt.spheres import DOSE_CONSTANT
 
 _RESIN_SOURCE = (
     "resin formula: as two secondary sources give it; the manufacturer's own text was not at hand"
@@ -28,9 +23,9 @@ _GLASS_SOURCE = (
     "interval beyond +-177 Gy: Mikell 2016, PMC5085875)"
 )
 _PARTITION_SOURCE = (
-    "partition model (MIRD): tumour, normal liver and lung, 49.67 Gy kg/GBq; the mean dose to the "
-    "whole normal liver is what to plan on unless the treatment is super-selective (Chiesa et al. "
-    "2021, doi 10.1186/s40658-021-00394-3)"
+    "partition model (MIRD): tumour, normal liver and lung, 49.67 Gy kg/GBq of Y-90; the mean dose "
+    "to the whole normal liver is what to plan on unless the treatment is super-selective (Chiesa "
+    "et al. 2021, doi 10.1186/s40658-021-00394-3)"
 )
 _METHODS_SOURCE = (
     "AAPM MPPG 14.a (Busse et al. 2023, e14157) names three methods: body surface area, one "
@@ -40,28 +35,11 @@ _LUNG_MASS_SOURCE = (
     "mass of the lungs: 1 kg may be too much or too little; CT tells it (Kao 2014, doi "
     "10.1186/s13550-014-0033-7)"
 )
-HALF_LIFE_SOURCE = (
-    "half-life of Y-90: 64.1 h (World J Hepatol 2015;7:738, table 1); the EANM guideline 2022 "
-    "prints 64.2 h"
+_HOLMIUM_SOURCE = (
+    "holmium: one compartment, 60 Gy to what is perfused for 3.78 GBq of Ho-166 a kg (C. van "
+    "Roekel, thesis, Utrecht 2021, p. 30)"
 )
 
-# The vials of both: World J Hepatol 2015;7:738, table 1.
-VIALS = {
-    "resin": Input(
-        QUANTITIES["VialGbq"], 3.0, "constant: one vial at calibration, by the maker's product page"
-    ),
-    "glass": Input(
-        QUANTITIES["VialGbq"],
-        20.0,
-        "constant: the largest of six vials (3, 5, 7, 10, 15, 20 GBq) at calibration, by the US "
-        "package insert",
-    ),
-}
-HALF_LIFE = Input(
-    Quantity("HalfLifeH", "T", "h", "half-life of Y-90", 0, 100),
-    formulas.HALF_LIFE_H,
-    "constant: see Sources",
-)
 _LUNG_MASS = Input(QUANTITIES["LungMassKg"], 1.0, "assumed: usual for this formula")
 _NO_SHUNT = Input(QUANTITIES["LungShunt"], 0.0, "assumed: not given")
 _NO_RESIDUAL = Input(QUANTITIES["Residual"], 0.0, "assumed: not given")
@@ -70,23 +48,14 @@ _DENSITY = Input(
     formulas.TISSUE_G_PER_ML,
     "constant: soft tissue",
 )
-_DOSE_CONSTANT = Quantity("GyKgPerGbq", "k", "Gy kg/GBq", "dose of 1 GBq decayed in 1 kg", 0, 100)
-_GLASS_K = Input(_DOSE_CONSTANT, formulas.GLASS_GY_KG_PER_GBQ, "constant: of the formula")
-_PARTITION_K = Input(_DOSE_CONSTANT, formulas.PARTITION_GY_KG_PER_GBQ, "constant: of the formula")
+_GLASS_K = Input(DOSE_CONSTANT, formulas.GLASS_GY_KG_PER_GBQ, "constant: of the formula")
+_HOLMIUM_DOSE = Input(QUANTITIES["DoseGy"], 60.0, "assumed: usual of Ho-166, see Sources")
+_PARTITION_K = Input(DOSE_CONSTANT, formulas.PARTITION_GY_KG_PER_GBQ, "constant: of the formula")
 
+# Masses that are perfused: by one compartment the first, by partition both of the others.
+_PERFUSED_KG = ("MassKg", "TumourKg", "NormalKg")
 # The partition model works backwards from one of these.
 _PARTITION_AIMS = ("TumourDoseGy", "NormalDoseGy", "ActivityGbq")
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One computed number; value is None where there must not be one."""
-
-    name: str
-    meaning: str
-    value: float | None
-    unit: str
-    formula: str
 
 
 @dataclass(frozen=True)
@@ -152,13 +121,13 @@ def _resin_figures(bsa: float, before: float, formula: str, inputs: Inputs) -> l
     ]
 
 
-def _glass(inputs: Inputs) -> list[Figure]:
+def _one_compartment(inputs: Inputs) -> list[Figure]:
     shunt, residual = inputs["LungShunt"].value, inputs["Residual"].value
     treated = "V_P" if "PerfusedMl" in inputs else "V_L"
     mass = formulas.mass_kg((inputs.get("PerfusedMl") or inputs["LiverMl"]).value)
-    activity = formulas.glass_gbq(inputs["DoseGy"].value, mass, shunt, residual)
+    k, dose = inputs["GyKgPerGbq"].value, inputs["DoseGy"].value
+    activity = formulas.one_compartment_gbq(k, dose, mass, shunt, residual)
     reaches = activity * (1 - residual)
-    k = inputs["GyKgPerGbq"].value
     liver = formulas.mass_kg(inputs["LiverMl"].value)
     liver_gy = formulas.mean_dose_gy(k, reaches, shunt, liver)
     perfused_gy = formulas.mean_dose_gy(k, reaches, shunt, mass)
@@ -182,9 +151,9 @@ def _partition(inputs: Inputs) -> list[Figure]:
     k = inputs["GyKgPerGbq"].value
     tumour, normal = (formulas.mass_kg(ml) for ml in (in_it.value, whole.value - in_it.value))
     all_normal = formulas.mass_kg(inputs["LiverMl"].value - inputs["TumourMl"].value)
-    normal_gy_per_gbq = formulas.normal_liver_dose_gy(1.0, shunt, normal, tumour, ratio)
+    normal_gy_per_gbq = formulas.normal_liver_gy_per_gbq(k, shunt, normal, tumour, ratio)
     activity, formula = _partition_activity(inputs, tumour, normal_gy_per_gbq, ratio)
-    normal_gy = formulas.normal_liver_dose_gy(activity, shunt, normal, tumour, ratio)
+    normal_gy = normal_gy_per_gbq * activity
     perfused_gy = formulas.mean_dose_gy(k, activity, shunt, normal + tumour)
     v_p, v_t = whole.quantity.symbol, in_it.quantity.symbol
     perfused_normal = "normal liver that is perfused"
@@ -246,24 +215,22 @@ def _partition_activity(
     }[aims[0]]
 
 
-def calibration_figures(activity: float | None, inputs: Inputs) -> list[Figure]:
-    """What activity and vial are at the other time, where the hours between are known."""
-    if "HoursToTreatment" not in inputs:
-        return []
-    hours, vial = inputs["HoursToTreatment"].value, inputs["VialGbq"].value
-    then = None if activity is None else formulas.decayed(activity, -hours)
-    return [
-        Figure(
-            "CalibratedGbq", "the same activity at calibration", then, "GBq", "A_cal = A * 2^(t/T)"
-        ),
-        Figure(
-            "VialAtTreatmentGbq",
-            "the vial at treatment",
-            formulas.decayed(vial, hours),
-            "GBq",
-            "A_left = A_vial * 2^(-t/T)",
-        ),
-    ]
+def largest_shunt(figures: Sequence[Figure], inputs: Inputs, lungs_may_get_gy: float) -> Figure:
+    """What the limit of the lungs' dose allows beside the planned dose to what is perfused."""
+    perfused_gy = value_of(figures, "PerfusedDoseGy") or 0.0
+    masses = [one for one in figures if one.unit == "kg" and one.name in _PERFUSED_KG]
+    perfused_kg = sum(one.value or 0.0 for one in masses)
+    lung_kg = inputs["LungMassKg"].value
+    share = formulas.largest_lung_shunt(lungs_may_get_gy, lung_kg, perfused_gy, perfused_kg)
+    mass = " + ".join(one.symbol for one in masses)
+    lungs, liver = f"{lungs_may_get_gy:g} * M_L", f"D_P * ({mass})"
+    return Figure(
+        "LargestLungShunt",
+        f"largest lung shunt with which this dose leaves the lungs within {lungs_may_get_gy:g} Gy",
+        share,
+        "",
+        f"LSF_max = {lungs} / ({lungs} + {liver})",
+    )
 
 
 def _activity(value: float | None, formula: str) -> Figure:
@@ -296,6 +263,7 @@ def _lung_doses(activity: float | None, formula: str, inputs: Inputs) -> list[Fi
     return doses
 
 
+_SHUNT_BY = "ShuntBy"
 _LUNG = ("LungShunt", "EarlierLungDoseGy")
 _RESIN_SOURCES = (_METHODS_SOURCE, _RESIN_SOURCE, _SHUNT_SOURCE, _LUNG_MASS_SOURCE)
 
@@ -308,6 +276,7 @@ METHODS: dict[str, Method] = {
         _resin,
         _RESIN_SOURCES,
         "resin",
+        (_SHUNT_BY,),
     ),
     "resin-lobar": Method(
         "resin by body surface area, one lobe",
@@ -317,16 +286,27 @@ METHODS: dict[str, Method] = {
         _resin_lobar,
         _RESIN_SOURCES,
         "resin",
+        (_SHUNT_BY,),
     ),
     "glass": Method(
         "glass, one compartment",
         ("LiverMl", "DoseGy"),
         ("PerfusedMl", "EarlierLungDoseGy"),
         (_NO_SHUNT, _NO_RESIDUAL, _LUNG_MASS, _DENSITY, _GLASS_K),
-        _glass,
+        _one_compartment,
         (_METHODS_SOURCE, _GLASS_SOURCE, _LUNG_MASS_SOURCE),
         "glass",
-        ("Treatment",),
+        (_SHUNT_BY, "Treatment"),
+    ),
+    "holmium": Method(
+        "holmium, one compartment",
+        ("LiverMl",),
+        ("PerfusedMl", "EarlierLungDoseGy"),
+        (_HOLMIUM_DOSE, _NO_SHUNT, _NO_RESIDUAL, _LUNG_MASS, _DENSITY),
+        _one_compartment,
+        (_HOLMIUM_SOURCE, _LUNG_MASS_SOURCE),
+        "holmium",
+        (_SHUNT_BY,),
     ),
     "partition": Method(
         "partition model",
@@ -336,6 +316,6 @@ METHODS: dict[str, Method] = {
         _partition,
         (_METHODS_SOURCE, _PARTITION_SOURCE, _LUNG_MASS_SOURCE),
         "",
-        ("Spheres", "Treatment"),
+        ("Spheres", _SHUNT_BY, "Treatment"),
     ),
 }

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from math import inf, isclose
 
@@ -22,15 +23,13 @@ from orthanc_liver.sirt.planar import (
     regions,
     shared,
 )
+from orthanc_liver.sirt.slice_places import line_through, places_of, tolerance_mm
 
 Point = tuple[float, float, float]
 
 # Other systems round contours to 0.01 mm or so, and thin slices are 0.5 mm apart.
 _OFF_PLANE_MM = 0.2
-# As the reader of the CT has them (dicom/geometry.py, dicom/ct_series.py), whose code cannot be
-# imported into Orthanc.
-_POSITION_TOLERANCE_MM = 0.1
-_POSITION_TOLERANCE_OF_SPACING = 0.15
+# As the reader of the CT has it (dicom/ct_series.py), whose code cannot be imported into Orthanc.
 _SAME_POSITION_MM = 0.02
 # What lies in what.
 _WHOLES = {
@@ -64,12 +63,12 @@ class Slices:
         row, column = _point(orientation[:3]), _point(orientation[3:])
         normal = cross(row, column)
         offsets = [dot(position, normal) for position in positions]
-        places = tuple(_evenly_spaced(_distinct(offsets)))
-        return cls(row, column, places)
+        return cls(row, column, tuple(_on_their_planes(_distinct(offsets))))
 
-    @property
-    def step_mm(self) -> float:
-        return (self.offsets_mm[-1] - self.offsets_mm[0]) / (len(self.offsets_mm) - 1)
+    def thickness_mm(self, index: int) -> float:
+        """What a slice stands for: to the middle of each gap beside it, at an end as far beyond."""
+        below, above = max(index - 1, 0), min(index + 1, len(self.offsets_mm) - 1)
+        return (self.offsets_mm[above] - self.offsets_mm[below]) / (above - below)
 
     def nearest(self, contour: Sequence[Point]) -> int | None:
         """Which slice a contour lies on; None beyond the first and the last.
@@ -79,8 +78,9 @@ class Slices:
         normal = cross(self.along_row, self.down_column)
         along = [dot(point, normal) for point in contour]
         middle = sum(along) / len(along)
-        index = round((middle - self.offsets_mm[0]) / self.step_mm)
-        if not 0 <= index < len(self.offsets_mm):
+        index = min(range(len(self.offsets_mm)), key=lambda n: abs(self.offsets_mm[n] - middle))
+        beyond_mm = max(self.offsets_mm[0] - middle, middle - self.offsets_mm[-1])
+        if beyond_mm > self.thickness_mm(index) / 2:
             return None
         off_mm = max(abs(one - self.offsets_mm[index]) for one in along)
         if off_mm > _OFF_PLANE_MM:
@@ -103,18 +103,18 @@ class Outline:
     by_slice: dict[int, list[Region]]
     warnings: tuple[str, ...] = ()
 
-    @property
+    @cached_property
     def volume_ml(self) -> float:
-        """Area times slice distance."""
-        return self._ml(sum(enclosed(found) for found in self.by_slice.values()))
+        """Area times slice distance; measured once."""
+        return self._ml({n: enclosed(found) for n, found in self.by_slice.items()})
 
     def volume_within_ml(self, other: Outline) -> float:
         """Of what both enclose; other: on the same slices."""
         both = self.by_slice.keys() & other.by_slice.keys()
-        return self._ml(sum(shared(self.by_slice[n], other.by_slice[n]) for n in both))
+        return self._ml({n: shared(self.by_slice[n], other.by_slice[n]) for n in both})
 
-    def _ml(self, area_mm2: float) -> float:
-        return area_mm2 * self.slices.step_mm / 1000
+    def _ml(self, areas_mm2: Mapping[int, float]) -> float:
+        return sum(mm2 * self.slices.thickness_mm(n) for n, mm2 in areas_mm2.items()) / 1000
 
 
 def outline(
@@ -162,7 +162,7 @@ def outline(
             f"{crossing} contours cross themselves: what a line enters an odd number of times "
             "counts as inside"
         )
-    warnings += _gap_warnings(sorted(drawn))
+    warnings += gap_warnings(sorted(drawn))
     found = {n: regions(polygons, exclusive=exclusive) for n, polygons in drawn.items()}
     return Outline(slices, found, tuple(warnings))
 
@@ -226,8 +226,11 @@ def agree(told_ml: float, outlined_ml: float) -> bool:
     return isclose(told_ml, outlined_ml, rel_tol=_AGREE)
 
 
-def _gap_warnings(outlined: Sequence[int]) -> list[str]:
-    """Say which slices between outlined ones have no contour; refuse where parts are thin."""
+def gap_warnings(outlined: Sequence[int]) -> list[str]:
+    """Say which slices between outlined ones, counted from 0 and ascending, have no contour.
+
+    ActivityRefused where parts are thin.
+    """
     gaps = [(below, above) for below, above in pairwise(outlined) if above > below + 1]
     if not gaps:
         return []
@@ -251,18 +254,16 @@ def _distinct(offsets: Sequence[float]) -> list[float]:
     return kept
 
 
-def _evenly_spaced(offsets: Sequence[float]) -> list[float]:
-    """The straight line through them, where none is further off than the CT's reader allows."""
+def _on_their_planes(offsets: Sequence[float]) -> list[float]:
+    """Where each slice's plane lies, as the CT's reader has them."""
     if len(offsets) < 2:
         raise ActivityRefused("the CT has fewer than two slices: no ROI has a volume")
-    middle, centre = (len(offsets) - 1) / 2, sum(offsets) / len(offsets)
-    spread = sum((n - middle) ** 2 for n in range(len(offsets)))
-    step = sum((n - middle) * offset for n, offset in enumerate(offsets)) / spread
-    fitted = [centre + (n - middle) * step for n in range(len(offsets))]
-    tolerance_mm = min(_POSITION_TOLERANCE_MM, _POSITION_TOLERANCE_OF_SPACING * step)
-    if max(abs(a - b) for a, b in zip(fitted, offsets, strict=True)) > tolerance_mm:
+    places = places_of(offsets)
+    line = line_through(offsets, places)
+    nearest_mm = min(above - below for below, above in pairwise(places)) * line.step_mm
+    if line.off_mm > tolerance_mm(nearest_mm):
         raise ActivityRefused("the CT's slices are not evenly spaced: no ROI has a volume")
-    return fitted
+    return [line.at(place) for place in places]
 
 
 def _point(numbers: Sequence[float]) -> Point:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 
@@ -90,6 +91,32 @@ def test_what_is_no_liver(files: CaseFiles, where: tuple[slice, ...], said: str)
     mask[where] = True
     rewrite(files.liver, mask, phantom.volume.grid)
     assert refusal(files) == f"{files.liver} outlines {said}"
+
+
+def test_a_slice_that_the_mask_leaves_out(files: CaseFiles) -> None:
+    phantom = small_abdomen()
+    mask = phantom.liver.copy()
+    outlined = np.flatnonzero(mask.any(axis=(1, 2)))
+    mask[outlined[3]] = False
+    rewrite(files.liver, mask, phantom.volume.grid)
+    assert refusal(files).startswith(f"{files.liver} leaves out slice {outlined[3] + 1} between")
+
+
+@pytest.mark.parametrize("value", [3, -1, np.nan, 0.5])
+def test_a_mask_of_more_than_the_liver(files: CaseFiles, value: float) -> None:
+    """Of an atlas of organs, all would count as liver."""
+    phantom = small_abdomen()
+    mask = phantom.liver.astype(np.float32)
+    mask[5, 20, 30] = value
+    affine = nib.nifti1.Nifti1Image.from_filename(files.liver).affine
+    nib.save(nib.Nifti1Image(mask.transpose(2, 1, 0), affine), files.liver)
+    assert refusal(files).startswith(f"{files.liver} holds other values than 0, 1 (liver) and 2")
+
+
+def test_label_2_is_tumours_in_the_liver(files: CaseFiles) -> None:
+    phantom = small_abdomen()
+    rewrite(files.liver, phantom.liver + phantom.tumours.astype(np.uint8), phantom.volume.grid)
+    assert (read_case(files).liver == phantom.liver).all()
 
 
 def test_a_mask_that_lies_elsewhere(files: CaseFiles) -> None:

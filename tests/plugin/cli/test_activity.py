@@ -15,7 +15,8 @@ from pydicom.uid import generate_uid
 
 from liver_unet.nifti import write_nifti
 from liver_unet.volume import Grid
-from orthanc_liver.cli.main import REFUSED, main
+from orthanc_liver.cli.exit_status import REFUSED
+from orthanc_liver.cli.main import main
 from orthanc_liver.dicom.ct_folder import read_ct
 from orthanc_liver.dicom.roi_choice import LIVER
 from orthanc_liver.evaluation.outlines import read_contour
@@ -309,3 +310,39 @@ def test_limits_of_ones_own(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         main([*glass, "--dose-limit", "GlassLobesMost"])
     assert "is not like LungOnce=25" in capsys.readouterr().err
+
+
+def test_vials_by_the_hour_and_what_was_delivered(capsys: pytest.CaptureFixture[str]) -> None:
+    holmium = ["activity", "--method=holmium", "--liver-ml=1800", "--table", "--vial-gbq=14.01624"]
+    assert main([*holmium, "--lung-shunt=0.05", "--shunt-by=SPECT/CT"]) == 0
+    text = capsys.readouterr().out
+    assert "activity: 7.38 GBq (7377 MBq)" in text
+    assert "how the lung shunt was measured: SPECT/CT" in text
+    assert "\n     25    7.34   60*\n" in text  # 26.8 h * log2(14.01624 / 7.37697) = 24.8 h
+    glass = ["activity", "--method=glass", "--liver-ml=1800", "--dose-gy=120", "--prepared-gbq=4.6"]
+    assert main([*glass, "--left-behind-gbq=0.1504"]) == 0
+    assert "delivered: 4.45 GBq (4450 MBq)" in capsys.readouterr().out
+    assert main([*glass]) == REFUSED
+    assert "PreparedGbq changes nothing without LeftBehindGbq" in capsys.readouterr().err
+
+
+def test_the_mass_of_the_lungs_from_the_report(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = tmp_path / "report.json"
+    report.write_text(json.dumps({"liver_ml": 1800.0, "lungs": {"ml": 3900.0, "kg": 0.8}}))
+    glass = ["activity", "--method=glass", "--dose-gy=150", "--lungs-from-ct"]
+    assert main([*glass, f"--report={report}"]) == 0
+    text = capsys.readouterr().out
+    assert "M_L = 0.8 kg    mass of the lungs (segmentation, measured by density on this CT" in text
+    # 30 * 0.8 / (30 * 0.8 + 150 * 1.854), without a shunt too
+    assert "leaves the lungs within 30 Gy: 0.0794439" in text
+    for more, sentence in (
+        (["--liver-ml=1800"], "--lungs-from-ct needs --report"),
+        ([f"--report={report}", "--lung-mass-kg=1"], "not both"),
+    ):
+        assert main([*glass, *more]) == REFUSED
+        assert sentence in capsys.readouterr().err
+    report.write_text(json.dumps({"liver_ml": 1800.0, "lungs": {"reason": "they are cut"}}))
+    assert main([*glass, f"--report={report}"]) == REFUSED
+    assert "the lungs were not measured: they are cut: give LungMassKg" in capsys.readouterr().err

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from liver_unet.nifti import read_nifti
-from orthanc_liver.cli.main import REFUSED, main
+from orthanc_liver.cli.exit_status import REFUSED
+from orthanc_liver.cli.main import main
 from orthanc_liver.dicom.ct_folder import read_ct
 from tests.support.case_writer import write_ct_folder, write_nifti_case
 from tests.support.phantom import oriented, small_abdomen

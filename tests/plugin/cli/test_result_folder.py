@@ -13,7 +13,8 @@ import pytest
 from liver_unet.nifti import read_nifti, write_nifti
 from liver_unet.segmenter import Segmenter
 from liver_unet.volume import Volume
-from orthanc_liver.cli.main import REFUSED, main
+from orthanc_liver.cli.exit_status import NO_LIVER, REFUSED
+from orthanc_liver.cli.main import main
 from tests.support.ct_writer import to_bytes, write_ct_series
 from tests.support.threshold_engine import on_cpu, with_liver
 
@@ -62,7 +63,7 @@ def test_no_contour_of_the_run_before_is_left(ct: Path, tmp_path: Path) -> None:
     cut = written(tmp_path / "cut", with_liver())
     (cut / "011.dcm").unlink()
     for source, status, outcome in (
-        (without_liver(tmp_path / "other"), 0, "no liver found"),
+        (without_liver(tmp_path / "other"), NO_LIVER, "no liver found"),
         (cut, REFUSED, "refused"),
         (tmp_path / "none", REFUSED, "refused"),
     ):

@@ -14,7 +14,8 @@ from liver_unet.nifti import read_nifti, write_nifti
 from liver_unet.segmenter import Segmenter
 from liver_unet.volume import Grid
 from liver_unet.weights import default_weights
-from orthanc_liver.cli.main import REFUSED, main
+from orthanc_liver.cli.exit_status import NO_LIVER, REFUSED
+from orthanc_liver.cli.main import main
 from tests.support.ct_writer import to_bytes, write_ct_series
 from tests.support.judges import even_odd_mask
 from tests.support.phantom import Phantom, abdomen, oriented
@@ -154,7 +155,7 @@ def test_without_a_liver_it_says_why(tmp_path: Path, capsys: pytest.CaptureFixtu
     fat = np.full((14, 40, 50), -1000, dtype=np.int16)
     fat[:, 8:30, 12:41] = np.random.default_rng(3).normal(-100, 12, (14, 22, 29))
     write_nifti(ct, fat, Grid(fat.shape, np.diag([5.0, 4.0, 4.5, 1.0])[[2, 1, 0, 3]]))
-    assert main(["segment", str(ct), "--out", str(out), "--device", "cpu"]) == 0
+    assert main(["segment", str(ct), "--out", str(out), "--device", "cpu"]) == NO_LIVER
     assert capsys.readouterr().out == "no liver found: nothing that could be one was seen\n"
     assert json.loads((out / "report.json").read_text())["no_liver"]["seen_ml"] < 1
     assert not (out / "liver.nii.gz").exists()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from pydicom.uid import generate_uid
 
-from liver_unet.volume import Grid
+from liver_unet.volume import Grid, Volume
 from orthanc_liver.dicom.memory import MemoryLimit
 from orthanc_liver.engine.protocol import Done, Instance, Order, Outcome, read, write
 from orthanc_liver.host.settings import Settings
@@ -22,19 +22,45 @@ from tests.support.processes import peak_mib
 DEFAULT_MIB = Settings().maximum_memory_mib
 
 
-def grid(shape: tuple[int, int, int], spacing_mm: tuple[float, float, float]) -> Grid:
-    return Grid(shape, np.diag([*spacing_mm, 1.0])[[2, 1, 0, 3]])
+def scan(shape: tuple[int, int, int], spacing_mm: tuple[float, float, float]) -> Volume:
+    """Of one value, which takes no memory."""
+    grid = Grid(shape, np.diag([*spacing_mm, 1.0])[[2, 1, 0, 3]])
+    return Volume(np.broadcast_to(np.int16(0), shape), grid)
 
 
-@pytest.mark.parametrize("slices", [20, 250, 1000])
-def test_what_scanners_send_fits(slices: int) -> None:
-    limit = MemoryLimit(DEFAULT_MIB, slices)
-    limit.check_images(512, 512)
-    limit.check_field(grid((slices, 512, 512), (1.0, 0.9, 0.95)), 1.5)
+@pytest.mark.parametrize(
+    ("shape", "spacing_mm"),
+    [
+        ((20, 512, 512), (1.0, 0.9, 0.95)),
+        ((250, 512, 512), (1.0, 0.9, 0.95)),
+        ((1000, 512, 512), (1.0, 0.9, 0.95)),
+        ((560, 1024, 1024), (0.5, 0.37, 0.39)),  # of photon counting
+    ],
+)
+def test_what_scanners_send_fits(
+    shape: tuple[int, int, int], spacing_mm: tuple[float, float, float]
+) -> None:
+    limit = MemoryLimit(DEFAULT_MIB, shape[0])
+    limit.check_images(*shape[1:])
+    limit.check_field(scan(shape, spacing_mm), 1.5)
+
+
+def test_float32_and_a_tilt_take_more() -> None:
+    upright = scan((1000, 512, 512), (0.5, 0.8, 0.82))
+    affine = upright.grid.affine.copy()
+    affine[1, 0] = 0.1
+    limit = MemoryLimit(4000, 1000)  # 900 + 250 x 8 + 977
+    limit.check_field(upright, 1.5)
+    for volume in (
+        Volume(np.broadcast_to(np.float32(0), upright.grid.shape), upright.grid),
+        Volume(upright.hu, Grid(upright.grid.shape, affine)),
+    ):
+        with pytest.raises(SeriesRefused, match="would take about"):
+            limit.check_field(volume, 1.5)
 
 
 def test_a_field_that_would_not_fit_is_refused_with_its_sizes() -> None:
-    huge = grid((100, 64, 64), (40.0, 45.0, 50.0))
+    huge = scan((100, 64, 64), (40.0, 45.0, 50.0))
     with pytest.raises(SeriesRefused) as refusal:
         MemoryLimit(DEFAULT_MIB, 100).check_field(huge, 1.5)
     sentence = str(refusal.value)
@@ -53,7 +79,8 @@ def patient(slices: int, field_mm: tuple[float, float, float]) -> Iterator[bytes
         small = np.frombuffer(one.PixelData, "<u2").reshape(one.Rows, one.Columns)
         rows, columns, content = one.Rows, one.Columns, one.PixelData
         one.Rows = one.Columns = 512
-        one.PixelData = np.kron(small, np.ones((4, 4), dtype=small.dtype)).tobytes()
+        large = np.kron(small, np.ones((4, 4), dtype=small.dtype))
+        one.PixelData = (large + index % 3).astype("<u2").tobytes()
         yield to_bytes(one)
         one.Rows, one.Columns, one.PixelData = rows, columns, content
 

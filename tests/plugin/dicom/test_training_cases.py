@@ -308,7 +308,7 @@ def test_a_slice_left_out_is_refused(study: Path) -> None:
         del contours[14 + 6], contours[6]
 
     edit(study, leave_out)
-    assert f"{study / 'rs.dcm'} leaves out slice 10" in refusal(study)
+    assert f"{study / 'rs.dcm'} leaves out slice 11" in refusal(study)
 
 
 def test_an_outline_without_contours_is_refused(study: Path) -> None:

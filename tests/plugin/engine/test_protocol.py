@@ -41,6 +41,7 @@ REPORT = {
     "seconds": {"read": 1, "infer": 2.5},
     "grade": "look",
     "look_at": [{"slices": [41, 66], "ml": 12.3}],
+    "lungs": {"ml": 4100.0, "kg": 0.9},
     "new": [{}],
 }
 MESSAGES: list[Message] = [
@@ -78,6 +79,7 @@ def test_what_is_written_is_read() -> None:
         {"grade": "certain"},
         {"grade": 1},
         {"look_at": {}},
+        {"lungs": 0.9},
         {"look_at": [{"ml": 3}]},
         {"look_at": [{"slices": [3]}]},
         {"look_at": [{"slices": [4, 3]}]},

@@ -21,7 +21,8 @@ import pytest
 import SimpleITK
 
 from liver_unet.nifti import read_nifti, write_nifti
-from orthanc_liver.cli.main import REFUSED, main
+from orthanc_liver.cli.exit_status import REFUSED, SOME_FAILED
+from orthanc_liver.cli.main import main
 from orthanc_liver.dicom.ct_folder import read_ct
 from orthanc_liver.dicom.roi_choice import LIVER
 from orthanc_liver.evaluation.outlines import read_contour
@@ -72,7 +73,7 @@ def rows_of(out: Path) -> dict[str, dict[str, str]]:
 def out(study: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("out")
     more = ("--device", "cpu", "--jobs", "2", "--other-name", "atlas")
-    assert main(command(study, folder, *more)) == 0
+    assert main(command(study, folder, *more)) == SOME_FAILED
     return folder
 
 
@@ -164,13 +165,13 @@ def test_what_is_measured_stays_until_its_content_changes(
     shutil.copytree(study, moved)
     (moved / "two" / "ct" / "000.dcm").rename(moved / "two" / "ct" / "first")
     more = ("--device", "cpu", "--other-name", "atlas")
-    assert main(command(moved, out, *more)) == 0
+    assert main(command(moved, out, *more)) == SOME_FAILED
     assert [mask.stat().st_mtime_ns for mask in masks] == before
     assert capsys.readouterr().err.count("failed: gone:") == 1
 
     outline = moved / "two" / "rs.dcm"
     outline.write_bytes(outline.read_bytes().replace(b"Liver manual", b"LIVER manual"))
-    assert main(command(moved, out, *more)) == 0
+    assert main(command(moved, out, *more)) == SOME_FAILED
     after = [mask.stat().st_mtime_ns for mask in masks]
     assert after[0] == before[0]
     assert after[1] > before[1]
@@ -193,7 +194,7 @@ def test_where_processes_cannot_share_the_work_one_does_it_all(
         f"two,{two / 'ct'},{two / 'rs.dcm'},{two / 'rs.dcm'}\n"
     )
     more = ("--without-network", "--jobs", "2", "--roi", "Leber", "Liver manual")
-    assert main(command(tmp_path, tmp_path / "out", *more)) == 0
+    assert main(command(tmp_path, tmp_path / "out", *more)) == SOME_FAILED
     said = capsys.readouterr().err
     assert "no process can share the work" in said
     assert "measured: one: reference the mask, other the mask\n" in said
@@ -219,7 +220,7 @@ def test_a_killed_process_costs_nobody_else_a_result(study: Path, tmp_path: Path
         pid = wait_for("a process at work", lambda: _worker_of(running.pid, killed), 60.0)
         os.kill(pid, signal.SIGKILL)
         killed.add(pid)
-    assert running.wait(timeout=patience_s(120)) == 0
+    assert running.wait(timeout=patience_s(120)) == SOME_FAILED
     rows = rows_of(tmp_path)
     assert "ended unexpectedly" in rows["one"]["reason"]
     assert rows["two"]["state"] == "measured"

@@ -116,7 +116,9 @@ def test_a_tilted_ct_is_measured_but_for_distances(tmp_path: Path) -> None:
     true_ml = phantom.liver.sum() * phantom.volume.grid.voxel_ml
     assert found["reference_ml"] == pytest.approx(true_ml, rel=1e-4)
     assert all(found["other"][name] is None for name in DISTANCES)
-    assert found["warnings"] == ["The CT is tilted: distances were not measured."]
+    lean, tilted = found["warnings"]
+    assert "lean by 17 degrees" in lean
+    assert tilted == "The CT is tilted: distances were not measured."
 
 
 def test_a_gpu_without_room_leaves_the_case_to_the_cpu(

@@ -268,7 +268,7 @@ def test_an_image_of_labels_needs_a_label(
     assert phantom.tumours.any()
     write_nifti(path, labels.astype(np.uint8), grid)
     assert "labels 1, 2: say which, such as 1 or 1+2" in refusal(path, ct)
-    for word, expected in (("1+2", phantom.liver), ("2", phantom.tumours)):
+    for word, expected in (("1+2", phantom.liver), ("1", phantom.liver & ~phantom.tumours)):
         found = read_contour(path, RoiChoice.of([word]), ct)
         np.testing.assert_array_equal(found.mask, expected)
         assert found.chosen == f"label {word}"
@@ -289,6 +289,29 @@ def test_a_nifti_image_that_is_no_mask(
     array[40, 30, 8] = odd
     nibabel.save(nibabel.Nifti1Image(array, image.affine), tmp_path / "odd.nii.gz")
     refusal(tmp_path / "odd.nii.gz", ct)
+
+
+@pytest.mark.parametrize("kind", ["seg.dcm", "mask.nii.gz"])
+def test_a_mask_on_some_slices_only(
+    study: tuple[CtSeries, Phantom, Slices], tmp_path: Path, kind: str
+) -> None:
+    """As of contours: every second slice is half a liver; parts of three and more may be meant."""
+    ct, phantom, slices = study
+    outlined = np.flatnonzero(phantom.liver.any(axis=(1, 2))).tolist()
+
+    def without(gone: list[int]) -> Path:
+        mask = phantom.liver.copy()
+        mask[gone] = False
+        if kind == "seg.dcm":
+            write_seg(tmp_path / kind, slices, {"Liver": mask}, "BINARY")
+        else:
+            write_nifti(tmp_path / kind, mask.astype(np.uint8), ct.volume.grid)
+        return tmp_path / kind
+
+    said = refusal(without(outlined[1:-1:2]), ct)
+    assert f"no contour on slice {outlined[1] + 1}, {outlined[3] + 1}" in said
+    [warning] = read_contour(without(outlined[4:5]), LIVER, ct).warnings
+    assert f"no contour on slice {outlined[4] + 1} (counted from 1)" in warning
 
 
 def test_a_label_map_seg(study: tuple[CtSeries, Phantom, Slices], tmp_path: Path) -> None:

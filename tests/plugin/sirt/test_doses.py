@@ -14,6 +14,7 @@ from orthanc_liver.sirt import formulas
 from orthanc_liver.sirt.activity import Activity, compute_activity
 from orthanc_liver.sirt.inputs import QUANTITIES, read_inputs
 from orthanc_liver.sirt.limits import LIMITS, SOURCES, limits_of_site
+from orthanc_liver.sirt.methods import METHODS
 from tests.plugin.sirt.test_sirt import computed, figure, gbq, said
 
 LOBE: dict[str, Any] = {"PerfusedMl": 1100, "PerfusedTumourMl": 100}
@@ -163,12 +164,13 @@ def test_every_limit_is_held_against_a_dose_that_is_computed() -> None:
             case = computed("partition", EarlierLungDoseGy=1, Spheres=spheres, **changes)
             shown |= set(kept(case))
     shown |= set(kept(computed("glass", PerfusedMl=700)))
+    shown |= set(kept(computed("holmium")))
     assert shown == set(LIMITS)
     assert all(limit.source in SOURCES for limit in LIMITS.values())
 
 
 def test_decay_from_calibration_to_treatment() -> None:
-    assert formulas.decayed(4.0, 64.1) == pytest.approx(2.0)
+    assert formulas.decayed(4.0, 64.1, formulas.Y90_HALF_LIFE_H) == pytest.approx(2.0)
     # 1.7314523472 GBq * 2^(24 / 64.1); 3 GBq * 2^(-24 / 64.1)
     result = computed("resin", HoursToTreatment=24)
     assert figure(result, "CalibratedGbq") == pytest.approx(2.2445055429, rel=1e-9)
@@ -210,10 +212,8 @@ def test_what_is_possible_but_unusual_is_told(
 
 
 def test_an_ordinary_case_has_no_warning() -> None:
-    assert computed("resin", LungShunt=0.05).warnings == ()
-    assert computed("resin-lobar", LungShunt=0.05).warnings == ()
-    assert computed("glass", LungShunt=0.05).warnings == ()
-    assert computed("partition").warnings == ()
+    for method in METHODS:
+        assert computed(method, LungShunt=0.05, ShuntBy="planar").warnings == ()
 
 
 def test_every_input_has_a_usual_range_inside_the_possible_one() -> None:
@@ -247,6 +247,7 @@ def test_json_tells_each_limit() -> None:
         "LimitGy": 30,
         "HoldsFor": "",
         "Source": "van Roekel 2021, AAPM MPPG 14.a",
+        "Delivered": False,
         "Kept": False,
         "Sentence": "mean dose to the lungs: 34.8 Gy, not kept: at most 30 Gy "
         "(van Roekel 2021, AAPM MPPG 14.a)",

@@ -89,7 +89,7 @@ def test_what_the_reader_of_the_ct_takes_is_taken() -> None:
     assert Slices.of(UPRIGHT, places([8, 0, 4, 4, 12])).offsets_mm == pytest.approx((0, 4, 8, 12))
     rounded = Slices.of(UPRIGHT, places([round(1.25 * n, 1) for n in range(40)]))
     assert len(rounded.offsets_mm) == 40
-    assert rounded.step_mm == pytest.approx(1.25, abs=0.002)
+    assert rounded.thickness_mm(1) == pytest.approx(1.25, abs=0.002)
 
 
 def test_a_gap_is_told_and_refused_where_parts_are_thin() -> None:

@@ -38,7 +38,14 @@ PARTITION: dict[str, Any] = {
     "ActivityGbq": 2,
     "Spheres": "glass",
 }
-EXAMPLES = {"resin": RESIN, "resin-lobar": LOBE, "glass": GLASS, "partition": PARTITION}
+HOLMIUM: dict[str, Any] = {"LiverMl": 1800}
+EXAMPLES = {
+    "resin": RESIN,
+    "resin-lobar": LOBE,
+    "glass": GLASS,
+    "holmium": HOLMIUM,
+    "partition": PARTITION,
+}
 
 
 def computed(method: str, **changes: Any) -> Activity:
@@ -78,6 +85,10 @@ def test_body_surface_area() -> None:
         ("resin-lobar", {}, 1.0627393973),
         ("glass", {}, 4.4496),
         ("glass", {"LungShunt": 0.05, "Residual": 0.01}, 4.7311004785),
+        # 3.78 GBq a kg for 60 Gy: 1.8 L * 1.03 kg/L * 3.78, half of it for 30 Gy to 1.8 L
+        ("holmium", {}, 7.00812),
+        ("holmium", {"PerfusedMl": 900, "DoseGy": 60}, 3.50406),
+        ("holmium", {"DoseGy": 30, "LungShunt": 0.1}, 3.8934),
     ],
 )
 def test_activity(method: str, changes: dict[str, float], expected_gbq: float) -> None:
@@ -232,9 +243,21 @@ def test_an_unusual_liver_is_told_once_and_in_the_segmentations_words() -> None:
         ("glass", {"HeightM": 1.75}, "glass does not use: HeightM"),
         ("glass", {"Spheres": "resin"}, "glass does not use: Spheres"),
         ("resin", {"Treatment": "bilobar"}, "resin does not use: Treatment"),
-        ("glass", {"LungMassKg": 1}, "LungMassKg changes nothing without LungShunt"),
+        ("resin", {"LungMassKg": 1}, "LungMassKg changes nothing without LungShunt"),
         ("resin", {"EarlierLungDoseGy": 9}, "EarlierLungDoseGy changes nothing without LungShunt"),
         ("glass", {"Treatment": "unilobar"}, "give its volume, PerfusedMl"),
+        ("holmium", {"Treatment": "bilobar"}, "holmium does not use: Treatment"),
+        ("partition", {"Spheres": "holmium", "BilirubinMgDl": 1}, "is for limits of glass"),
+        ("glass", {"ShuntBy": "planar"}, "ShuntBy changes nothing without LungShunt"),
+        ("glass", {"ShuntBy": "SPECT"}, "ShuntBy must be one of: planar, SPECT/CT"),
+        ("glass", {"PreparedGbq": 4}, "PreparedGbq changes nothing without LeftBehindGbq"),
+        ("glass", {"LeftBehindGbq": 1}, "LeftBehindGbq changes nothing without PreparedGbq"),
+        ("glass", {"HoursToResidual": 1}, "HoursToResidual changes nothing without LeftBehind"),
+        (
+            "glass",
+            {"PreparedGbq": 1, "LeftBehindGbq": 0.6, "HoursToResidual": 64.1},
+            "LeftBehindGbq, is not less than .* PreparedGbq",
+        ),
         (
             "partition",
             {"ActivityGbq": None, "TumourDoseGy": 100, "TumourMl": 0},
@@ -249,7 +272,7 @@ def test_nonsense_is_refused_by_name(method: str, changes: dict[str, Any], sente
 
 @pytest.mark.parametrize("name", ["Resin", "", None, ["resin"], 1])
 def test_an_unknown_method_is_refused(name: Any) -> None:
-    with pytest.raises(ActivityRefused, match="resin, resin-lobar, glass, partition"):
+    with pytest.raises(ActivityRefused, match="resin, resin-lobar, glass, holmium, partition"):
         compute_activity(name, read_inputs(RESIN))
 
 
@@ -280,9 +303,9 @@ def test_every_number_has_unit_origin_and_formula(method: str) -> None:
     assert shown["Sources"]
     for step in shown["Results"]:
         assert step["Formula"]
-        assert step["Unit"] or step["Name"] == "LungShuntFactor"
+        assert step["Unit"] or step["Name"] in ("LungShuntFactor", "LargestLungShunt")
     given_names = {*EXAMPLES[method], "LungShunt"} - {"Spheres"}
-    assert shown["Chosen"]["Spheres"] in ("glass", "resin")
+    assert shown["Chosen"]["Spheres"] in CHOICES["Spheres"].options
     for one in shown["Inputs"]:
         assert one["Origin"].startswith(("assumed: ", "constant: ")) or one["Origin"] == "given"
         assert (one["Name"] in given_names) == (one["Origin"] == "given")
@@ -294,10 +317,13 @@ def test_every_number_has_unit_origin_and_formula(method: str) -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_every_symbol_of_a_formula_is_explained(method: str) -> None:
-    shown = computed(method, LungShunt=0.05).as_json()
+    after = {"PreparedGbq": 2, "LeftBehindGbq": 0.1, "HoursToResidual": 3}
+    lungs = {"LungShunt": 0.05, "EarlierLungDoseGy": 1}
+    shown = computed(method, HoursToTreatment=4, VialGbq=9, **lungs, **after).as_json()
     symbols = {one["Symbol"] for one in shown["Inputs"]}
     for step in shown["Results"]:
         left, _, right = step["Formula"].partition(" = ")
+        assert right or step["Formula"] == "A as given"
         if right and step["Name"] != "LungShuntFactor":
             words = "".join(c if c not in "[]()*/+-^" else " " for c in right).split()
             unknown = {w for w in words if w[0].isalpha()} - symbols

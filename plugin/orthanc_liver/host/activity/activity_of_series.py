@@ -13,7 +13,7 @@ from orthanc_liver.host.activity.roi_of_series import (
     others_of_that_name,
     outline_of,
     roi_named,
-    rois_in,
+    rois_of,
 )
 from orthanc_liver.host.errors import NoResult
 from orthanc_liver.host.jobs.job import Job
@@ -33,13 +33,14 @@ from orthanc_liver.sirt.inputs import (
     read_choices,
     read_input,
     read_inputs,
+    read_lungs,
     read_report,
 )
 from orthanc_liver.sirt.limits import limits_of_site
 from orthanc_liver.sirt.methods import method_named
 from orthanc_liver.sirt.roi_volume import Outline, agree, volumes_of
 
-_OUTSIDE = "OutsideIsMeant"
+_OUTSIDE, _TABLE, _LUNGS = "OutsideIsMeant", "Table", "LungsFromCt"
 _OTHERWISE = "segment the series (again), or give LiverMl"
 DICOM_TAGS = {"HeightM": "PatientSize", "WeightKg": "PatientWeight"}
 # Of an RTSTRUCT that is stored.
@@ -69,11 +70,20 @@ def activity_of_series(
         )
     outlined, told = _measured(outlines, asked)
     inputs = given | outlined
+    if _is_said(asked, _LUNGS):
+        inputs |= _measured_lungs(ledger.read_record(series.id), orthanc, series, given)
     absent = [name for name in DICOM_TAGS if name in method.needs and name not in inputs]
     inputs |= _from_dicom(orthanc, series, absent)
     chosen = read_choices({name: asked[name] for name in CHOICES if name in asked})
     limits = limits_of_site(settings.dose_limits_gy, "setting DoseLimitsGy")
-    return compute_activity(asked["Method"], inputs, (*warnings, *told), chosen, limits)
+    return compute_activity(
+        asked["Method"],
+        inputs,
+        (*warnings, *told),
+        chosen,
+        limits,
+        with_table=_is_said(asked, _TABLE),
+    )
 
 
 def store_activity(
@@ -103,7 +113,7 @@ def documents_asked(asked: Mapping[str, Any]) -> list[str]:
 
 
 def _given(asked: Mapping[str, Any]) -> Inputs:
-    others = {"Method", "Store", "Rtstruct", _OUTSIDE, *ROIS, *CHOICES}
+    others = {"Method", "Store", "Rtstruct", _OUTSIDE, _TABLE, _LUNGS, *ROIS, *CHOICES}
     return read_inputs({name: value for name, value in asked.items() if name not in others})
 
 
@@ -146,14 +156,19 @@ def _read(orthanc: Orthanc, series: Series, roi: Roi, words: str) -> _Outlined:
 def _measured(
     outlines: Mapping[str, _Outlined], asked: Mapping[str, Any]
 ) -> tuple[Inputs, list[str]]:
-    meant = asked.get(_OUTSIDE, False)
-    if not isinstance(meant, bool):
-        raise ActivityRefused(f"{_OUTSIDE} must be true or false")
     volumes, warnings = volumes_of(
-        {name: one.outline for name, one in outlines.items()}, outside_is_meant=meant
+        {name: one.outline for name, one in outlines.items()},
+        outside_is_meant=_is_said(asked, _OUTSIDE),
     )
     read = {name: read_input(name, ml, outlines[name].origin) for name, ml in volumes.items()}
     return read, warnings
+
+
+def _is_said(asked: Mapping[str, Any], key: str) -> bool:
+    said = asked.get(key, False)
+    if not isinstance(said, bool):
+        raise ActivityRefused(f"{key} must be true or false")
+    return said
 
 
 def _segmented_liver(
@@ -164,7 +179,7 @@ def _segmented_liver(
     reviews: of that job's outline, of which the approved copies are no corrections.
     """
     job = _standing_job(record, orthanc, series)
-    rois = list(rois_in(orthanc, (job.result or {})["Instance"]))
+    rois = rois_of(orthanc, (job.result or {})["Instance"])
     if len(rois) != 1:
         raise _no_result("the RTSTRUCT of the segmentation does not hold one outline")
     stored_anew = {find_approved(orthanc, one, series.study) for one in reviews}
@@ -191,6 +206,15 @@ def _segmented_liver(
             "them was changed"
         )
     return ours, (*warnings, *_unaccepted(job, reviews))
+
+
+def _measured_lungs(
+    record: Record | None, orthanc: Orthanc, series: Series, given: Inputs
+) -> Inputs:
+    if "LungMassKg" in given:
+        raise ActivityRefused(f"give LungMassKg or {_LUNGS}, not both")
+    job = _standing_job(record, orthanc, series)
+    return {"LungMassKg": read_lungs(job.report, f"segmentation, job {job.id}")}
 
 
 def _unaccepted(job: Job, reviews: Sequence[Review]) -> tuple[str, ...]:

@@ -10,7 +10,8 @@ from functools import lru_cache
 from math import isfinite
 from typing import Any
 
-from orthanc_liver.host.server.api import Missing, Orthanc, OrthancError, Series
+from orthanc_liver.host.jobs.source import stored_md5
+from orthanc_liver.host.server.api import Missing, Orthanc, Series
 from orthanc_liver.host.server.image_series import images_of
 from orthanc_liver.sirt.inputs import ActivityRefused
 from orthanc_liver.sirt.roi_volume import (
@@ -65,9 +66,8 @@ def roi_named(orthanc: Orthanc, series: Series, roi_name: str, rtstruct: str | N
 
     rtstruct: Orthanc's id of an instance. Raises ActivityRefused.
     """
-    rois = [
-        roi for one in rtstructs_beside(orthanc, series, rtstruct) for roi in rois_in(orthanc, one)
-    ]
+    beside = rtstructs_beside(orthanc, series, rtstruct)
+    rois = [roi for instance in beside for roi in rois_of(orthanc, instance)]
     found = [roi for roi in rois if roi.name == roi_name]
     if len(found) > 1:
         choice = "; ".join(roi.words for roi in found)
@@ -85,7 +85,7 @@ def others_of_that_name(orthanc: Orthanc, series: Series, ours: Roi) -> list[Roi
         roi
         for instance in rtstructs_beside(orthanc, series, None)
         if instance != ours.instance
-        for roi in rois_in(orthanc, instance)
+        for roi in rois_of(orthanc, instance)
         if roi.name.casefold() == ours.name.casefold()
         and roi.frame == ours.frame
         and (not roi.series or uid in roi.series)
@@ -93,8 +93,19 @@ def others_of_that_name(orthanc: Orthanc, series: Series, ours: Roi) -> list[Roi
     return sorted(found, key=lambda roi: roi.drawn_at)
 
 
-def rois_in(orthanc: Orthanc, instance: str) -> Iterator[Roi]:
-    """Every ROI with a contour of one RTSTRUCT."""
+def rois_of(orthanc: Orthanc, instance: str) -> tuple[Roi, ...]:
+    """Every ROI with a contour of one RTSTRUCT. Kept, so that asking again costs nothing."""
+    return _read_rois(orthanc, instance, stored_md5(orthanc, instance))
+
+
+# Orthanc reads all of a file for its tags, which takes a while where there are many contours.
+@lru_cache(maxsize=64)
+def _read_rois(orthanc: Orthanc, instance: str, md5: str) -> tuple[Roi, ...]:
+    """md5: what else than the name decides what is in it."""
+    return tuple(_rois_in(orthanc, instance))
+
+
+def _rois_in(orthanc: Orthanc, instance: str) -> Iterator[Roi]:
     tags = orthanc.get(f"/instances/{instance}/simplified-tags")
     rois = _items(tags, "StructureSetROISequence")
     described: dict[str, list[dict[str, Any]]] = {}
@@ -123,24 +134,14 @@ def rois_in(orthanc: Orthanc, instance: str) -> Iterator[Roi]:
 def outline_of(orthanc: Orthanc, series: Series, roi: Roi) -> Outline:
     """The ROI on the series' slices; ActivityRefused where it does not fit them. Kept, so that
     asking again costs nothing."""
-    source = (series.source_key, series.last_update)
-    found = _read_outline(orthanc, series.id, source, roi, md5_of(orthanc, roi.instance))
-    doubts = doubts_about_series(roi.series, series.tags.get("SeriesInstanceUID", ""))
-    return replace(found, warnings=(*found.warnings, *doubts))
-
-
-def md5_of(orthanc: Orthanc, instance: str) -> bytes:
-    """What tells a file from another that is stored in its place."""
-    try:
-        return orthanc.get_bytes(f"/instances/{instance}/attachments/dicom/md5")
-    except OrthancError:
-        return b""  # an Orthanc that keeps no check sums
+    source = (series.source_key, series.tags.get("SeriesInstanceUID", ""), series.last_update)
+    return _read_outline(orthanc, series.id, source, roi, stored_md5(orthanc, roi.instance))
 
 
 # Few: a liver on many thin slices takes tens of MiB.
 @lru_cache(maxsize=4)
 def _read_outline(
-    orthanc: Orthanc, series_id: str, source: tuple[str, datetime], roi: Roi, md5: bytes
+    orthanc: Orthanc, series_id: str, source: tuple[str, str, datetime], roi: Roi, md5: str
 ) -> Outline:
     """source, md5: what else than the names decides what the outline is."""
     slices = _slices(orthanc, series_id, roi)
@@ -150,7 +151,9 @@ def _read_outline(
         raise ActivityRefused("the ROI has contours that enclose nothing: it has no volume")
     contours = list(contours_of(orthanc, roi))
     is_exclusive = "CLOSEDPLANAR_XOR" in roi.kinds
-    return outline(contours, slices, exclusive=is_exclusive, most_comparisons=_MOST_COMPARISONS)
+    found = outline(contours, slices, exclusive=is_exclusive, most_comparisons=_MOST_COMPARISONS)
+    doubts = doubts_about_series(roi.series, source[1])
+    return replace(found, warnings=(*found.warnings, *doubts))
 
 
 def rtstructs_beside(orthanc: Orthanc, series: Series, wanted: str | None) -> list[str]:

@@ -9,7 +9,7 @@ import re
 import signal
 import subprocess
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import IO, cast
 
 from orthanc_liver.engine.protocol import (
@@ -27,8 +27,8 @@ from orthanc_liver.engine.protocol import (
     write,
 )
 from orthanc_liver.host.errors import EngineGone, EngineUnavailable
+from orthanc_liver.host.installation import search_path
 from orthanc_liver.host.jobs.child_pipe import Alarm, ChildPipe
-from orthanc_liver.host.settings import CHECKOUT
 
 # Of what a process says on standard error, the end is kept.
 _STDERR_BYTES = 16 * 1024
@@ -237,9 +237,9 @@ def _thread(work: Callable[[], None]) -> threading.Thread:
 
 def _environment() -> dict[str, str]:
     # Orthanc's own Python is another one than the child's, and so are its search paths.
-    ours = {"PYTHONPATH": os.pathsep.join([str(CHECKOUT / "plugin"), str(CHECKOUT / "model")])}
-    inherited: Mapping[str, str] = os.environ
-    return {k: v for k, v in inherited.items() if k != "PYTHONHOME"} | ours
+    kept = {k: v for k, v in os.environ.items() if k not in ("PYTHONHOME", "PYTHONPATH")}
+    path = os.pathsep.join(search_path())
+    return kept | ({"PYTHONPATH": path} if path else {})
 
 
 def _signal_name(number: int) -> str:

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-from orthanc_liver.engine.protocol import DOUBTFUL, STAGES, Outcome
+from orthanc_liver.engine.protocol import DOUBTFUL, Outcome, percent_done
 from orthanc_liver.host.errors import NotAllowed
 from orthanc_liver.host.server.times import text_of
 
@@ -147,9 +147,7 @@ class Job:
     def show_progress(self, stage: str, fraction: float) -> None:
         """Note how far the engine is within one of STAGES; the client never sees it go back."""
         self.stage = stage
-        before = sum(list(STAGES.values())[: list(STAGES).index(stage)])
-        percent = int(before + STAGES[stage] * min(max(fraction, 0.0), 1.0))
-        self.progress_percent = min(max(self.progress_percent, percent), 99)
+        self.progress_percent = min(max(self.progress_percent, percent_done(stage, fraction)), 99)
 
     def as_json(self) -> dict[str, Any]:
         """The job as Orthanc would show one of its own."""

@@ -21,7 +21,7 @@ def is_source(orthanc: Orthanc, job: Job, series: Series) -> bool:
     if not _may_have_changed(job, series):
         return True
     return bool(job.files_key) and job.files_key == files_key(
-        {instance: _md5(orthanc, instance) for instance in series.instances}
+        {instance: stored_md5(orthanc, instance) for instance in series.instances}
     )
 
 
@@ -50,14 +50,15 @@ def md5_of(file: bytes) -> str:
     return hashlib.md5(file, usedforsecurity=False).hexdigest()
 
 
-def _may_have_changed(job: Job, series: Series) -> bool:
-    if job.source_updated is None:  # the job of an earlier version, or one that read nothing
-        return series.last_update > (job.started or job.created)
-    return series.last_update != job.source_updated
-
-
-def _md5(orthanc: Orthanc, instance: str) -> str:
+def stored_md5(orthanc: Orthanc, instance: str) -> str:
+    """What tells a file from another that is stored in its place."""
     try:
         return orthanc.get_bytes(f"/instances/{instance}/attachments/dicom/md5").decode()
     except OrthancError:  # an Orthanc that keeps no check sums
         return md5_of(orthanc.dicom_file(instance))
+
+
+def _may_have_changed(job: Job, series: Series) -> bool:
+    if job.source_updated is None:  # the job of an earlier version, or one that read nothing
+        return series.last_update > (job.started or job.created)
+    return series.last_update != job.source_updated

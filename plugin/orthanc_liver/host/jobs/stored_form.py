@@ -205,6 +205,7 @@ def _read_report(kept: Any) -> dict[str, Any]:
         raise NotOurs("liver_ml is not a number")
     report.list_of("warnings", _read_sentence)
     report.given("no_liver", lambda why: Fields(why).text("reason", "(?s:.+)"))
+    report.given("lungs", lambda lungs: Fields(lungs).text("reason"))
     report.text("grade", "|".join(("", *GRADES)))
     report.list_of("look_at", _read_region)
     return report.all

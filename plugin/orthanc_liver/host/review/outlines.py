@@ -17,13 +17,13 @@ from orthanc_liver.host.activity.roi_of_series import (
     PLANAR,
     Roi,
     contours_of,
-    md5_of,
     numbers_of,
     planes_of,
-    rois_in,
+    rois_of,
     rtstructs_beside,
 )
 from orthanc_liver.host.errors import NotShown
+from orthanc_liver.host.jobs.source import stored_md5
 from orthanc_liver.host.server.api import Orthanc, Series
 from orthanc_liver.sirt.roi_volume import Point, cross, dot
 
@@ -99,7 +99,7 @@ def outlines_of(orthanc: Orthanc, series: Series) -> list[dict[str, Any]]:
     rois = [
         roi
         for instance in rtstructs_beside(orthanc, series, None)
-        for roi in _rois(orthanc, instance, md5_of(orthanc, instance))
+        for roi in rois_of(orthanc, instance)
         if roi.frame == frame and (not roi.series or uid in roi.series)
     ]
     rois.sort(key=lambda roi: roi.drawn_at, reverse=True)
@@ -138,25 +138,17 @@ def outline_text(orthanc: Orthanc, series: Series, rtstruct: str, roi: str) -> s
     where it has no such ROI. Kept, so that asking again costs nothing.
     """
     [instance] = rtstructs_beside(orthanc, series, rtstruct)
-    md5 = md5_of(orthanc, instance)
-    for one in _rois(orthanc, instance, md5):
+    for one in rois_of(orthanc, instance):
         if str(one.number) == roi:
             source = (series.source_key, series.last_update)
-            return _read(orthanc, series.id, source, one, md5)
+            return _read(orthanc, series.id, source, one, stored_md5(orthanc, instance))
     raise NotShown("the RTSTRUCT has no such ROI")
-
-
-# Orthanc reads all of a file for its tags, which takes a while where there are many contours.
-@lru_cache(maxsize=64)
-def _rois(orthanc: Orthanc, instance: str, md5: bytes) -> tuple[Roi, ...]:
-    """md5: what else than the name decides what is in it."""
-    return tuple(rois_in(orthanc, instance))
 
 
 # A liver on many thin slices takes some MB.
 @lru_cache(maxsize=4)
 def _read(
-    orthanc: Orthanc, series_id: str, source: tuple[str, datetime], roi: Roi, md5: bytes
+    orthanc: Orthanc, series_id: str, source: tuple[str, datetime], roi: Roi, md5: str
 ) -> str:
     """source, md5: what else than the names decides what the outline is."""
     stack = stack_of(orthanc, series_id)

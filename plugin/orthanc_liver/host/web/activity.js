@@ -56,7 +56,10 @@ function labelled(text, field) {
 }
 
 function asked() {
-  const body = { Method: get('method').value, ...(get('keep').checked ? { Store: ['SR'] } : {}) };
+  const body = { Method: get('method').value };
+  if (get('keep').checked) { body.Store = ['SR']; }
+  if (get('lungs').checked) { body.LungsFromCt = true; }
+  if (get('table').checked) { body.Table = true; }
   for (const [name, value] of Object.entries(typed())) {
     if (name in asks.Inputs) {
       body[name] = Number(value);

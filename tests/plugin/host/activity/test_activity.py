@@ -12,7 +12,8 @@ from tests.plugin.host.conftest import Host, error_of
 from tests.plugin.host.series import small_ct
 from tests.plugin.host.web.test_routes import NO_RESOURCE
 
-GIVEN = {"Method": "resin", "TumourMl": 150, "HeightM": 1.75, "WeightKg": 70, "LungShunt": 0.05}
+GIVEN = {"Method": "resin", "TumourMl": 150, "HeightM": 1.75, "WeightKg": 70}
+GIVEN |= {"LungShunt": 0.05, "ShuntBy": "planar"}
 
 
 def upload(host: Host, uid_seed: str, size: str = "", weight: str = "") -> str:
@@ -39,7 +40,7 @@ def origins(answer: dict[str, Any]) -> dict[str, tuple[float, str]]:
 def test_the_volume_is_the_segmentations_and_the_patient_is_the_dicoms(host: Host) -> None:
     series_id = upload(host, "activity of a whole case", "1.75", "70")
     job_id = host.ended_job_of(series_id)["ID"]
-    answer = ask(host, series_id, Method="resin", TumourMl=150, LungShunt=0.05)
+    answer = ask(host, series_id, Method="resin", TumourMl=150, LungShunt=0.05, ShuntBy="planar")
     # BSA 1.8481190138 - 0.2 + 150 / 1500, the scripted engine's volume
     assert answer["ActivityGbq"] == pytest.approx(1.7481190138, abs=5e-11)
     found = origins(answer)
@@ -128,9 +129,17 @@ def test_a_sites_own_limit_and_the_treatment_by_its_name(tmp_path: Path) -> None
     host = Host(tmp_path, Automatic=False, DoseLimitsGy={"GlassLobesMost": 100})
     body: dict[str, Any] = {"Method": "glass", "LiverMl": 1800, "PerfusedMl": 700, "DoseGy": 120}
     with host.orthanc:
-        answer = ask(host, host.upload("a lobe"), **body, LungShunt=0.01, Treatment="unilobar")
+        answer = ask(
+            host,
+            host.upload("a lobe"),
+            **body,
+            LungShunt=0.01,
+            ShuntBy="planar",
+            Treatment="unilobar",
+        )
     assert answer["ActivityGbq"] == pytest.approx(1.7304 / 0.99)
-    assert answer["Chosen"] == {"Spheres": "glass", "Treatment": "unilobar"}
+    chosen = {"Spheres": "glass", "ShuntBy": "planar", "Treatment": "unilobar"}
+    assert answer["Chosen"] == chosen
     [warning] = answer["Warnings"]
     assert "should be at most 100 Gy (glass, unilobar or bilobar; setting DoseLimitsGy" in warning
 
@@ -167,3 +176,39 @@ def test_bad_bodies_are_400(host: Host, body: Any) -> None:
     status, message = refusal(host, series_id, body)
     assert status == 400
     assert message
+
+
+def test_the_mass_of_the_lungs_that_the_segmentation_measured(host: Host) -> None:
+    host.engine.behave(lungs={"ml": 4100.0, "kg": 0.9})
+    body = {**GIVEN, "LungsFromCt": True}
+    series_id = host.upload("lungs")
+    host.ended_job_of(series_id)
+    answer = ask(host, series_id, **body)
+    kg, origin = origins(answer)["LungMassKg"]
+    assert (kg, "checked on phantoms only" in origin) == (0.9, True)
+    # 49.67 Gy kg/GBq * A * 0.05 / 0.9 kg
+    [dose] = [one["Value"] for one in answer["Results"] if one["Name"] == "LungDoseGy"]
+    assert dose == pytest.approx(49.67 * answer["ActivityGbq"] * 0.05 / 0.9)
+    unasked = origins(ask(host, series_id, **GIVEN))["LungMassKg"]
+    assert unasked == (1, "assumed: usual for this formula")
+
+
+@pytest.mark.parametrize(
+    ("lungs", "more", "sentence"),
+    [
+        ({"reason": "they are cut by the scan's ends"}, {}, "not measured: they are cut by the"),
+        ({"kg": "heavy"}, {}, "mass of the lungs, LungMassKg (segmentation, job"),
+        ({"kg": 90}, {}, "must be from 0.1 to 5 kg"),
+        (None, {}, "the report tells nothing of the lungs: segment the CT again"),
+        ({"kg": 0.9}, {"LungMassKg": 1}, "give LungMassKg or LungsFromCt, not both"),
+        ({"kg": 0.9}, {"LungsFromCt": "yes"}, "LungsFromCt must be true or false"),
+    ],
+)
+def test_lungs_that_were_not_measured_are_refused(
+    host: Host, lungs: dict[str, Any] | None, more: dict[str, Any], sentence: str
+) -> None:
+    host.engine.behave(lungs=lungs)
+    series_id = host.upload(f"lungs: {sentence}")
+    host.ended_job_of(series_id)
+    _, told = refusal(host, series_id, {**GIVEN, "LungsFromCt": True, **more})
+    assert sentence in told

@@ -139,6 +139,8 @@ def test_ours_is_read() -> None:
         (("Job", "Report", "no_liver"), {"reason": 7}),
         (("Job", "Report", "grade"), "certain"),
         (("Job", "Report", "grade"), 1),
+        (("Job", "Report", "lungs"), "x"),
+        (("Job", "Report", "lungs"), {"reason": 7}),
         (("Job", "Report", "look_at"), {"slices": [1, 2]}),
         (("Job", "Report", "look_at"), [{"slices": [2, 1]}]),
         (("Job", "Report", "look_at"), [{"slices": [0, 1]}]),

@@ -424,7 +424,10 @@ def test_the_activity_without_curl(host: Host, window: Browser) -> None:
     assert window.visible("#activity [name=HeightM]") == []
     window.see("#activity [name=DoseGy]").send_keys("120")
     window.see("#activity-form button").click()
-    window.see("#sheet", "glass, one compartment")
+    window.see("#table").click()
+    window.see("#activity-form button").click()
+    window.see("#sheet", "Vials by the hour after calibration")
+    window.screenshot("review-vials")
     dose = window.see("#activity [name=DoseGy]")
     dose.clear()
     window.see("#activity-form button").click()

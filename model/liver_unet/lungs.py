@@ -1,0 +1,126 @@
+"""Volume and mass of the lungs, where a CT shows them whole: by threshold, density and size.
+
+The mass is the volume times the mean density within.
+
+Small vessels count, as they are filled in; the hilum's, the mediastinum, effusion and lung without
+air do not, and air in airways, bullae, stomach and bowel is told apart by its density.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cc3d
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import binary_fill_holes, distance_transform_edt
+
+from liver_unet.volume import Grid, Volume
+
+# Aerated lung lies between -950 and -500 HU; gas is darker.
+_LUNG_BELOW_HU, _GAS_BELOW_HU, _BODY_ABOVE_HU = -500, -950, -300
+# Voxels of about this size tell the volume to a few millilitres.
+_SAMPLE_MM = 2.5
+# Of a voxel and a half: what lies half in gas and half in tissue.
+_EDGE_OF_GAS_MM = 4.0
+_SURFACE_MM = 4.0
+# Vessels up to twice this are filled in.
+_VESSEL_RADIUS_MM = 5.0
+_LEAST_GAS_ML, _LEAST_LUNG_ML, _LEAST_LUNGS_ML = 5.0, 200.0, 1000.0
+# Of both lungs the smaller one has at least so much, and a second object of the larger one.
+_LEAST_SHARE, _LEAST_OF_LARGEST = 0.25, 0.2
+# Fewer are no picture of a chest.
+_FEWEST_SLICES = 10
+
+Mask = NDArray[np.bool_]
+_Hu = NDArray[np.int16] | NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Lungs:
+    """Of both lungs together, whole in view."""
+
+    ml: float
+    kg: float
+
+
+@dataclass(frozen=True)
+class NoLungs:
+    """reason: why nothing was measured, to stand after "the lungs were not measured:"."""
+
+    reason: str
+
+
+def measure_lungs(ct: Volume) -> Lungs | NoLungs:
+    """Measure both lungs, or say why not; a CT of the abdomen cuts them."""
+    hu, grid = _sampled(ct)
+    if abs(grid.affine[2, 0]) < grid.spacing_mm[0] / 2 or len(hu) < _FEWEST_SLICES:
+        return NoLungs("the slices are not axial, or too few")
+    gas = _gas(hu, grid)
+    lungs = _without_gas(hu, gas, grid)
+    if lungs is None:
+        return NoLungs("nothing of the size and density of lungs is seen")
+    if lungs[0].any() or lungs[-1].any():
+        return NoLungs("they are cut by the scan's ends")
+    if not _are_both(lungs, hu, grid):
+        return NoLungs("one of the two is not seen")
+    whole = _closed(lungs, grid) & ~gas
+    ml = float(np.count_nonzero(whole)) * grid.voxel_ml
+    if ml < _LEAST_LUNGS_ML:
+        return NoLungs(f"what is seen has less than {_LEAST_LUNGS_ML:.0f} mL")
+    # Towards the surface voxels hold tissue too: its density would count for lung's.
+    inside = distance_transform_edt(whole, sampling=grid.spacing_mm) > _SURFACE_MM
+    # HU are the density of water by definition, near enough for lung and blood.
+    g_per_ml = np.clip(hu[inside].astype(np.float64) + 1000, 0, None).mean() / 1000
+    return Lungs(ml, float(g_per_ml) * ml / 1000)
+
+
+def _sampled(ct: Volume) -> tuple[_Hu, Grid]:
+    step = np.maximum(1, (_SAMPLE_MM / ct.grid.spacing_mm).astype(int))
+    z, y, x = (slice(None, None, int(one)) for one in step)
+    hu: _Hu = ct.hu[z, y, x]
+    affine = ct.grid.affine @ np.diag([*step.astype(np.float64), 1.0])
+    slices, rows, columns = hu.shape
+    return hu, Grid((slices, rows, columns), affine)
+
+
+def _gas(hu: _Hu, grid: Grid) -> Mask:
+    """Air around the body, in airways, bullae and bowel; in lung noise makes but small pieces."""
+    labels, count = cc3d.connected_components(hu < _GAS_BELOW_HU, connectivity=6, return_N=True)
+    ml = np.bincount(labels.ravel(), minlength=count + 1) * grid.voxel_ml
+    large = np.flatnonzero(ml >= _LEAST_GAS_ML)
+    return np.isin(labels, large[large > 0])
+
+
+def _without_gas(hu: _Hu, gas: Mask, grid: Grid) -> Mask | None:
+    """The largest objects of lung's density. The edge of gas has it too, and joins lungs to the
+    trachea and the scan's top."""
+    away_mm = distance_transform_edt(~gas, sampling=grid.spacing_mm)
+    dark = (hu < _LUNG_BELOW_HU) & (away_mm > _EDGE_OF_GAS_MM)
+    labels, count = cc3d.connected_components(dark, connectivity=6, return_N=True)
+    ml = np.bincount(labels.ravel(), minlength=count + 1) * grid.voxel_ml
+    sides = (labels[:, 0], labels[:, -1], labels[:, :, 0], labels[:, :, -1])
+    ml[np.unique(np.concatenate([side.ravel() for side in sides]))] = ml[0] = 0
+    largest = float(ml.max())
+    kept = np.flatnonzero((ml >= _LEAST_OF_LARGEST * largest) & (ml >= _LEAST_LUNG_ML))
+    return np.isin(labels, kept) if kept.size else None
+
+
+def _are_both(lungs: Mask, hu: _Hu, grid: Grid) -> bool:
+    """Whether enough lies on either side of the body's middle."""
+    middle_x = float(np.median(_x_mm(hu > _BODY_ABOVE_HU, grid)))
+    is_left = float((_x_mm(lungs, grid) > middle_x).mean())
+    return _LEAST_SHARE <= is_left <= 1 - _LEAST_SHARE
+
+
+def _x_mm(mask: Mask, grid: Grid) -> NDArray[np.float64]:
+    """To the patient's left, of the voxels of a mask."""
+    return grid.to_mm(np.argwhere(mask).astype(np.float64))[:, 0]
+
+
+def _closed(lungs: Mask, grid: Grid) -> Mask:
+    """With the vessels within, small at the surface and of any size where lung is all around."""
+    spacing_mm = grid.spacing_mm
+    wide = distance_transform_edt(~lungs, sampling=spacing_mm) <= _VESSEL_RADIUS_MM
+    narrow = distance_transform_edt(wide, sampling=spacing_mm) > _VESSEL_RADIUS_MM
+    return np.asarray(binary_fill_holes(narrow | lungs))

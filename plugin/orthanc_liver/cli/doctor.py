@@ -1,0 +1,58 @@
+"""orthanc-liver doctor: whether an installation is whole, and what to mend."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from orthanc_liver.cli.exit_status import SOME_FAILED
+from orthanc_liver.cli.parser import new_command
+
+_MEMINFO = Path("/proc/meminfo")
+
+
+def add_to(commands: Any) -> None:
+    """Add doctor to the parser's commands."""
+    doctor = new_command(
+        commands,
+        "doctor",
+        "check this installation and the Orthanc beside it, and say what to mend",
+        "--configuration /etc/orthanc --url http://localhost:8042",
+    )
+    doctor.add_argument(
+        "--configuration",
+        type=Path,
+        default=Path("/etc/orthanc"),
+        metavar="PATH",
+        help="what Orthanc is started with, a file or a folder of files",
+    )
+    doctor.add_argument("--url", default="http://localhost:8042", help="where Orthanc answers")
+    doctor.add_argument(
+        "--user",
+        default="",
+        metavar="NAME",
+        help="whom Orthanc lets in; the password is taken from ORTHANC_PASSWORD",
+    )
+    doctor.set_defaults(run=_run)
+
+
+def _run(options: argparse.Namespace) -> int:
+    from orthanc_liver.cli import checkup
+    from orthanc_liver.cli.orthanc_configuration import read_configuration
+
+    configuration = read_configuration(options.configuration)
+    user = f"{options.user}:{os.environ.get('ORTHANC_PASSWORD', '')}" if options.user else ""
+    settings, found = checkup.look_at_configuration(configuration, options.configuration)
+    found += checkup.look_at_weights()
+    found += checkup.look_at_engine(settings)
+    found += checkup.look_at_memory(settings, _MEMINFO.read_text())
+    found += checkup.look_at_disk(configuration)
+    found += checkup.Orthanc(options.url, user).look()
+    for one in found:
+        state = "mend" if one.mend else "ok"
+        told = f"{one.seen}: {one.mend}" if one.mend else one.seen
+        sys.stdout.write(f"{state:5} {one.about:14} {told}\n")
+    return SOME_FAILED if any(one.mend for one in found) else 0

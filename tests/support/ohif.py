@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,10 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
+from selenium.common.exceptions import (
+    ElementClickInterceptedException,
+    StaleElementReferenceException,
+)
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.remote.webelement import WebElement
 
@@ -160,10 +165,16 @@ class Ohif:
         """Save the contours to Orthanc as OHIF proposes it."""
         self.see("segmentation-collapsed-more-btn-Contour").click()
         for entry in ("Export", "DICOM RTSS"):
-            item = self.window.see("[role=menuitem]", entry)
-            ActionChains(self.window.driver).move_to_element(item).perform()
-        item.click()
+            wait_for(entry, partial(self._chosen, entry))
         self.see("input-dialog-save-button").click()
+
+    def _chosen(self, entry: str) -> bool:
+        """Click a menu's entry; not yet, where the menu is still drawn anew."""
+        try:
+            self.window.see("[role=menuitem]", entry).click()
+        except (StaleElementReferenceException, ElementClickInterceptedException):
+            return False
+        return True
 
     def _count(self) -> int:
         there = "return !!(window.cornerstone && cornerstone.getEnabledElements().length);"

@@ -13,6 +13,9 @@ APT_RUN := orthanc orthanc-python orthanc-dicomweb
 APT_POSTGRESQL := orthanc-postgresql postgresql
 APT_TEST := dcmtk dicom3tools plastimatch
 AXE := 4.10.3
+# The newest, and the one that Orthanc's own OHIF plugin 1.8 brings: 100 MB to fetch, 100 MB on disk.
+OHIF := 3.13.2 3.12.0
+READERS := dicompyler_core dicomrttool dcmqi platipy pydicom_seg rt_utils
 APT_BROWSER := chromium chromium-driver nginx-light
 # Half of the tests wait while the other half computes. A file's tests share what they start.
 SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadfile --max-worker-restart 0
@@ -52,11 +55,15 @@ coverage: $(VENV)/installed ## what of the code the fast tests run; less than th
 .PHONY: test
 test: export LIVER_REQUIRE := orthanc
 test: orthanc judges browser $(VENV)/installed ## all tests that fit into a few minutes
-	$(PYTHON) -m pytest -m "not long" $(SIDE_BY_SIDE) $(PYTEST)
+	$(PYTHON) -m pytest -m "not long and not viewers" $(SIDE_BY_SIDE) $(PYTEST)
 
 .PHONY: test-long
 test-long: orthanc judges browser $(VENV)/installed ## the tests that take minutes each
 	$(PYTHON) -m pytest -m long $(PYTEST)
+
+.PHONY: test-viewers
+test-viewers: orthanc judges browser viewers $(VENV)/installed ## what other people's viewers and readers show of our results; minutes
+	$(PYTHON) -m pytest -m viewers $(PYTEST)
 
 .PHONY: test-orthanc13
 # /tools/reset ends Orthanc 1.12.7 with SIGSEGV, with an empty script too: not asked of it. The fake
@@ -150,6 +157,24 @@ $(JUDGES)/axe/installed:
 	mkdir -p $(@D)
 	@if cd $(@D) && npm pack --silent axe-core@$(AXE) && tar xzf axe-core-$(AXE).tgz --strip-components=1; \
 	then touch installed; else echo "make: tests go on without axe-core (it needs npm)"; fi
+
+# Each is left out, and its tests skip, where it cannot be had.
+.PHONY: viewers
+viewers: $(OHIF:%=$(JUDGES)/ohif-%/installed) $(READERS:%=$(JUDGES)/%/installed) $(JUDGES)/webviewer/installed
+
+# Served as files, so nothing of it is run by node; models and source maps are left out.
+$(JUDGES)/ohif-%/installed:
+	mkdir -p $(@D)
+	@if cd $(@D) && npm pack --silent @ohif/app@$* && tar xzf ohif-app-$*.tgz --strip-components=1 \
+	  --exclude package/dist/ort --exclude package/dist/dicom-microscopy-viewer --exclude '*.map'; \
+	then rm -f ohif-app-$*.tgz; touch installed; \
+	else echo "make: tests go on without OHIF $* (it needs npm)"; fi
+
+# Not installed: in Orthanc's folder of plugins every other test would load it.
+$(JUDGES)/webviewer/installed:
+	mkdir -p $(@D)
+	@if cd $(@D) && apt-get download -qq orthanc-webviewer && dpkg -x orthanc-webviewer_*.deb .; \
+	then touch installed; else echo "make: tests go on without orthanc-webviewer"; fi
 
 # $(1): Debian packages
 define apt_install

@@ -22,7 +22,6 @@ DESKTOP, PHONE = (1280, 900), (390, 844)
 _FLAGS = [
     "--headless=new",
     "--no-sandbox",
-    "--disable-gpu",
     "--disable-quic",
     "--disable-dev-shm-usage",
     "--no-first-run",
@@ -31,6 +30,9 @@ _FLAGS = [
     "--disable-sync",
     "--ignore-certificate-errors",  # the tests' own certificate is nobody's
 ]
+_NO_GRAPHICS = ["--disable-gpu"]
+# WebGL without a graphics card, for viewers that draw with it.
+_WEBGL = ["--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
 
 
 class Browser:
@@ -115,11 +117,12 @@ needs_browser = pytest.mark.skipif(
 
 
 @contextmanager
-def browser(profile: Path) -> Iterator[Browser]:
+def browser(profile: Path, *, webgl: bool = False) -> Iterator[Browser]:
     """A browser with an empty profile in a folder."""
     options = webdriver.ChromeOptions()
     options.binary_location = _CHROMIUM
-    for flag in [*_FLAGS, f"--user-data-dir={profile}"]:
+    graphics = _WEBGL if webgl else _NO_GRAPHICS
+    for flag in [*_FLAGS, *graphics, f"--user-data-dir={profile}"]:
         options.add_argument(flag)
     driver = webdriver.Chrome(options=options, service=Service(_DRIVER))
     try:

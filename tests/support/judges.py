@@ -48,7 +48,7 @@ print("verdict:" + json.dumps({
 
 def dciodvfy_errors(file: Path) -> list[str]:
     """Return dciodvfy's error lines."""
-    judged = _run([_program("dciodvfy"), str(file)])
+    judged = _run([program("dciodvfy"), str(file)])
     lines = (judged.stdout + judged.stderr).splitlines()
     known = ("RTStructureSet", "Segmentation", "ComprehensiveSR")
     assert any(kind in line for kind in known for line in lines), lines
@@ -57,9 +57,9 @@ def dciodvfy_errors(file: Path) -> list[str]:
 
 def plastimatch_mask(rtstruct: Path, ct_folder: Path, grid: Grid, work: Path) -> NDArray[np.bool_]:
     """Return the only ROI as plastimatch rasterises it, brought to grid."""
-    command = [_program("plastimatch"), "convert", "--input", str(rtstruct)]
+    command = [program("plastimatch"), "convert", "--input", str(rtstruct)]
     command += ["--referenced-ct", str(ct_folder), "--output-prefix", str(work)]
-    _succeed([*command, "--prefix-format", "mha"])
+    succeed([*command, "--prefix-format", "mha"])
     return _brought_to(grid, _only(work, "*.mha"))
 
 
@@ -67,15 +67,15 @@ def dcmrtstruct2nii_mask(
     rtstruct: Path, ct_folder: Path, grid: Grid, work: Path
 ) -> NDArray[np.bool_]:
     """Return the only ROI as dcmrtstruct2nii rasterises it, brought to grid."""
-    command = [_in_venv("dcmrtstruct2nii", "dcmrtstruct2nii"), "convert", "-r", str(rtstruct)]
-    _succeed([*command, "-d", str(ct_folder), "-o", str(work), "-c", "false"])
+    command = [in_venv("dcmrtstruct2nii", "dcmrtstruct2nii"), "convert", "-r", str(rtstruct)]
+    succeed([*command, "-d", str(ct_folder), "-o", str(work), "-c", "false"])
     return _brought_to(grid, _only(work, "mask_*.nii.gz"))
 
 
 def pydicomrt_verdict(rtstruct: Path, ct_folder: Path) -> dict[str, Any]:
     """Open the file with pydicomrt. It dilates: good for opening, not for volumes."""
-    python = _in_venv("pydicomrt", "python")
-    output = _succeed([python, "-c", _PYDICOMRT, str(rtstruct), str(ct_folder)])
+    python = in_venv("pydicomrt", "python")
+    output = succeed([python, "-c", _PYDICOMRT, str(rtstruct), str(ct_folder)])
     verdict = next(line for line in output.splitlines() if line.startswith("verdict:"))
     return dict(json.loads(verdict.removeprefix("verdict:")))
 
@@ -133,11 +133,15 @@ def _only(folder: Path, pattern: str) -> Path:
     return found
 
 
-def _program(name: str) -> str:
-    return shutil.which(name) or _absent(name, "install the packages plastimatch and dicom3tools")
+def program(name: str) -> str:
+    """Where a program of the distribution is; the test skips where it is not."""
+    return shutil.which(name) or _absent(
+        name, "install the packages plastimatch, dicom3tools and dcmtk"
+    )
 
 
-def _in_venv(venv: str, program: str) -> str:
+def in_venv(venv: str, program: str) -> str:
+    """Where a program of a virtual environment is; the test skips where it is not."""
     path = _VENVS / venv / "bin" / program
     return str(path) if path.exists() else _absent(venv, "`make judges` installs it")
 
@@ -155,7 +159,8 @@ def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
     )
 
 
-def _succeed(command: list[str]) -> str:
+def succeed(command: list[str]) -> str:
+    """Run a command that must succeed; what it prints."""
     done = _run(command)
     assert done.returncode == 0, f"{command[0]} failed:\n{done.stdout}\n{done.stderr}"
     return done.stdout

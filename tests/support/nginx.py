@@ -1,4 +1,4 @@
-"""A real nginx with the configuration that docs/INSTALL.md shows, in front of an Orthanc."""
+"""A real nginx with the configuration that the documents show, in front of an Orthanc."""
 
 from __future__ import annotations
 
@@ -29,17 +29,25 @@ def nginx_as_documented(folder: Path, orthanc: OrthancServer) -> Iterator[str]:
     ):
         assert shown in server
         server = server.replace(shown, here)
+    make_certificate(folder)
+    with nginx(folder, server):
+        yield f"https://127.0.0.1:{port}"
+
+
+@contextmanager
+def nginx(folder: Path, server: str) -> Iterator[None]:
+    """Run it with one server block; one process, so that nothing outlives it."""
     places = "".join(f"{kind}_temp_path {folder}/{kind};\n" for kind in _TEMPORARY)
     (folder / "nginx.conf").write_text(
-        f"daemon off;\npid {folder}/nginx.pid;\nerror_log {folder}/nginx.log;\n"
-        f"events {{}}\nhttp {{\naccess_log off;\n{places}{server}}}\n"
+        f"daemon off;\nmaster_process off;\npid {folder}/nginx.pid;\n"
+        f"error_log {folder}/nginx.log;\nevents {{}}\nhttp {{\naccess_log off;\n"
+        f"include /etc/nginx/mime.types;\n{places}{server}}}\n"
     )
-    make_certificate(folder)
     process = subprocess.Popen(
         [*ENDS_WITH_US, "/usr/sbin/nginx", "-p", str(folder), "-c", "nginx.conf"]
     )
     try:
-        yield f"https://127.0.0.1:{port}"
+        yield
     finally:
         process.terminate()
         process.wait(patience_s(10))

@@ -58,6 +58,7 @@ def build_segmentation(
         algorithm_identification=algorithm,
         tracking_uid=uid_from(fingerprint, "tracking"),
         tracking_id=style.name,
+        display_color=highdicom.color.CIELabColor.from_rgb(*style.colour),
     )
     dataset: Dataset = highdicom.seg.Segmentation(
         source_images=source_images(series),
@@ -76,6 +77,8 @@ def build_segmentation(
         content_label="LIVER",
         series_description=style.series_description,
     )
+    # Set here: highdicom would warn that a program has one name only.
+    dataset.ContentCreatorName = SOFTWARE
     restore_identity(dataset, series.header)
     set_dates(dataset, created)
     return dataset

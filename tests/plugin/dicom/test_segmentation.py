@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from pathlib import Path
 
+import highdicom
 import numpy as np
 import pydicom
 import pytest
@@ -155,6 +156,19 @@ def test_the_report_tracks_what_the_segmentation_tracks() -> None:
     tracked = [e.value for e in report.iterall() if e.keyword == "UID" and "2.25" in e.value]
     assert seg.SegmentSequence[0].TrackingUID in tracked
     assert seg.SeriesNumber != report.SeriesNumber
+
+
+@pytest.mark.parametrize("colour", [(0, 200, 83), (255, 0, 64), (17, 17, 17)])
+def test_the_segmentation_has_the_outlines_colour_and_says_who_made_it(
+    colour: tuple[int, ...],
+) -> None:
+    slices = write_ct_series(small_abdomen().volume)
+    series = read_ct_series([ct_to_bytes(one) for one in slices])
+    seg = build_segmentation(series, blob(series), PROVENANCE, RoiStyle(colour=colour), CREATED)
+    stored = seg.SegmentSequence[0].RecommendedDisplayCIELabValue
+    shown = highdicom.color.CIELabColor.from_dicom_value(stored).to_rgb()
+    assert shown == pytest.approx(colour, abs=1)
+    assert seg.ContentCreatorName == "orthanc-liver"
 
 
 def _seg_uid(

@@ -96,7 +96,7 @@ class TestOrder:
 
 
 class TestGeometry:
-    @given(grids())
+    @given(grids(shear=0.4))  # what leans by more than 35 degrees is refused
     @settings(max_examples=60)
     def test_written_grid_is_read_back(self, grid: Grid) -> None:
         """Law: any oblique or sheared grid survives DICOM; slices come out along row x column."""

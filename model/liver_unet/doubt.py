@@ -7,8 +7,9 @@ They are measured on voxels of one size, so that a CT's own do not matter.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import cc3d
 import numpy as np
@@ -70,6 +71,18 @@ class Signals:
     def shares(self) -> dict[str, float]:
         """Those that were measured, by name."""
         return measured_signals(self)
+
+    @cached_property
+    def regions(self) -> tuple[NDArray[np.bool_], ...]:
+        """Of unsure, the regions that are told, the largest first."""
+        labels, count = cc3d.connected_components(self.unsure, connectivity=26, return_N=True)
+        voxels = np.bincount(labels.ravel(), minlength=count + 1)
+        largest = 1 + np.argsort(-voxels[1:])[:_MOST_REGIONS]
+        return tuple(
+            np.asarray(labels == label)
+            for label in largest
+            if float(voxels[label]) * self.grid.voxel_ml >= _LEAST_REGION_ML
+        )
 
 
 def signals_of(
@@ -147,26 +160,17 @@ def _sentence(
 
 def where_unsure(signals: Signals) -> Unsure | None:
     """All that Doubt.look_at names; None where that is nothing."""
-    regions = list(_largest(signals))
+    regions = signals.regions
     return Unsure(np.logical_or.reduce(regions), signals.grid) if regions else None
 
 
 def _regions(signals: Signals, ct: Volume) -> tuple[Region, ...]:
     found = []
-    for region in _largest(signals):
+    for region in signals.regions:
         along = ct.grid.box_around(signals.grid.to_mm(np.argwhere(region).astype(float)))[0]
         ml = float(np.count_nonzero(region)) * signals.grid.voxel_ml
         found.append(Region(ct.number_of(along.start), ct.number_of(along.stop - 1), ml))
     return tuple(found)
-
-
-def _largest(signals: Signals) -> Iterator[NDArray[np.bool_]]:
-    """The regions of doubt that are told, the largest first."""
-    labels, count = cc3d.connected_components(signals.unsure, connectivity=26, return_N=True)
-    voxels = np.bincount(labels.ravel(), minlength=count + 1)
-    for label in 1 + np.argsort(-voxels[1:])[:_MOST_REGIONS]:
-        if float(voxels[label]) * signals.grid.voxel_ml >= _LEAST_REGION_ML:
-            yield np.asarray(labels == label)
 
 
 def _dark_share(liver: Liver, ct: Volume) -> float:

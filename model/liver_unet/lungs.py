@@ -9,6 +9,7 @@ air do not, and air in airways, bullae, stomach and bowel is told apart by its d
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import cc3d
 import numpy as np
@@ -99,8 +100,7 @@ def _sampled(ct: Volume, sample_mm: float) -> tuple[_Hu, Grid]:
 
 def _gas(hu: _Hu, grid: Grid) -> Mask:
     """Air around the body, in airways, bullae and bowel; in lung noise makes but small pieces."""
-    labels, count = cc3d.connected_components(hu < _GAS_BELOW_HU, connectivity=6, return_N=True)
-    ml = np.bincount(labels.ravel(), minlength=count + 1) * grid.voxel_ml
+    labels, ml = _objects(hu < _GAS_BELOW_HU, grid)
     large = np.flatnonzero(ml >= _LEAST_GAS_ML)
     return np.isin(labels, large[large > 0])
 
@@ -110,13 +110,18 @@ def _without_gas(hu: _Hu, gas: Mask, grid: Grid, edge_mm: float) -> Mask | None:
     trachea and the scan's top."""
     away_mm = distance_transform_edt(~gas, sampling=grid.spacing_mm)
     dark = (hu < _LUNG_BELOW_HU) & (away_mm > edge_mm)
-    labels, count = cc3d.connected_components(dark, connectivity=6, return_N=True)
-    ml = np.bincount(labels.ravel(), minlength=count + 1) * grid.voxel_ml
+    labels, ml = _objects(dark, grid)
     sides = (labels[:, 0], labels[:, -1], labels[:, :, 0], labels[:, :, -1])
     ml[np.unique(np.concatenate([side.ravel() for side in sides]))] = ml[0] = 0
     largest = float(ml.max())
     kept = np.flatnonzero((ml >= _LEAST_OF_LARGEST * largest) & (ml >= _LEAST_LUNG_ML))
     return np.isin(labels, kept) if kept.size else None
+
+
+def _objects(mask: Mask, grid: Grid) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Number the objects of a mask from 1 on, and tell the mL of each by its number."""
+    labels, count = cc3d.connected_components(mask, connectivity=6, return_N=True)
+    return labels, np.bincount(labels.ravel(), minlength=count + 1) * grid.voxel_ml
 
 
 def _are_both(lungs: Mask, hu: _Hu, grid: Grid) -> bool:

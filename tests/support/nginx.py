@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,20 +18,28 @@ _TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
 def nginx_as_documented(folder: Path, orthanc: OrthancServer) -> Iterator[str]:
     """Yield the https address before the path; only port, certificate and Orthanc are replaced."""
     port = free_port()
-    [server] = re.findall(
-        r"```nginx\n(.*?)```", (CHECKOUT / "docs" / "INSTALL.md").read_text(), re.DOTALL
+    server = documented_server(
+        "INSTALL.md",
+        {
+            "listen 443 ssl": f"listen 127.0.0.1:{port} ssl",
+            "/etc/ssl/certs/orthanc.pem": f"{folder}/certificate.pem",
+            "/etc/ssl/private/orthanc.key": f"{folder}/key.pem",
+            "http://127.0.0.1:8042/": f"{orthanc.url}/",
+        },
     )
-    for shown, here in (
-        ("listen 443 ssl", f"listen 127.0.0.1:{port} ssl"),
-        ("/etc/ssl/certs/orthanc.pem", f"{folder}/certificate.pem"),
-        ("/etc/ssl/private/orthanc.key", f"{folder}/key.pem"),
-        ("http://127.0.0.1:8042/", f"{orthanc.url}/"),
-    ):
-        assert shown in server
-        server = server.replace(shown, here)
     make_certificate(folder)
     with nginx(folder, server):
         yield f"https://127.0.0.1:{port}"
+
+
+def documented_server(document: str, replaced: Mapping[str, str]) -> str:
+    """The one server block of a document, with something here in place of each thing it shows."""
+    text = (CHECKOUT / "docs" / document).read_text()
+    [server] = re.findall(r"```nginx\n(.*?)```", text, re.DOTALL)
+    for shown, here in replaced.items():
+        assert shown in server
+        server = server.replace(shown, here)
+    return str(server)
 
 
 @contextmanager

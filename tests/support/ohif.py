@@ -25,7 +25,7 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.remote.webelement import WebElement
 
 from tests.support.browser import Browser
-from tests.support.nginx import nginx
+from tests.support.nginx import documented_server, nginx
 from tests.support.orthanc_server import CHECKOUT, OrthancServer, free_port
 from tests.support.patience import wait_for
 
@@ -190,16 +190,16 @@ def ohif_as_documented(version: str, folder: Path, orthanc: OrthancServer) -> It
         pytest.skip(f"OHIF {version} is not there: `make viewers` fetches it by npm")
     guide = (CHECKOUT / "docs" / "VIEWERS.md").read_text()
     [settings] = re.findall(r"```js\n(window\.config.*?)```", guide, re.DOTALL)
-    [server] = re.findall(r"```nginx\n(.*?)```", guide, re.DOTALL)
     (folder / "app-config.js").write_text(settings)
     port = free_port()
-    for shown, here in (
-        ("listen 8080", f"listen 127.0.0.1:{port}"),
-        ("/srv/ohif/app-config.js", f"{folder}/app-config.js"),
-        ("/srv/ohif/dist", f"{dist}"),
-        ("http://127.0.0.1:8042/", f"{orthanc.url}/"),
-    ):
-        assert shown in server
-        server = server.replace(shown, here)
+    server = documented_server(
+        "VIEWERS.md",
+        {
+            "listen 8080": f"listen 127.0.0.1:{port}",
+            "/srv/ohif/app-config.js": f"{folder}/app-config.js",
+            "/srv/ohif/dist": f"{dist}",
+            "http://127.0.0.1:8042/": f"{orthanc.url}/",
+        },
+    )
     with nginx(folder, server):
         yield f"http://127.0.0.1:{port}"

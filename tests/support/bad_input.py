@@ -63,7 +63,7 @@ def body_sized(slices: int = 12, slice_mm: float = 4.0) -> Volume:
     tiny = tiny_volume(slices, slice_mm)
     affine = tiny.grid.affine.copy()
     affine[:3, 1:3] *= 20
-    hu = (tiny.hu // 2 - 150).astype(np.int16)
+    hu = (tiny.hu.astype(int) * 2 // 3 - 320).astype(np.int16)
     return Volume(hu, Grid(tiny.grid.shape, affine))
 
 

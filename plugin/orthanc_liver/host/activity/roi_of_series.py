@@ -50,6 +50,11 @@ class Roi:
     def is_approved(self) -> bool:
         return self.approval == "APPROVED"
 
+    def is_certainly_older_than(self, other: Roi) -> bool:
+        """As far as both say when they were drawn: a day without a time is the whole day."""
+        said = min(len(self.drawn_at), len(other.drawn_at))
+        return self.drawn_at[:said] < other.drawn_at[:said]
+
     @property
     def words(self) -> str:
         """What a person knows the outline by, and what chooses it."""
@@ -78,17 +83,15 @@ def roi_named(orthanc: Orthanc, series: Series, roi_name: str, rtstruct: str | N
     return found[0]
 
 
-def others_of_that_name(orthanc: Orthanc, series: Series, ours: Roi) -> list[Roi]:
-    """What others outlined under the name of ours on the same CT, newest last."""
+def others_on_that_ct(orthanc: Orthanc, series: Series, ours: Roi) -> list[Roi]:
+    """What others outlined on the same CT as ours, newest last."""
     uid = series.tags.get("SeriesInstanceUID")
     found = [
         roi
         for instance in rtstructs_beside(orthanc, series, None)
         if instance != ours.instance
         for roi in rois_of(orthanc, instance)
-        if roi.name.casefold() == ours.name.casefold()
-        and roi.frame == ours.frame
-        and (not roi.series or uid in roi.series)
+        if roi.frame == ours.frame and (not roi.series or uid in roi.series)
     ]
     return sorted(found, key=lambda roi: roi.drawn_at)
 
@@ -125,7 +128,7 @@ def _rois_in(orthanc: Orthanc, instance: str) -> Iterator[Roi]:
                 kinds,
                 _text(tags, "StructureSetLabel"),
                 _text(tags, "ApprovalStatus"),
-                _text(tags, "StructureSetDate") + _text(tags, "StructureSetTime"),
+                _drawn_at(tags),
                 tuple(_series_of(tags)),
                 is_the_only=len(meant) == 1,
             )
@@ -177,6 +180,12 @@ def _only_frame(tags: dict[str, Any]) -> str:
     frames = _items(tags, "ReferencedFrameOfReferenceSequence")
     uids = {_text(one, "FrameOfReferenceUID") for one in frames}
     return uids.pop() if len(uids) == 1 else ""
+
+
+def _drawn_at(tags: dict[str, Any]) -> str:
+    """A time without its day tells nothing."""
+    day = _text(tags, "StructureSetDate")
+    return day and day + _text(tags, "StructureSetTime")
 
 
 def _series_of(tags: dict[str, Any]) -> Iterator[str]:

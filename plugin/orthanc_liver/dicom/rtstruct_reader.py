@@ -40,13 +40,14 @@ RTSTRUCT: dict[str, str] = {RTStructureSetStorage: "RTSTRUCT"}
 @dataclass(frozen=True, eq=False)
 class Roi:
     """An ROI's contours, each (n, 3) in mm. frame: of reference; exclusive: CLOSEDPLANAR_XOR;
-    series_uids: the series that it says it was drawn on."""
+    series_uids: the series that it says it was drawn on; patient_id: whose it says it is."""
 
     name: str
     frame: str
     points_mm: list[NDArray[np.float64]]
     exclusive: bool = False
     series_uids: frozenset[str] = frozenset()
+    patient_id: str = ""
 
 
 @contextmanager
@@ -119,6 +120,7 @@ def roi_of(structures: pydicom.Dataset, path: Path, choice: RoiChoice) -> Roi:
         return replace(
             _roi(names[number], frame, drawn[number], path),
             series_uids=referenced_series(structures),
+            patient_id=_text(structures, "PatientID"),
         )
 
 
@@ -152,8 +154,22 @@ def outline_of(roi: Roi, ct: CtSeries, path: Path) -> Outline:
         found = outline(contours, _slices_of(ct.volume), exclusive=roi.exclusive)
     except ActivityRefused as refusal:
         raise OutlineRefused(f"{path}: {refusal}") from refusal
-    doubts = doubts_about_series(roi.series_uids, _text(ct.header, "SeriesInstanceUID"))
+    doubts = doubts_about_origin(roi.series_uids, roi.patient_id, ct)
     return replace(found, warnings=(*found.warnings, *doubts))
+
+
+def doubts_about_origin(
+    series_uids: frozenset[str], patient_id: str, ct: CtSeries
+) -> tuple[str, ...]:
+    """What is to be said where an outline says that it is of another series or patient."""
+    doubts = doubts_about_series(series_uids, _text(ct.header, "SeriesInstanceUID"))
+    ct_patient = _text(ct.header, "PatientID")
+    if patient_id and ct_patient and patient_id != ct_patient:
+        doubts += (
+            "the outline bears another PatientID than this CT: make sure that both are of one "
+            "patient",
+        )
+    return doubts
 
 
 def referenced_series(structures: pydicom.Dataset) -> frozenset[str]:

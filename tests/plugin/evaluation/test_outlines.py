@@ -109,6 +109,21 @@ def refusal(path: Path, ct: CtSeries, choice: RoiChoice = LIVER) -> str:
     return said
 
 
+@pytest.mark.parametrize("name", ["rs.dcm", "seg.dcm"])
+def test_another_patient_and_another_series_are_told(
+    study: tuple[CtSeries, Phantom, Slices], tmp_path: Path, name: str
+) -> None:
+    """In one frame of reference: phases have one, and some systems give all patients the same."""
+    ct, _, _ = study
+    assert read_contour(tmp_path / name, LIVER, ct).warnings == ()
+    other = copy.deepcopy(ct)
+    other.header.PatientID, other.header.SeriesInstanceUID = "OTHER", generate_uid()
+    series, patient = read_contour(tmp_path / name, LIVER, other).warnings
+    assert "drawn on another series than this CT" in series
+    assert patient.startswith("the outline bears another PatientID than this CT")
+    assert "OTHER" not in patient
+
+
 def test_what_does_not_fit_is_refused(
     study: tuple[CtSeries, Phantom, Slices], tmp_path: Path
 ) -> None:

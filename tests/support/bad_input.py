@@ -299,6 +299,10 @@ def _colour(s: list[FileDataset]) -> None:
     s[3].PixelData = s[3].PixelData * 3
 
 
+def _palette(s: list[FileDataset]) -> None:
+    s[3].PhotometricInterpretation = "PALETTE COLOR"
+
+
 def _single(s: list[FileDataset]) -> None:
     del s[1:]
 
@@ -739,6 +743,7 @@ REFUSED: list[tuple[Change, str, str]] = [
     (_row_of_zeros_too_many, "damaged", "send"),
     (_a_little_too_many_pixels, "damaged", "send"),
     (_colour, "not one grey image", "choose"),
+    (_palette, "not one grey image", "choose"),
     (_single, "has 1 slice and at least 10", "send the complete series"),
     (_interleaved_acquisitions, "spacing is uneven", "reconstruct"),
     (_pet, "not a CT image (Modality PT", "choose"),
@@ -889,6 +894,9 @@ READ: list[tuple[Reading, str]] = [
     (_each_slice("PatientName", ["A^B"] * 7 + ["C^D"] * 5, "two_names"), "PatientName differs"),
     (_each_slice("PatientBirthDate", ["19500101"] * 11 + [""], "birth"), "PatientBirthDate dif"),
     (_each_slice("PatientSex", ["M"] * 3 + ["F"] * 9, "two_sexes"), "PatientSex differs"),
+    (_each_slice("IssuerOfPatientID", ["A"] * 7 + ["B"] * 5, "two_issuers"), "IssuerOfPatientID d"),
+    (_each_slice("ReconstructionDiameter", ["20"] * 12, "wide"), "20 mm wide: one of them is"),
+    (_each_slice("ReconstructionDiameter", ["768"] * 12, "cut_out_of_512"), ""),
     (_each_slice("SpacingBetweenSlices", ["2"] * 12, "spacing"), "SpacingBetweenSlices it is 2 mm"),
     (_each_slice("SpacingBetweenSlices", ["-4.1"] * 12, "rounded"), ""),
     (_each_slice("SliceLocation", [f"{n * 8}" for n in range(12)], "places"), "it is 8 mm"),

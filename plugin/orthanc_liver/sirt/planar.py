@@ -70,6 +70,11 @@ def enclosed(found: Sequence[Region]) -> float:
     return area(polygons, _odd_of([len(region) for region in found]))
 
 
+def covered(found: Sequence[Region]) -> float:
+    """The area that the outermost enclose, holes included."""
+    return area([p for region in found for p in region], any)
+
+
 def shared(some: Sequence[Region], others: Sequence[Region]) -> float:
     """The area that both enclose."""
     in_some = _odd_of([len(region) for region in some])

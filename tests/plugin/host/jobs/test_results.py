@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 from unittest.mock import Mock
 
@@ -204,8 +205,9 @@ def test_a_change_of_mind_takes_the_approved_form_back(monkeypatch: pytest.Monke
     desk.outside["find_approved"].return_value = "approved"
     desk.results.decide(finished(), Mock(), now)
     desk.reviews.add.assert_called_once_with(now)
-    desk.outside["mark_as_rejected"].assert_called_once()
-    assert [one.args[0] for one in desk.deliveries.refuse.call_args_list] == [RT_ID, "approved"]
+    desk.outside["mark_as_rejected"].assert_called_once_with(desk.orthanc, now, "approved")
+    refused = [one.args for one in desk.deliveries.refuse.call_args_list]
+    assert refused == [(one, "the outline was rejected: it leaks") for one in (RT_ID, "approved")]
     desk.deliveries.add.assert_not_called()
 
 
@@ -267,18 +269,19 @@ def test_the_grade_is_written_down_before_the_result_leaves(
 
 def test_every_end_and_decision_renews_the_studys_labels(monkeypatch: pytest.MonkeyPatch) -> None:
     desk, ended = Desk(monkeypatch), finished()
-    for end in (
+    ends: list[Callable[[], None]] = [
         lambda: desk.results.keep(ended, Mock(id="series"), OBJECTS, Pictures(b"png")),
         lambda: desk.results.end_without(ended, Outcome.NO_LIVER),
         lambda: desk.results.end_without(ended, Outcome.FAILED, "why"),
         lambda: desk.results.decide(ended, Mock(), decided(Verdict.ACCEPTED)),
         lambda: desk.results.decide(ended, Mock(), decided(Verdict.REJECTED)),
         lambda: desk.results.restore([ended]),
-    ):
-        desk.results.labels = Mock()
+    ]
+    for end in ends:
+        labels = desk.results.labels = Mock()
         end()
-        desk.results.labels.renew.assert_called_once_with("study")
-    desk.results.labels.begin.assert_called_once_with()
+        labels.renew.assert_called_once_with("study")
+    labels.begin.assert_called_once_with()
 
 
 def test_a_restart_writes_the_note_that_a_kill_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -233,6 +233,20 @@ def doubts_about_series(of_outline: Collection[str], of_ct: str) -> tuple[str, .
     )
 
 
+def doubts_about_points(
+    told: Sequence[int], contours: Sequence[Sequence[Point]]
+) -> tuple[str, ...]:
+    """What is to be said of contours that hold another number of points than they say; told: 0
+    where nothing is said."""
+    other = sum(0 < says != len(has) for says, has in zip(told, contours, strict=True))
+    if not other:
+        return ()
+    return (
+        f"{other} contours hold another number of points than they say (NumberOfContourPoints): "
+        "they may be cut off",
+    )
+
+
 def agree(told_ml: float, outlined_ml: float) -> bool:
     """Whether a segmentation's report and its contours can be of one liver."""
     return isclose(told_ml, outlined_ml, rel_tol=_AGREE)

@@ -169,6 +169,23 @@ def test_an_roi_number_of_several_rois_and_another_series(host: Host) -> None:
     assert any("TumourMl: the outline says that it was drawn on another series" in o for o in told)
 
 
+def test_contours_that_are_cut_off_or_moved(host: Host) -> None:
+    series = small_ct("contours that are cut off")
+    series_id = host.store(series)
+    for name in ("cut", "moved"):
+        dataset = structures(series, name)
+        for contour in dataset.ROIContourSequence[0].ContourSequence:
+            if name == "cut":
+                contour.NumberOfContourPoints = 9
+            else:
+                contour.ContourOffsetVector = [0, 0, 3]
+        store(host, dataset)
+    told = ask(host, series_id, **GIVEN, TumourRoi="cut")["Warnings"]
+    assert any("2 contours hold another number of points than they say" in one for one in told)
+    status, message = refusal(host, series_id, GIVEN | {"TumourRoi": "moved"})
+    assert (status, "contours with an offset" in message) == (400, True), message
+
+
 def test_storing_needs_a_segmentation_that_stands(host: Host) -> None:
     host.engine.behave("no liver found")
     series_id = host.upload("nothing to store")

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from orthanc_liver.engine.protocol import DOUBTFUL, Kind, Outcome, with_needs
+from orthanc_liver.engine.protocol import DOUBTFUL, LOOK_HERE, Kind, Outcome, with_needs
 from orthanc_liver.host.activity.documents import Documents, store_documents
 from orthanc_liver.host.activity.roi_of_series import (
     Roi,
@@ -189,7 +189,7 @@ def _segmented_liver(
     """
     job = _standing_job(record, orthanc, series)
     result = job.result or {}
-    rois = rois_of(orthanc, result["Instance"])
+    rois = [roi for roi in rois_of(orthanc, result["Instance"]) if roi.name != LOOK_HERE]
     if len(rois) != 1:
         raise _no_result("the RTSTRUCT of the segmentation does not hold one outline")
     own = {find_approved(orthanc, one, series.study) for one in reviews}

@@ -32,9 +32,9 @@ def page_of(
     """Return the page as HTML. about: the installation "then" and "now"."""
     wrong = sum(bool(one.fault) for one in compared)
     verdict = (
-        f'<p class="no">NOT constant: {wrong} of {len(compared)} CT are beyond the limits.</p>'
+        f'<p class="no">NOT constant: {wrong} of {len(compared)} CT beyond the limits.</p>'
         if wrong
-        else f"<p><b>Constant</b>: all {len(compared)} CT are within the limits.</p>"
+        else f"<p><b>Constant</b>: {len(compared)} of {len(compared)} CT within the limits.</p>"
     )
     changed = [name for name in about["now"] if about["then"].get(name) != about["now"][name]]
     return "\n".join(
@@ -53,7 +53,7 @@ def page_of(
                 ((name, about["then"].get(name, ""), about["now"][name]) for name in changed),
             )
             if changed
-            else "<p>Nothing of what is compared.</p>",
+            else "<p>Nothing.</p>",
             "<h2>Installation</h2>",
             _table(("what", "now"), about["now"].items()),
             "<h2>Judged by</h2>",

@@ -107,7 +107,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="orthanc-liver",
         description="Outlines the liver on CT. For review by a physician; not a medical device.",
-        epilog="exit status: 0 done, 1 some cases without an answer, 2 wrong words, 3 refused, "
+        epilog="exit status: 0 done, 1 some cases without an answer, 2 wrong arguments, 3 refused, "
         "4 no liver found, 130 stopped by Ctrl-C",
     )
     parser.add_argument(

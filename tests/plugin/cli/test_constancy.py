@@ -57,7 +57,7 @@ def test_the_same_installation_is_constant(
     assert "liver.nii.gz: the same: +0.000 % of volume, DSC 1.00000, " in told[-3]
     assert told[-2] == "without.nii.gz: no liver found, as at acceptance"
     [page] = pages(record)
-    assert "Constant : all 2 CT are within the limits." in " ".join(page.split())
+    assert "Constant : 2 of 2 CT within the limits." in " ".join(page.split())
     assert "signature" in page
     assert (record / "acceptance.json").read_text() == accepted
 

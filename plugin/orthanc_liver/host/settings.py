@@ -238,8 +238,9 @@ class Settings:
     destinations: tuple[dict[str, Any], ...] = _setting(
         (),
         'Where each result is sent: {"Modality": "name"} by C-STORE, {"DicomWeb": "name"} by '
-        'STOW-RS; optionally with "Objects", the kinds that go there (else all), "When", a word of '
-        'SendAfter that goes before it there, and "Commitment": true, to ask a modality for proof.',
+        'STOW-RS; optionally with "Objects", the kinds that go there (else all), "When", a value '
+        'of SendAfter that overrides it there, and "Commitment": true, to ask a modality for '
+        "proof.",
         _destinations,
     )
     return_to_sender: bool = _setting(

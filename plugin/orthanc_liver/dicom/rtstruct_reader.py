@@ -33,8 +33,8 @@ from orthanc_liver.sirt.roi_volume import (
     outline,
 )
 
-# In pixels, from the centres of the outermost; and of an outline's contours, one besides.
-_BESIDE, _MOST_BESIDE = 1.5, 0.1
+# In pixels, from the centres of the outermost.
+_BESIDE = 1.5
 _PLANAR = {"CLOSED_PLANAR", "CLOSEDPLANAR_XOR"}
 # What is read here, by SOP class, and what people call it.
 RTSTRUCT: dict[str, str] = {RTStructureSetStorage: "RTSTRUCT"}
@@ -160,7 +160,7 @@ def outline_of(roi: Roi, ct: CtSeries, path: Path) -> Outline:
     """The ROI on the CT's slices; raises OutlineRefused where it does not fit them."""
     check_frame_of(roi.frame, ct, path)
     contours = [_points(one) for one in roi.points_mm]
-    beside = _doubts_about_place(roi.points_mm, ct.volume, path)
+    beside = _doubts_about_place(roi.points_mm, ct.volume)
     cut_off = doubts_about_points(roi.points, contours) if roi.points else ()
     try:
         found = outline(contours, _slices_of(ct.volume), exclusive=roi.exclusive)
@@ -170,19 +170,13 @@ def outline_of(roi: Roi, ct: CtSeries, path: Path) -> Outline:
     return replace(found, warnings=(*found.warnings, *beside, *cut_off, *doubts))
 
 
-def _doubts_about_place(
-    contours_mm: Sequence[NDArray[np.float64]], ct: Volume, path: Path
-) -> tuple[str, ...]:
+def _doubts_about_place(contours_mm: Sequence[NDArray[np.float64]], ct: Volume) -> tuple[str, ...]:
     """Contours that leave the images at a side, where a mask would end without a word."""
     last = np.array(ct.grid.shape[1:]) - 1
     index = [ct.grid.to_index(one)[:, 1:] for one in contours_mm if len(one)]
     beyond = sum(bool(((one < -_BESIDE) | (one > last + _BESIDE)).any()) for one in index)
-    if beyond > max(1, _MOST_BESIDE * len(index)):
-        raise OutlineRefused(
-            f"{path} does not lie on this CT: {beyond} of {len(index)} contours leave its images "
-            "at a side"
-        )
-    return (f"{beyond} contours leave the CT's images at a side",) if beyond else ()
+    told = f"{beyond} of {len(index)} contours leave the CT's images at a side"
+    return (told,) if beyond else ()
 
 
 def doubts_about_origin(

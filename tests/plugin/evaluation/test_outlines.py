@@ -138,12 +138,8 @@ def test_contours_that_leave_the_images_at_a_side(
     moved_sideways(contours[4], 300)
     dataset.save_as(tmp_path / "one.dcm")
     assert read_contour(tmp_path / "one.dcm", LIVER, ct).warnings[0] == (
-        "1 contours leave the CT's images at a side"
+        f"1 of {len(contours)} contours leave the CT's images at a side"
     )
-    for contour in contours:
-        moved_sideways(contour, 200)
-    dataset.save_as(tmp_path / "all.dcm")
-    assert "contours leave its images at a side" in refusal(tmp_path / "all.dcm", ct)
 
 
 def test_contours_that_are_cut_off_or_moved(

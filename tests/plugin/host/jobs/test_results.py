@@ -293,6 +293,7 @@ def test_a_restart_writes_the_note_that_a_kill_cut_off(monkeypatch: pytest.Monke
     desk.results.restore([finished()])
     desk.reviews.write_again.assert_called_once_with(review)
     desk.ledger.read_reviews.return_value.append(review)
+    desk.clearances.note_review(Mock(verdict=Verdict.ACCEPTED, series="series", rtstruct=SEG_ID))
     desk.results.restore([finished()])
     desk.reviews.write_again.assert_called_once()
 

@@ -33,7 +33,7 @@ PLANAR = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
 class Roi:
     """One ROI of one RTSTRUCT. number: its place in the ROI contour sequence; drawn_at: date and
     time of the structure set, as DICOM writes them; series: those that it says it is drawn on;
-    is_the_only: of its ROINumber."""
+    is_the_only: of its ROINumber; generation: ROIGenerationAlgorithm."""
 
     instance: str
     name: str
@@ -45,6 +45,7 @@ class Roi:
     drawn_at: str
     series: tuple[str, ...]
     is_the_only: bool = True
+    generation: str = ""
 
     @property
     def is_approved(self) -> bool:
@@ -128,6 +129,7 @@ def _rois_in(orthanc: Orthanc, instance: str) -> Iterator[Roi]:
                 _text(tags, "StructureSetDate") + _text(tags, "StructureSetTime"),
                 tuple(_series_of(tags)),
                 is_the_only=len(meant) == 1,
+                generation=_text(roi, "ROIGenerationAlgorithm"),
             )
 
 

@@ -16,13 +16,23 @@ from typing import Any
 import shtab
 
 from liver_unet.model_errors import ModelError
-from orthanc_liver.cli import activity, atlas, calibrate, doctor, evaluate, export, segment, train
+from orthanc_liver.cli import (
+    activity,
+    atlas,
+    calibrate,
+    doctor,
+    evaluate,
+    export,
+    harvest,
+    segment,
+    train,
+)
 from orthanc_liver.cli.about import about
 from orthanc_liver.cli.exit_status import REFUSED, STOPPED
 from orthanc_liver.engine.cores import usable_cores
 from orthanc_liver.liver_errors import LiverError
 
-_COMMANDS = (segment, activity, train, calibrate, export, evaluate, atlas, doctor)
+_COMMANDS = (segment, activity, train, calibrate, export, evaluate, harvest, atlas, doctor)
 # What the extra "evaluation" installs, and everything else does without.
 _EXTRA = ("SimpleITK", "jinja2", "matplotlib")
 

@@ -7,7 +7,7 @@ import hashlib
 import io
 import json
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -98,12 +98,12 @@ def _digests(folder: Path) -> dict[str, str]:
     }
 
 
-def _write_lists(out: Path, cases: Iterable[Mapping[str, Any]]) -> None:
-    manifest = {"Version": 1, "software_version": __version__, "cases": list(cases)}
+def _write_lists(out: Path, cases: Sequence[Mapping[str, Any]]) -> None:
+    manifest = {"Version": 1, "software_version": __version__, "cases": cases}
     (out / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
     with (out / CASES).open("w", newline="") as file:
         lines = csv.writer(file, lineterminator="\n")
         lines.writerow(["case", "ct", "reference"])
-        for one in manifest["cases"]:
+        for one in cases:
             name = one["case"]
             lines.writerow([name, f"{name}/{CT}", f"{name}/{LIVER_MASK}"])

@@ -7,10 +7,10 @@ import hashlib
 import json
 from pathlib import Path
 
-import nibabel
 import numpy as np
 import pytest
 
+from liver_unet.nifti import read_nifti
 from liver_unet.training.layouts import find_cases
 from orthanc_liver.cli.main import main
 from orthanc_liver.dicom.training_cases import prepared
@@ -59,11 +59,13 @@ def test_a_case_is_pixels_place_liver_and_grade(host: Host, tmp_path: Path) -> N
     assert [(one.series, "404" in one.reason) for one in left_out] == [(other_id, True)]
 
     [case] = find_cases(prepared(tmp_path / "out", tmp_path / "cache"))
-    ct, mask = (nibabel.load(one) for one in (case.ct, case.liver))
-    assert ct.shape == mask.shape
-    assert sorted(ct.shape) == [SLICES, ROWS, COLUMNS]
-    assert np.asarray(mask.dataobj).sum() * VOXEL_ML == pytest.approx(BOX_ML)
-    assert sorted(np.unique(np.asarray(ct.dataobj))) == list(range(997))
+    hu, grid = read_nifti(case.ct)
+    mask, of_mask = read_nifti(case.liver)
+    assert sorted(hu.shape) == [SLICES, ROWS, COLUMNS]
+    assert np.array_equal(grid.affine, of_mask.affine)
+    assert grid.voxel_ml == pytest.approx(VOXEL_ML)
+    assert mask.sum() * VOXEL_ML == pytest.approx(BOX_ML)
+    assert np.unique(hu).tolist() == list(range(997))
     [listed] = read_case_list(tmp_path / "out" / "cases.csv")
     assert (listed.ct, listed.reference) == (case.ct, case.liver)
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())

@@ -34,8 +34,7 @@ def test_the_chart_and_the_review_page_tell_what_came_back(host: Host, window: B
     window.resize(DESKTOP)
     window.speak("en-GB,en")
     series, series_id = segmented(host, "looked at")
-    page = f"{host.orthanc.url}/liver/quality/page"
-    window.open(page)
+    window.open(f"{host.orthanc.url}/liver/quality/page")
     window.see("#empty", "No physician's outline has come back yet.")
     compared(host, series_id, returned(host, liver(series)))
     worse = [0.93, 0.941, 0.925, 0.938, 0.929, 0.94, 0.931, 0.922, 0.935, 0.93]
@@ -48,12 +47,13 @@ def test_the_chart_and_the_review_page_tell_what_came_back(host: Host, window: B
     window.see("h2", "scripted (aaaaaaaaaaaa)")
     window.see(".rules.broken", "The newest case breaks a rule: beyond")
     window.see(".limits", "67 cases; of the first 40 the mean is 0.95")
-    drawn = "return document.querySelectorAll(arguments[0]).length"
-    count = lambda css: window.driver.execute_script(drawn, css)  # noqa: E731
-    assert (count("svg .first"), count("svg .case") + count("svg .broken")) == (40, 27)
-    assert count("svg .broken") >= 2  # the slow mean, and the last one
+    assert (
+        count(window, "svg .first"),
+        count(window, "svg .case") + count(window, "svg .broken"),
+    ) == (40, 27)
+    assert count(window, "svg .broken") >= 2  # the slow mean, and the last one
     window.see(".cases li:first-child", "DSC 0.810, surfaces 1.5 mm apart")
-    assert count(".cases li") == 20
+    assert count(window, ".cases li") == 20
     window.screenshot("quality")
     assert serious_faults(window) == []
     window.resize(PHONE)
@@ -62,7 +62,7 @@ def test_the_chart_and_the_review_page_tell_what_came_back(host: Host, window: B
     window.resize(DESKTOP)
     window.speak("de-DE,de")
     window.dim(is_dark=True)
-    window.open(page)
+    window.open(f"{host.orthanc.url}/liver/quality/page")
     window.see(".rules.broken", "Der neueste Fall verletzt eine Regel: außerhalb")
     window.screenshot("quality-german")
     window.dim(is_dark=False)
@@ -71,3 +71,8 @@ def test_the_chart_and_the_review_page_tell_what_came_back(host: Host, window: B
     window.see("#returned", "RTSTRUCT, 2025-03-04, unapproved: DSC 0.810")
     window.screenshot("quality-review")
     assert len(cases) == 66
+
+
+def count(window: Browser, css: str) -> int:
+    found = "return document.querySelectorAll(arguments[0]).length"
+    return int(window.driver.execute_script(found, css))

@@ -17,14 +17,17 @@ import pydicom
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
+from liver_unet.volume import Volume
+from orthanc_liver.dicom.contours import Contour
 from orthanc_liver.dicom.ct_series import CtSeries, read_ct_series
 from orthanc_liver.dicom.memory import MemoryLimit
-from orthanc_liver.dicom.result import Provenance, to_bytes
-from orthanc_liver.dicom.result_objects import Source, build, roi_style
-from orthanc_liver.dicom.roi_choice import ANY, RoiChoice
-from orthanc_liver.dicom.rtstruct_reader import mask_of, outline_of, refusing_damaged, roi_of
+from orthanc_liver.dicom.result import Provenance, RoiStyle, to_bytes
+from orthanc_liver.dicom.result_objects import Source, build
+from orthanc_liver.dicom.roi_choice import RoiChoice
+from orthanc_liver.dicom.rtstruct_reader import Roi, mask_of, outline_of, refusing_damaged, roi_of
 from orthanc_liver.engine.child_process import begin
 from orthanc_liver.engine.protocol import (
+    LOOK_HERE,
     Compared,
     ComparisonOrder,
     DocumentOrder,
@@ -47,6 +50,7 @@ Mask = NDArray[np.bool_]
 # What a message calls them, whose names and places are Orthanc's business.
 _RESULT = Path("the RTSTRUCT of the segmentation")
 _OTHER = Path("the returned outline")
+_LIVER = RoiChoice(patterns=(f"^(?!{LOOK_HERE}$)",))
 
 
 def main() -> None:
@@ -80,16 +84,17 @@ def _other(order: ComparisonOrder) -> bytes:
 
 def _documents(order: DocumentOrder, instances: Iterator[bytes]) -> Iterator[ResultObject]:
     made: dict[Kind, Dataset] = {}
-    series, mask = _segmented(order, instances)
+    stored, roi, series, mask = _segmented(order, instances)
     source = Source(
         series=series,
         contours=(),
         mask=lambda: mask[list(series.volume.own_slices)],
         liver_ml=float(np.count_nonzero(mask)) * series.volume.grid.voxel_ml,
         provenance=Provenance(order.software_version, order.model_name, order.model_sha256),
-        style=roi_style(order.settings, series),
+        style=_style(stored, roi),
         created=datetime.now().astimezone(),
         activity=order.activity,
+        look_here=_look_here(stored, series.volume),
     )
     for kind in with_needs(order.settings.kinds):
         made[kind] = build(kind, source, made)
@@ -101,23 +106,43 @@ def _compared(order: ComparisonOrder, other: bytes, instances: Iterator[bytes]) 
     from orthanc_liver.evaluation.outlines import contour_in  # noqa: PLC0415
     from orthanc_liver.evaluation.returned import agreement_of  # noqa: PLC0415
 
-    series, mask = _segmented(order, instances)
+    _, _, series, mask = _segmented(order, instances)
     with refusing_damaged(_OTHER):
         drawn = pydicom.dcmread(BytesIO(other))
     contour = contour_in(drawn, _OTHER, RoiChoice(names=(order.roi,)), series)
     return Compared(order.job, agreement_of(mask, contour, series.volume))
 
 
-def _segmented(order: Order, instances: Iterator[bytes]) -> tuple[CtSeries, Mask]:
-    """The CT, and the mask that our contours were traced from, which they are rasterised to."""
+def _segmented(order: Order, instances: Iterator[bytes]) -> tuple[Dataset, Roi, CtSeries, Mask]:
+    """Our RTSTRUCT, the liver in it, the CT, and the mask that its contours were traced from,
+    which they are when they are rasterised."""
     series = read_ct_series(
         instances,
         min_slices=order.settings.minimum_slices,
         limit=MemoryLimit(order.settings.maximum_memory_mib, order.instances),
         projections=True,  # what was outlined once may be written down
     )
-    roi = roi_of(pydicom.dcmread(BytesIO(order.rtstruct)), _RESULT, ANY)
-    return series, mask_of(outline_of(roi, series, _RESULT), series.volume, _RESULT)
+    stored = pydicom.dcmread(BytesIO(order.rtstruct))
+    roi = roi_of(stored, _RESULT, _LIVER)
+    mask = mask_of(outline_of(roi, series, _RESULT), series.volume, _RESULT)
+    return stored, roi, series, mask
+
+
+def _style(stored: Dataset, liver: Roi) -> RoiStyle:
+    """As the RTSTRUCT has it, doubtful or not, whatever the settings have become since."""
+    numbers = {roi.ROIName: roi.ROINumber for roi in stored.StructureSetROISequence}
+    colours = {one.ReferencedROINumber: one.ROIDisplayColor for one in stored.ROIContourSequence}
+    colour = tuple(int(part) for part in colours[numbers[liver.name]])
+    return RoiStyle(liver.name, colour, str(stored.SeriesDescription))
+
+
+def _look_here(stored: Dataset, ct: Volume) -> list[Contour]:
+    if all(roi.ROIName != LOOK_HERE for roi in stored.StructureSetROISequence):
+        return []
+    own = {place: number for number, place in enumerate(ct.own_slices)}
+    drawn = roi_of(stored, _RESULT, RoiChoice((LOOK_HERE,))).points_mm
+    places = [round(float(ct.grid.to_index(one)[:, 0].mean())) for one in drawn]
+    return [Contour(own[place], one) for place, one in zip(places, drawn, strict=True)]
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from tests.plugin.host.conftest import FakeHost, Host
 from tests.plugin.host.quality.drawn import (
     compared,
     comparisons,
+    ct,
     liver,
     restarted_with_cases,
     returned,
@@ -116,3 +117,14 @@ def test_a_process_that_ends_is_tried_again_and_then_said_to_have_ended(
         assert len(host.engine.comparisons()) == 3
         host.engine.behave()
         assert compared(host, series_id, returned(host, liver(series)))["Dsc"] == 0.9
+
+
+def test_what_comes_back_is_compared_where_people_ask_for_segmentations(tmp_path: Path) -> None:
+    host = FakeHost(tmp_path, Automatic=False)
+    with host.orthanc:
+        host.ready()
+        series = ct("asked for")
+        series_id = host.store(series)
+        host.job(host.segment(series_id), "Success")
+        assert compared(host, series_id, returned(host, liver(series)))["Dsc"] == 0.9
+        assert len(host.orthanc.get("/liver/jobs")) == 1

@@ -168,12 +168,16 @@ def _in_both(one: Polygon, other: Polygon) -> float:
 
 def _is_repeat(one: Polygon, other: Polygon, both: float) -> bool:
     """Whether what only one of them encloses is a rim too thin to be meant."""
+    if not both:
+        return False
     apart = _inside(one) + _inside(other) - 2 * both
-    return both > 0 and apart < _SAME_MM * min(_length(one), _length(other))
+    return apart < _SAME_MM * min(_length(one), _length(other))
 
 
 def _overlap(one: Polygon, other: Polygon, both: float) -> bool:
     """Whether they overlap in part: not apart, and neither wholly inside the other."""
+    if not both:
+        return False
     smaller = min(_inside(one), _inside(other))
     return _ROUNDING * smaller < both < (1 - _ROUNDING) * smaller
 

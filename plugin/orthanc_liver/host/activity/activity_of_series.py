@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from math import isclose
 from typing import Any
 
 from orthanc_liver.engine.protocol import DOUBTFUL, LOOK_HERE, Kind, Outcome, with_needs
@@ -43,6 +44,8 @@ from orthanc_liver.sirt.roi_volume import Outline, agree, volumes_of
 _OUTSIDE, _TABLE, _LUNGS = "OutsideIsMeant", "Table", "LungsFromCt"
 _OTHERWISE = "segment the series (again), or give LiverMl"
 DICOM_TAGS = {"HeightM": "PatientSize", "WeightKg": "PatientWeight"}
+# How far what was given may lie from what the CT says; patients lose weight after it.
+_ALIKE = {"HeightM": 0.05, "WeightKg": 0.2}
 # Of an RTSTRUCT that is stored.
 _DOCUMENTS = tuple(kind for kind in Kind if kind is not Kind.RTSTRUCT)
 
@@ -76,14 +79,15 @@ def activity_of_series(
     inputs = given | outlined
     if _is_said(asked, _LUNGS):
         inputs |= _measured_lungs(ledger.read_record(series.id), orthanc, series, given)
-    absent = [name for name in DICOM_TAGS if name in method.needs and name not in inputs]
-    inputs |= _from_dicom(orthanc, series, absent)
+    needed = [name for name in DICOM_TAGS if name in method.needs]
+    patient, doubts = _from_dicom(orthanc, series, needed, given)
+    inputs |= patient
     chosen = read_choices({name: asked[name] for name in CHOICES if name in asked})
     limits = limits_of_site(settings.dose_limits_gy, "setting DoseLimitsGy")
     return compute_activity(
         asked["Method"],
         inputs,
-        (*warnings, *told),
+        (*warnings, *told, *doubts),
         chosen,
         limits,
         with_table=_is_said(asked, _TABLE),
@@ -272,18 +276,28 @@ def _standing_job(record: Record | None, orthanc: Orthanc, series: Series) -> Jo
     return job
 
 
-def _from_dicom(orthanc: Orthanc, series: Series, absent: list[str]) -> Inputs:
-    """What the first instance says of the absent ones; 0 and empty say nothing."""
-    if not absent:
-        return {}
+def _from_dicom(
+    orthanc: Orthanc, series: Series, needed: Sequence[str], given: Inputs
+) -> tuple[Inputs, list[str]]:
+    """What the first instance says of the needed ones that are not given, and where it says
+    something else of those that are; 0 and empty say nothing."""
+    if not needed:
+        return {}, []
     tags = orthanc.get(f"/instances/{series.instances[0]}/simplified-tags")
-    found = {}
-    for name in absent:
+    found, doubts = {}, []
+    for name in needed:
         text = str(tags.get(DICOM_TAGS[name], "")).strip()
         number = _number(text)
-        if text and number != 0:
+        if not text or number == 0:
+            continue
+        if name not in given:
             found[name] = read_input(name, number, f"DICOM {DICOM_TAGS[name]}")
-    return found
+        elif number is not None and not isclose(number, given[name].value, rel_tol=_ALIKE[name]):
+            doubts.append(
+                f"{name} as given is not what the CT says (DICOM {DICOM_TAGS[name]}): check the "
+                "number, its unit and the patient"
+            )
+    return found, doubts
 
 
 def _number(text: str) -> float | None:

@@ -248,9 +248,9 @@ def test_a_former_result_is_set_aside_before_the_new_one_leaves(
     desk, done = Desk(monkeypatch), job(report={"grade": DOUBTFUL})
     desk.set_up(keep_superseded=keep, destinations=({"Modality": "pacs"},))
     order = watched(desk)
+    record = desk.ledger.read_record.return_value = Mock()
     desk.results.keep(done, Mock(id="series"), OBJECTS, Pictures(b"png"))
     assert order == ["supersede", "supersede_approved", "lock", "send"]
-    record = desk.ledger.read_record.return_value
     desk.outside["supersede"].assert_called_once_with(desk.orthanc, record, done, keep=keep)
     reviews = desk.ledger.read_reviews.return_value
     desk.outside["supersede_approved"].assert_called_once_with(desk.orthanc, reviews, done)

@@ -159,8 +159,8 @@ DESCRIBED: Mapping[tuple[str, str], Described] = {
         {_HTML: _ANY},
     ),
     ("GET", "series/{id}/slices"): Described(
-        "the series' slices in order and how they lie, its last job, and who asks, as far as "
-        "Orthanc knows",
+        "the series' slices in order and how they lie, its last job, what came back of it, and "
+        "who asks, as far as Orthanc knows",
         _json(ref("Slices")),
         refuses=_CONFLICT,
     ),

@@ -16,12 +16,13 @@ from orthanc_liver.dicom.part10 import START_BYTES, starts_as_dicom
 from orthanc_liver.dicom.roi_choice import EmptyOutline, OutlineRefused, RoiChoice
 from orthanc_liver.dicom.rtstruct_reader import (
     RTSTRUCT,
+    doubts_about_origin,
     mask_of,
     outline_of,
     read_outlines,
     roi_of,
 )
-from orthanc_liver.dicom.segmentation_reader import SEG, segment_of
+from orthanc_liver.dicom.segmentation_reader import SEG, segment_of, segmented_series
 from orthanc_liver.sirt.inputs import ActivityRefused
 from orthanc_liver.sirt.roi_volume import gap_warnings
 
@@ -65,7 +66,10 @@ def _from_dicom(path: Path, choice: RoiChoice, ct: CtSeries) -> Contour:
     path, dataset = read_outlines(path, RTSTRUCT | SEG)
     if dataset.SOPClassUID in SEG:
         mask, label = segment_of(dataset, path, choice, ct)
-        return Contour(mask, f"segment {label!r}", _gaps(mask, path))
+        doubts = doubts_about_origin(
+            segmented_series(dataset), str(dataset.get("PatientID", "")), ct
+        )
+        return Contour(mask, f"segment {label!r}", (*_gaps(mask, path), *doubts))
     roi = roi_of(dataset, path, choice)
     found = outline_of(roi, ct, path)
     return Contour(mask_of(found, ct.volume, path), f"ROI {roi.name!r}", found.warnings)

@@ -24,6 +24,7 @@ from orthanc_liver.cli import (
     doctor,
     evaluate,
     export,
+    harvest,
     segment,
     train,
 )
@@ -32,7 +33,18 @@ from orthanc_liver.cli.exit_status import REFUSED, STOPPED
 from orthanc_liver.engine.cores import usable_cores
 from orthanc_liver.liver_errors import LiverError
 
-_COMMANDS = (segment, activity, train, calibrate, export, evaluate, atlas, constancy, doctor)
+_COMMANDS = (
+    segment,
+    activity,
+    train,
+    calibrate,
+    export,
+    evaluate,
+    harvest,
+    atlas,
+    constancy,
+    doctor,
+)
 # What the extra "evaluation" installs, and everything else does without.
 _EXTRA = ("SimpleITK", "jinja2", "matplotlib")
 

@@ -275,6 +275,11 @@ class Settings:
         "docs/OPERATE.md.",
         _webhook,
     )
+    quality_first_cases: int = _setting(
+        150,
+        "How many of a model's first outlines that came back set the limits of its control chart.",
+        _whole_number(20, 10_000),
+    )
     viewer: str = _setting(
         "",
         "A link to a viewer for the page: {StudyInstanceUID}, {SeriesInstanceUID} and {orthanc}, "

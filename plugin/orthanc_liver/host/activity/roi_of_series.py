@@ -38,7 +38,7 @@ class Roi:
     """One ROI of one RTSTRUCT. number: its place in the ROI contour sequence; drawn_at: date and
     time of the structure set, as DICOM writes them; series: those that it says it is drawn on;
     is_the_only: of its ROINumber; points: how many each contour says that it has; is_moved: a
-    contour has an offset."""
+    contour has an offset; generation: ROIGenerationAlgorithm."""
 
     instance: str
     name: str
@@ -52,6 +52,7 @@ class Roi:
     is_the_only: bool = True
     points: tuple[int, ...] = ()
     is_moved: bool = False
+    generation: str = ""
 
     @property
     def is_approved(self) -> bool:
@@ -143,6 +144,7 @@ def _rois_in(orthanc: Orthanc, instance: str) -> Iterator[Roi]:
                 is_the_only=len(meant) == 1,
                 points=points,
                 is_moved=is_moved,
+                generation=_text(roi, "ROIGenerationAlgorithm"),
             )
 
 

@@ -16,7 +16,7 @@ from orthanc_liver.engine.protocol import (
     MAX_ANSWER_BYTES,
     AboutAJob,
     Allowance,
-    DocumentOrder,
+    AnyOrder,
     Failed,
     Message,
     Order,
@@ -112,7 +112,7 @@ class EngineProcess:
 
     def send(self, message: Message) -> None:
         """Send one message; waits for as long as the process does not read."""
-        if isinstance(message, Order | DocumentOrder):
+        if isinstance(message, AnyOrder):
             self._job, self._allowance.left_bytes = message.job, MAX_ANSWER_BYTES
         self._has_seen_a_patient = self._has_seen_a_patient or not isinstance(message, Order)
         try:

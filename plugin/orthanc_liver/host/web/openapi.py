@@ -12,6 +12,7 @@ from typing import Any
 from orthanc_liver import NOTE, __version__
 from orthanc_liver.host.server.identifiers import JOB, RESOURCE
 from orthanc_liver.host.web.metrics import CONTENT_TYPE
+from orthanc_liver.host.web.quality_table import CSV
 from orthanc_liver.host.web.queue_view import MOST_STUDIES, WORDS
 from orthanc_liver.host.web.schemas import JOB_ID, NAMED, RESOURCE_ID, Schema, list_of, ref
 
@@ -83,6 +84,14 @@ DESCRIBED: Mapping[tuple[str, str], Described] = {
         body=ref("Forced"),
         refuses=_CONFLICT,
     ),
+    ("GET", "quality"): Described(
+        "a table (CSV) of physicians' outlines that came back, each compared with ours",
+        {CSV.partition(";")[0]: _ANY},
+    ),
+    ("GET", "quality/chart"): Described(
+        "each model's control chart of them, as JSON", _json(list_of(ref("QualityChart")))
+    ),
+    ("GET", "quality/page"): Described("a page for people that draws these charts", {_HTML: _ANY}),
     ("GET", "queue"): Described(
         "what the page shows: what runs, what waits in its order, the last job of each series "
         "that is finished, newest first, by `waiting` and `finished` pages of 20; "
@@ -150,8 +159,8 @@ DESCRIBED: Mapping[tuple[str, str], Described] = {
         {_HTML: _ANY},
     ),
     ("GET", "series/{id}/slices"): Described(
-        "the series' slices in order and how they lie, its last job, and who asks, as far as "
-        "Orthanc knows",
+        "the series' slices in order and how they lie, its last job, what came back of it, and "
+        "who asks, as far as Orthanc knows",
         _json(ref("Slices")),
         refuses=_CONFLICT,
     ),

@@ -28,6 +28,7 @@ from orthanc_liver.host.intake.arriving import Arriving
 from orthanc_liver.host.jobs.job import UNFINISHED, Job
 from orthanc_liver.host.jobs.job_queue import JobQueue
 from orthanc_liver.host.jobs.records import read_preview
+from orthanc_liver.host.quality.quality_control import QualityControl
 from orthanc_liver.host.review.reviews import NOBODY, Reviews
 from orthanc_liver.host.server.api import (
     Missing,
@@ -42,6 +43,7 @@ from orthanc_liver.host.server.identifiers import JOB, RESOURCE
 from orthanc_liver.host.server.journal import Journal
 from orthanc_liver.host.web.metrics import CONTENT_TYPE
 from orthanc_liver.host.web.openapi import openapi
+from orthanc_liver.host.web.quality_table import CSV, quality_table
 from orthanc_liver.host.web.queue_view import queue_asked, queue_view
 from orthanc_liver.host.web.request import HttpError, Request
 from orthanc_liver.host.web.shared_answer import SharedAnswer
@@ -70,6 +72,7 @@ class Service(Protocol):
     reviews: Reviews
     journal: Journal
     arriving: Arriving
+    quality: QualityControl
 
     def wait_until_started(self) -> bool: ...
     def status(self) -> dict[str, Any]: ...
@@ -115,7 +118,7 @@ class Routes:
     def __init__(self, service: Service) -> None:
         self._service = service
         self._all_jobs = SharedAnswer(lambda: json_text(self._expanded()))
-        self._pages = {name: _page(name) for name in ("app", "review")}
+        self._pages = {name: _page(name) for name in ("app", "review", "quality")}
         table: list[tuple[str, str, Handler]] = [
             ("GET", "status", self._status),
             ("GET", "app", self._app),
@@ -133,6 +136,9 @@ class Routes:
             ("GET", f"series/{_RESOURCE}/outline", self._outline),
             ("GET", f"series/{_RESOURCE}/unsure", self._unsure),
             ("POST", f"series/{_RESOURCE}/decision", self._decide),
+            ("GET", "quality", self._quality),
+            ("GET", "quality/chart", self._quality_chart),
+            ("GET", "quality/page", self._quality_page),
             ("GET", "queue", self._queue),
             ("GET", "jobs", self._jobs),
             ("GET", f"jobs/{_JOB}", self._job),
@@ -243,6 +249,15 @@ class Routes:
 
     def _decide(self, request: Request, output: RestOutput) -> None:
         answer_json(output, self._service.review(request.id, request.fields(), request.user))
+
+    def _quality(self, request: Request, output: RestOutput) -> None:
+        output.AnswerBuffer(quality_table(self._service.quality.rows()), CSV)
+
+    def _quality_chart(self, request: Request, output: RestOutput) -> None:
+        answer_json(output, self._service.quality.charts())
+
+    def _quality_page(self, request: Request, output: RestOutput) -> None:
+        output.AnswerBuffer(self._pages["quality"], _HTML)
 
     def _metrics(self, request: Request, output: RestOutput) -> None:
         output.AnswerBuffer(self._service.metrics(), CONTENT_TYPE)

@@ -383,6 +383,7 @@ def _outline(written: Dataset, source: Sequence[Dataset]) -> None:
     outlined.ContourSequence = [_square((x, y), z, side_mm) for x, y, z in places]
     written.StructureSetROISequence, written.ROIContourSequence = [roi], [outlined]
     written.StructureSetLabel, written.ApprovalStatus = "scripted", "UNAPPROVED"
+    written.StructureSetDate, written.StructureSetTime = "20260101", "080000"
 
 
 def _square(corner: tuple[float, float], z: float, side_mm: float) -> Dataset:

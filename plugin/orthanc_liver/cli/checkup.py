@@ -138,7 +138,7 @@ class Orthanc:
         except urllib.error.HTTPError as error:
             mend = f"it answers {error.code}"
             if error.code == 401:
-                mend = "it wants a user: give --user, and the password in ORTHANC_PASSWORD"
+                mend = "it asks for a user: give --user, and the password in ORTHANC_PASSWORD"
             yield Finding("Orthanc", self._url, mend)
             return
         except (OSError, ValueError) as error:

@@ -34,7 +34,7 @@ def add_to(commands: Any) -> None:
         "--user",
         default="",
         metavar="NAME",
-        help="whom Orthanc lets in; the password is taken from ORTHANC_PASSWORD",
+        help="a user that Orthanc knows; the password is taken from ORTHANC_PASSWORD",
     )
     doctor.set_defaults(run=_run)
 

@@ -20,6 +20,7 @@ from orthanc_liver.cli import (
     activity,
     atlas,
     calibrate,
+    constancy,
     doctor,
     evaluate,
     export,
@@ -32,7 +33,18 @@ from orthanc_liver.cli.exit_status import REFUSED, STOPPED
 from orthanc_liver.engine.cores import usable_cores
 from orthanc_liver.liver_errors import LiverError
 
-_COMMANDS = (segment, activity, train, calibrate, export, evaluate, harvest, atlas, doctor)
+_COMMANDS = (
+    segment,
+    activity,
+    train,
+    calibrate,
+    export,
+    evaluate,
+    harvest,
+    atlas,
+    constancy,
+    doctor,
+)
 # What the extra "evaluation" installs, and everything else does without.
 _EXTRA = ("SimpleITK", "jinja2", "matplotlib")
 
@@ -107,7 +119,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="orthanc-liver",
         description="Outlines the liver on CT. For review by a physician; not a medical device.",
-        epilog="exit status: 0 done, 1 some cases without an answer, 2 wrong words, 3 refused, "
+        epilog="exit status: 0 done, 1 some cases without an answer, 2 wrong arguments, 3 refused, "
         "4 no liver found, 130 stopped by Ctrl-C",
     )
     parser.add_argument(

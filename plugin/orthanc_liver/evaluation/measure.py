@@ -1,4 +1,4 @@
-"""One case: the network's contour and at will another one, each measured against the reference."""
+"""One case: the network's contour and, if given, another one, each against the reference."""
 
 from __future__ import annotations
 

@@ -17,12 +17,13 @@ from orthanc_liver.dicom.part10 import START_BYTES, starts_as_dicom
 from orthanc_liver.dicom.roi_choice import EmptyOutline, OutlineRefused, RoiChoice
 from orthanc_liver.dicom.rtstruct_reader import (
     RTSTRUCT,
+    doubts_about_origin,
     mask_of,
     outline_of,
     read_outlines,
     roi_of,
 )
-from orthanc_liver.dicom.segmentation_reader import SEG, segment_of
+from orthanc_liver.dicom.segmentation_reader import SEG, segment_of, segmented_series
 from orthanc_liver.sirt.inputs import ActivityRefused
 from orthanc_liver.sirt.roi_volume import gap_warnings
 
@@ -59,7 +60,10 @@ def contour_in(dataset: Dataset, path: Path, choice: RoiChoice, ct: CtSeries) ->
     """Return what is meant in an RTSTRUCT or a SEG; path: for messages. Errors as above."""
     if dataset.get("SOPClassUID") in SEG:
         mask, label = segment_of(dataset, path, choice, ct)
-        return _not_empty(Contour(mask, f"segment {label!r}", _gaps(mask, path)), path)
+        doubts = doubts_about_origin(
+            segmented_series(dataset), str(dataset.get("PatientID", "")), ct
+        )
+        return _not_empty(Contour(mask, f"segment {label!r}", (*_gaps(mask, path), *doubts)), path)
     roi = roi_of(dataset, path, choice)
     found = outline_of(roi, ct, path)
     mask = mask_of(found, ct.volume, path)

@@ -270,7 +270,7 @@ class Plugin:
     def activity(
         self, series_id: str, asked: Mapping[str, Any]
     ) -> tuple[Activity, list[dict[str, str]]]:
-        """Somebody asks for a Y-90 activity, and at will to store it; needs no engine.
+        """Somebody asks for a Y-90 activity, and perhaps to store it; needs no engine.
 
         Also returns what was stored. Errors: see activity_of_series and store_activity.
         """

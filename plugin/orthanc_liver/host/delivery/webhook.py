@@ -80,7 +80,7 @@ class Webhook:
             return _IDLE_S
         if problem := self._problem_telling(first):
             if not self._failures:
-                self._orthanc.log_error(f"the webhook is told again until it answers: {problem}")
+                self._orthanc.log_error(f"the webhook is called again until it answers: {problem}")
             wait_s = growing_wait_s(self._failures)
             self._failures += 1
             self._not_before_s = time.monotonic() + wait_s

@@ -42,6 +42,7 @@ from orthanc_liver.host.server.api import (
 from orthanc_liver.host.server.identifiers import JOB, RESOURCE
 from orthanc_liver.host.server.journal import Journal
 from orthanc_liver.host.web.metrics import CONTENT_TYPE
+from orthanc_liver.host.web.openapi import openapi
 from orthanc_liver.host.web.quality_table import CSV, quality_table
 from orthanc_liver.host.web.queue_view import queue_asked, queue_view
 from orthanc_liver.host.web.request import HttpError, Request
@@ -121,6 +122,7 @@ class Routes:
         table: list[tuple[str, str, Handler]] = [
             ("GET", "status", self._status),
             ("GET", "app", self._app),
+            ("GET", "openapi.json", self._openapi),
             ("GET", "metrics", self._metrics),
             ("GET", "filter/test", self._try_filter),
             ("POST", f"series/{_RESOURCE}/segment", self._segment_series),
@@ -150,6 +152,7 @@ class Routes:
             ("POST", "backfill/cancel", self._cancel_backfill),
         ]
         self._table = [(method, re.compile(path), handler) for method, path, handler in table]
+        self._described = [(method, path) for method, path, _ in table]
 
     def answer(self, output: RestOutput, uri: str, **raw: Any) -> None:
         """Orthanc's REST callback for /liver/(.*)."""
@@ -219,6 +222,9 @@ class Routes:
     def _app(self, request: Request, output: RestOutput) -> None:
         output.AnswerBuffer(self._pages["app"], _HTML)
 
+    def _openapi(self, request: Request, output: RestOutput) -> None:
+        answer_json(output, openapi(self._described))
+
     def _review_page(self, request: Request, output: RestOutput) -> None:
         output.AnswerBuffer(self._pages["review"], _HTML)
 
@@ -284,8 +290,9 @@ class Routes:
 
     def _jobs(self, request: Request, output: RestOutput) -> None:
         """With ?expand the jobs themselves; with ?series=ID or ?study=ID only theirs."""
-        names = [name for name in ("series", "study") if request.query.get(name)]
-        wanted = {name: request.query[name] for name in names}
+        wanted = {
+            name: request.identifier(name) for name in ("series", "study") if name in request.query
+        }
         if "expand" not in request.query:
             answer_json(output, self._service.queue.ids(**wanted))
         elif wanted:

@@ -37,7 +37,8 @@ from orthanc_liver.host.settings import Settings
 
 _IDLE_S = 60.0
 _LOOK_S = 2.0
-_TIMEOUT_S = 600.0
+# It gives way to everything else on the machine.
+_TIMEOUT_S = 1800.0
 _ATTEMPTS = 3
 _MOST_SERIES = 2000
 

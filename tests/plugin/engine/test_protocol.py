@@ -13,8 +13,11 @@ import pytest
 
 from orthanc_liver.engine.protocol import (
     Allowance,
+    BrokerState,
+    Connect,
     DocumentOrder,
     Done,
+    Errand,
     Failed,
     Instance,
     JobSettings,
@@ -26,7 +29,9 @@ from orthanc_liver.engine.protocol import (
     Preview,
     Progress,
     ProtocolError,
+    Rank,
     Ready,
+    Recall,
     ResultObject,
     Unsure,
     read,
@@ -49,6 +54,10 @@ MESSAGES: list[Message] = [
     Order("j", 3, SETTINGS),
     DocumentOrder("j", 3, SETTINGS, "1.2", "net", "ab", {"Inputs": [{"Value": None}]}, b"\0rt"),
     Instance("j", b"x" * 3_000_000),
+    Connect("amqp://worker@broker:5672/liver", "secret", "", "north"),
+    Errand("j", Rank.BACKFILL, b'{"protocol": 1}'),
+    Recall("j"),
+    BrokerState("", 3, 1),
     Ready("1.2", "net", "ab", "cpu"),
     Failed("no weights"),
     Progress("j", "infer", 0.25),
@@ -106,6 +115,7 @@ DONE: dict[str, Any] = {
     "reason": "",
     "report": {},
     "is_last": False,
+    "is_final": False,
 }
 
 

@@ -8,6 +8,8 @@ LiverError
   ActivityRefused     no activity can be computed from these inputs (sirt/inputs.py)
   OutputRefused       results cannot be written there (cli/result_folder.py)
   CaseListRefused     a list of cases that cannot be read (evaluation/case_list.py)
+  BrokerRefused       the broker's address is none that can be used (cluster/broker.py)
+  OrthancsRefused     a worker's file of Orthancs that cannot be read (cluster/orthancs.py)
 
 The host's own tree is in host/errors.py, the model's in liver_unet/model_errors.py.
 """

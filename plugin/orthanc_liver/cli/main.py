@@ -16,15 +16,28 @@ from typing import Any
 import shtab
 
 from liver_unet.model_errors import ModelError
-from orthanc_liver.cli import activity, atlas, calibrate, doctor, evaluate, export, segment, train
+from orthanc_liver.cli import (
+    activity,
+    atlas,
+    calibrate,
+    doctor,
+    evaluate,
+    export,
+    segment,
+    train,
+    worker,
+)
 from orthanc_liver.cli.about import about
 from orthanc_liver.cli.exit_status import REFUSED, STOPPED
 from orthanc_liver.engine.cores import usable_cores
 from orthanc_liver.liver_errors import LiverError
 
-_COMMANDS = (segment, activity, train, calibrate, export, evaluate, atlas, doctor)
-# What the extra "evaluation" installs, and everything else does without.
-_EXTRA = ("SimpleITK", "jinja2", "matplotlib")
+_COMMANDS = (segment, activity, train, calibrate, export, evaluate, atlas, doctor, worker)
+# What an extra installs, and everything else does without.
+_EXTRAS = {
+    **dict.fromkeys(("SimpleITK", "jinja2", "matplotlib"), "evaluation"),
+    **dict.fromkeys(("amqp", "celery", "kombu"), "cluster"),
+}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -50,9 +63,9 @@ def _run(options: argparse.Namespace) -> int:
         place = f"{error.filename}: " if error.filename else ""
         return _ended(REFUSED, f"{place}{error.strerror or error}")
     except ModuleNotFoundError as missing:
-        if missing.name not in _EXTRA:
+        if missing.name not in _EXTRAS:
             raise
-        install = "pip install 'orthanc-liver[evaluation]'"
+        install = f"pip install 'orthanc-liver[{_EXTRAS[missing.name]}]'"
         return _ended(REFUSED, f"{missing.name} is not installed: {install}")
 
 

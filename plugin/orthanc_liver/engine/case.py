@@ -32,7 +32,7 @@ class NoCase(ValueError):
 
 
 @dataclass(eq=False)
-class AnotherProtocol(Exception):  # noqa: N818 like all that are refused here
+class AnotherProtocol(Exception):
     """The message is for workers of another version."""
 
     orthanc: str

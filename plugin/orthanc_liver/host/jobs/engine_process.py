@@ -229,6 +229,25 @@ class EngineProcess:
         return safe[-3:]
 
 
+class Deadline:
+    """Kills a process that takes too long, which unblocks whoever waits for it."""
+
+    def __init__(self, limit_s: float, engine: EngineProcess) -> None:
+        self.passed = False
+        self._engine = engine
+        self._timer = threading.Timer(limit_s, self._pass)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def cancel(self) -> None:
+        """The process was in time."""
+        self._timer.cancel()
+
+    def _pass(self) -> None:
+        self.passed = True
+        self._engine.kill()
+
+
 def _thread(work: Callable[[], None]) -> threading.Thread:
     thread = threading.Thread(target=work, name=f"engine{work.__name__}", daemon=True)
     thread.start()

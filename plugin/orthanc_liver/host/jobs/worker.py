@@ -28,7 +28,7 @@ from orthanc_liver.host.errors import (
     StoredElsewhere,
     fault_of_ours,
 )
-from orthanc_liver.host.jobs.engine_process import EngineProcess
+from orthanc_liver.host.jobs.engine_process import Deadline, EngineProcess
 from orthanc_liver.host.jobs.job import UNFINISHED, Job, State
 from orthanc_liver.host.jobs.job_queue import JobQueue
 from orthanc_liver.host.jobs.results import Results
@@ -57,25 +57,6 @@ class Answer:
     done: Done
     objects: list[tuple[str, bytes]]
     pictures: Pictures
-
-
-class Deadline:
-    """Kills a process that takes too long, which unblocks whoever waits for it."""
-
-    def __init__(self, limit_s: float, engine: EngineProcess) -> None:
-        self.passed = False
-        self._engine = engine
-        self._timer = threading.Timer(limit_s, self._pass)
-        self._timer.daemon = True
-        self._timer.start()
-
-    def cancel(self) -> None:
-        """The process was in time."""
-        self._timer.cancel()
-
-    def _pass(self) -> None:
-        self.passed = True
-        self._engine.kill()
 
 
 class Worker:

@@ -27,7 +27,7 @@ class RabbitMq:
         folder.mkdir(parents=True, exist_ok=True)
         self.port, self._mapper_port, self._node_port = free_port(), free_port(), free_port()
         self.url = f"amqp://guest@127.0.0.1:{self.port}//"
-        self.password = "guest"
+        self.password = "guest"  # noqa: S105 whom a new RabbitMQ knows
         self._mapper: subprocess.Popen[bytes] | None = None
         self._server: subprocess.Popen[bytes] | None = None
         (folder / "rabbitmq.conf").write_text(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
 
@@ -54,6 +55,15 @@ def ending_of(messages: Sequence[AboutAJob]) -> Done | None:
     return next((one for one in messages if isinstance(one, Done)), None)
 
 
+@dataclass(frozen=True)
+class Whose:
+    """Who waits for an answer, to which case, and which of Celery's tasks it is of."""
+
+    orthanc: str
+    key: str
+    task: str
+
+
 class Answers:
     """A worker's way to the Orthancs that wait."""
 
@@ -62,11 +72,11 @@ class Answers:
         self._connection = app.connection_for_write(heartbeat=0)
         self._producer: Producer | None = None
 
-    def deliver(self, orthanc: str, key: str, messages: Sequence[AboutAJob]) -> None:
+    def deliver(self, whose: Whose, messages: Sequence[AboutAJob]) -> None:
         """Return once the broker has it; waits for the broker for as long as it is away."""
         while True:
             try:
-                return self._publish(orthanc, key, messages, is_lasting=True)
+                return self._publish(whose, messages, is_lasting=True)
             except PreconditionFailed:
                 self._disconnect()
                 reason = "the result is larger than the broker's max_message_size: raise that"
@@ -76,16 +86,14 @@ class Answers:
                 _log.warning("an answer waits for the broker: %s", type(error).__name__)
                 time.sleep(_AGAIN_S)
 
-    def mention(self, orthanc: str, key: str, message: AboutAJob) -> None:
+    def mention(self, whose: Whose, message: AboutAJob) -> None:
         """Say it if the broker is there; nobody misses it otherwise."""
         try:
-            self._publish(orthanc, key, [message], is_lasting=False)
+            self._publish(whose, [message], is_lasting=False)
         except BROKER_ERRORS:
             self._disconnect()
 
-    def _publish(
-        self, orthanc: str, key: str, messages: Sequence[AboutAJob], *, is_lasting: bool
-    ) -> None:
+    def _publish(self, whose: Whose, messages: Sequence[AboutAJob], *, is_lasting: bool) -> None:
         body = BytesIO()
         for message in messages:
             write(body, message)
@@ -93,8 +101,8 @@ class Answers:
         self._connected().publish(
             body.getvalue(),
             exchange="",
-            routing_key=answer_queue(orthanc).name,
-            headers={"key": key},
+            routing_key=answer_queue(whose.orthanc).name,
+            headers={"key": whose.key, "task": whose.task},
             content_type="application/octet-stream",
             content_encoding="binary",
             delivery_mode=2 if is_lasting else 1,

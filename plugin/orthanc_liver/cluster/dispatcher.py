@@ -76,13 +76,21 @@ class Asked:
     is_shaken: bool = False
 
 
+@dataclass(frozen=True)
+class Answer:
+    """What a worker says of a case; task: Celery's number of what it worked on."""
+
+    task: str
+    body: bytes
+
+
 @dataclass
 class Errands:
     """What Orthanc waits for, and what came before it asked."""
 
     by_key: dict[str, Asked] = field(default_factory=dict)
     to_revoke: list[str] = field(default_factory=list)
-    held: OrderedDict[str, bytes] = field(default_factory=OrderedDict)
+    held: OrderedDict[str, Answer] = field(default_factory=OrderedDict)
 
     def add(self, errand: Errand) -> str:
         """Returns the case's key."""
@@ -94,12 +102,12 @@ class Errands:
         """Nobody waits for the job any more."""
         for key, asked in list(self.by_key.items()):
             if asked.case.job == job:
-                self.end(key, is_wanted=False)
+                self.end(key)
 
-    def end(self, key: str, *, is_wanted: bool = True) -> None:
-        """The errand is over; whoever may still be at it is to stop."""
+    def end(self, key: str, task: str = "") -> None:
+        """The errand is over; whoever may still be at it is to stop. task: what answered it."""
         asked = self.by_key.pop(key)
-        if asked.task and (asked.is_shaken or not is_wanted):
+        if asked.task and (asked.is_shaken or asked.task != task):
             self.to_revoke.append(asked.task)
 
     def shake(self) -> None:
@@ -107,9 +115,9 @@ class Errands:
         for asked in self.by_key.values():
             asked.is_shaken = True
 
-    def hold(self, key: str, body: bytes) -> None:
+    def hold(self, key: str, answer: Answer) -> None:
         """Keep an answer that nobody has asked for, or not yet."""
-        self.held[key] = body
+        self.held[key] = answer
         if len(self.held) > _HELD:
             self.held.popitem(last=False)
 
@@ -224,31 +232,33 @@ class Dispatcher:
         headers = message.headers or {}
         key = str(headers.get("key", ""))
         asked = self._errands.by_key.get(key)
+        body = message.body if isinstance(message.body, bytes) else b""  # no worker sends text
+        answer = Answer(str(headers.get("task", "")), body)
         if "x-death" in headers:
             if asked:
-                self._end(key, asked, _dead(asked.case.job, headers))
+                self._end(key, asked.task, _dead(asked.case.job, headers))
         elif asked:
-            self._pass_on(key, message.body)
-        elif _is_worth_holding(message.body):
-            self._errands.hold(key, message.body)
+            self._pass_on(key, answer)
+        elif _is_worth_holding(answer.body):
+            self._errands.hold(key, answer)
         message.ack()
 
-    def _pass_on(self, key: str, body: bytes) -> None:
+    def _pass_on(self, key: str, answer: Answer) -> None:
         asked = self._errands.by_key[key]
         try:
-            messages = read_answer(body)
+            messages = read_answer(answer.body)
             if any(one.job != asked.case.job for one in messages):
                 raise ProtocolError("an answer about something else")
         except ProtocolError as error:
             messages = [failed(asked.case.job, f"a worker sent {error}")]
         for message in messages:
             if isinstance(message, Done):
-                self._end(key, asked, message)
+                self._end(key, answer.task, message)
             else:
                 write(self._outgoing, message)
 
-    def _end(self, key: str, asked: Asked, done: Done) -> None:
-        self._errands.end(key)
+    def _end(self, key: str, task: str, done: Done) -> None:
+        self._errands.end(key, task)
         # It is the worker's own process that ends, not this one.
         write(self._outgoing, replace(done, is_last=False))
 

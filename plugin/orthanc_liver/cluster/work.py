@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from celery.exceptions import Reject
 
-from orthanc_liver.cluster.answers import Answers, failed
+from orthanc_liver.cluster.answers import Answers, Whose, failed
 from orthanc_liver.cluster.orthancs import Address, CannotFetch, Files
 from orthanc_liver.engine.case import AnotherProtocol, Case, NoCase, read_case
 from orthanc_liver.engine.protocol import (
@@ -57,7 +57,7 @@ class Work:
             engine = self._engine = EngineProcess(list(self._means.command))
         return engine
 
-    def do(self, text: str) -> None:
+    def do(self, text: str, task: str) -> None:
         """Answer the Orthanc that asks; Reject where nobody can be told from the message."""
         try:
             case = read_case(text)
@@ -65,17 +65,19 @@ class Work:
             if other.orthanc not in self._means.orthancs:
                 raise Reject(str(other), requeue=False) from None
             _log.error("job %s: %s", other.job, other)
-            self._answers.deliver(other.orthanc, other.key, [failed(other.job, str(other))])
+            whose = Whose(other.orthanc, other.key, task)
+            self._answers.deliver(whose, [failed(other.job, str(other))])
             return
         except NoCase as rubbish:
             _log.error("a message was put aside: %s", rubbish)
             raise Reject(str(rubbish), requeue=False) from None
-        self._answers.deliver(case.orthanc, case.key, self._answer(case))
+        whose = Whose(case.orthanc, case.key, task)
+        self._answers.deliver(whose, self._answer(case, whose))
 
-    def _answer(self, case: Case) -> list[AboutAJob]:
+    def _answer(self, case: Case, whose: Whose) -> list[AboutAJob]:
         began_s = time.monotonic()
         try:
-            messages = list(self._messages(case))
+            messages = list(self._messages(case, whose))
         except (CannotFetch, EngineGone) as error:
             self._end_engine()  # it may still wait for instances
             messages = [failed(case.job, str(error))]
@@ -92,7 +94,7 @@ class Work:
         _log.info("job %s: %s after %.1f s", case.job, ending, time.monotonic() - began_s)
         return messages
 
-    def _messages(self, case: Case) -> Iterator[AboutAJob]:
+    def _messages(self, case: Case, whose: Whose) -> Iterator[AboutAJob]:
         address = self._means.orthancs.get(case.orthanc)
         if address is None:
             reason = "the worker has no address of the Orthanc that asks: add it to --orthancs"
@@ -106,7 +108,7 @@ class Work:
         deadline = Deadline(case.limit_s, engine)
         try:
             self._feed(case, address, engine)
-            yield from self._heard(case, engine)
+            yield from self._heard(whose, engine)
         except EngineGone:
             if not deadline.passed:
                 raise
@@ -135,14 +137,14 @@ class Work:
         finally:
             files.close()
 
-    def _heard(self, case: Case, engine: EngineProcess) -> Iterator[AboutAJob]:
+    def _heard(self, whose: Whose, engine: EngineProcess) -> Iterator[AboutAJob]:
         told_s = 0.0
         while True:
             message = engine.receive()
             if isinstance(message, Progress):
                 if time.monotonic() - told_s >= _PROGRESS_EVERY_S:
                     told_s = time.monotonic()
-                    self._answers.mention(case.orthanc, case.key, message)
+                    self._answers.mention(whose, message)
                 continue
             yield message
             if isinstance(message, Done):

@@ -56,10 +56,10 @@ def serve(access: Access, means: Means, name: str = "") -> int:
 
 
 def _add_task(app: Celery, work: Work) -> None:
-    def segment(text: str) -> None:
-        work.do(text)
+    def segment(task: Any, text: str) -> None:
+        work.do(text, task.request.id)
 
-    app.task(segment, name=TASK)
+    app.task(segment, name=TASK, bind=True)
 
     def warm(**_: Any) -> None:
         try:

@@ -16,7 +16,7 @@ import json
 import math
 import struct
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from functools import cache
 from io import BytesIO
@@ -377,7 +377,7 @@ def _message(head: bytes, payload: bytes) -> Message:
 def typed(kind: Any, value: Any) -> Any:
     """The value as a field of this type holds it; an error of any type where it is another."""
     choices = get_args(kind)
-    if is_dataclass(kind):
+    if hasattr(kind, "__dataclass_fields__"):
         fields = _fields_of(kind)
         if set(value) != set(fields):
             raise ValueError("fields are missing, or too many")

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import threading
 from collections.abc import Callable
-from typing import IO, cast
+from typing import IO, Protocol, cast
 
 from orthanc_liver.engine.protocol import (
     MAX_ANSWER_BYTES,
@@ -130,6 +130,16 @@ class EngineProcess:
             raise self._gone()
         return message
 
+    def hear(self) -> Message:
+        """Wait for any message, of whatever job; EngineGone where none will come."""
+        message = self._next(None)
+        self._allowance.left_bytes = MAX_ANSWER_BYTES
+        return message
+
+    def leave(self) -> None:
+        """End it: it can finish nothing without us."""
+        self.close()
+
     def kill(self) -> None:
         """End the process and all that it started, and free whoever waits for it."""
         with self._lock:
@@ -229,10 +239,18 @@ class EngineProcess:
         return safe[-3:]
 
 
+class Killable(Protocol):
+    """What a deadline ends."""
+
+    def kill(self) -> None:
+        """May be called from any thread."""
+        ...
+
+
 class Deadline:
     """Kills a process that takes too long, which unblocks whoever waits for it."""
 
-    def __init__(self, limit_s: float, engine: EngineProcess) -> None:
+    def __init__(self, limit_s: float, engine: Killable) -> None:
         self.passed = False
         self._engine = engine
         self._timer = threading.Timer(limit_s, self._pass)

@@ -121,11 +121,8 @@ class Cluster:
 
     def at_work(self, after: int = 0) -> int:
         """The inference process of the next case but so many, as soon as it has it."""
-        return int(
-            wait_for(
-                "a case at work", lambda: len(self.engine.jobs()) > after and self.engine.jobs()
-            )[after]["pid"]
-        )
+        found = wait_for("a case at work", lambda: self.engine.jobs()[after:])
+        return int(found[0]["pid"])
 
     def said(self) -> str:
         """All logs: of Orthancs, of workers and of the broker."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import time
 from typing import Any
 
 from celery import Celery, bootsteps
@@ -31,7 +32,9 @@ from orthanc_liver.host.errors import EngineUnavailable
 
 _log = logging.getLogger(__name__)
 
-_LOOK_EVERY_S = 0.1
+# Whether the child is free is asked of ourselves; whether a case waits, of the broker.
+_IS_FREE_EVERY_S = 0.05
+_IDLE_LOOKS_EVERY_S = 0.25
 
 
 def serve(access: Access, means: Means, name: str = "") -> int:
@@ -41,7 +44,8 @@ def serve(access: Access, means: Means, name: str = "") -> int:
     app.conf.task_queues = [worker_queue(means.model_sha256)]
     app.conf.worker_hijack_root_logger = False
     _add_task(app, Work(means, Answers(app)))
-    app.steps["consumer"].add(_taking_from(means.model_sha256))
+    of_model = {"model_sha256": means.model_sha256}
+    app.steps["consumer"].add(type("TakeInOrder", (TakeInOrder,), of_model))
     worker = app.Worker(
         hostname=node,
         pool="prefork",
@@ -70,31 +74,38 @@ def _add_task(app: Celery, work: Work) -> None:
     worker_process_init.connect(warm, weak=False)
 
 
-def _taking_from(model_sha256: str) -> type:
-    class TakeInOrder(bootsteps.StartStopStep):  # type: ignore[misc] # Celery has no types
-        """People's cases first, then those that arrived, then older ones."""
+class TakeInOrder(bootsteps.StartStopStep):  # type: ignore[misc] # Celery has no types
+    """People's cases first, then those that arrived, then older ones."""
 
-        requires = ("celery.worker.consumer.tasks:Tasks",)
+    model_sha256 = ""
 
-        def start(self, consumer: Any) -> None:
-            self._queues = declare_cases(consumer.connection.default_channel, model_sha256)
-            self._take_up = consumer.create_task_handler()
-            self._timer = consumer.timer.call_repeatedly(_LOOK_EVERY_S, self._take)
+    requires = ("celery.worker.consumer.tasks:Tasks",)
 
-        def stop(self, consumer: Any) -> None:
-            self._timer.cancel()
+    def start(self, consumer: Any) -> None:
+        self._queues = declare_cases(consumer.connection.default_channel, self.model_sha256)
+        self._take_up = consumer.create_task_handler()
+        self._timer = consumer.timer.call_repeatedly(_IS_FREE_EVERY_S, self._take)
+        self._look_at_s = 0.0
 
-        def _take(self) -> None:
-            try:
-                for queue in self._queues:
-                    if state.reserved_requests:
-                        return
-                    if message := queue.get(no_ack=False, accept=["json"]):
-                        self._take_up(message)
-            except BROKER_ERRORS as error:
-                # Celery connects anew where the connection is lost, but knows not of a channel.
-                _log.error("no case can be taken: %s", type(error).__name__)
-                if not isinstance(error, OSError):
-                    raise WorkerShutdown(1) from None
+    def stop(self, consumer: Any) -> None:
+        self._timer.cancel()
 
-    return TakeInOrder
+    def _take(self) -> None:
+        if state.reserved_requests:
+            self._look_at_s = 0.0
+        elif time.monotonic() >= self._look_at_s:
+            self._look_at_s = time.monotonic() + _IDLE_LOOKS_EVERY_S
+            self._take_first()
+
+    def _take_first(self) -> None:
+        try:
+            for queue in self._queues:
+                if message := queue.get(no_ack=False, accept=["json"]):
+                    self._look_at_s = 0.0  # it may be none for us
+                    self._take_up(message)
+                    return
+        except BROKER_ERRORS as error:
+            # Celery connects anew where the connection is lost, but knows not of a channel.
+            _log.error("no case can be taken: %s", type(error).__name__)
+            if not isinstance(error, OSError):
+                raise WorkerShutdown(1) from None

@@ -10,13 +10,15 @@ RUN apt-get update \
 # Where pip finds PyTorch for CPU alone, a tenth of the size; empty: PyTorch for NVIDIA GPUs.
 ARG PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu
 ARG PIP_FIND_LINKS=
+# "[cluster]" for what docs/SCALE.md tells of.
+ARG EXTRAS=
 
 WORKDIR /opt/orthanc-liver
 COPY pyproject.toml constraints.txt README.md ./
 COPY model model
 COPY plugin plugin
 RUN python3 -m venv .venv \
- && .venv/bin/pip install --no-cache-dir --quiet --constraint constraints.txt --editable .
+ && .venv/bin/pip install --no-cache-dir --quiet --constraint constraints.txt --editable ".${EXTRAS}"
 COPY docker docker
 
 # Orthanc reads every *.json of this folder; mount your own beside it.

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
+from scipy import special
 from tqdm import tqdm
 
 from liver_unet.doubt import grade_of
@@ -21,7 +22,7 @@ from liver_unet.grade import SIGNALS, Grade, measured_signals
 from liver_unet.liver import Liver
 from liver_unet.metrics import agreement
 from liver_unet.model_errors import TrainingRefused
-from liver_unet.perturbations import PERTURBATIONS, Patient, perturbed
+from liver_unet.perturbations import DISEASES, PERTURBATIONS, Patient, perturbed
 from liver_unet.segmenter import Segmenter
 from liver_unet.stages import Stages
 from liver_unet.training.cases import read_case
@@ -108,8 +109,9 @@ def _limits(good: Sequence[Outlined], most: float) -> dict[str, float]:
     return dict(zip(names, limits.tolist(), strict=True))
 
 
-def table(rows: Sequence[Outlined]) -> str:
-    """Accuracy under each change, and how well each signal tells wrong outlines from good ones."""
+def table(rows: Sequence[Outlined], rule: Calibration) -> str:
+    """Accuracy under each change, how well each signal tells wrong outlines from good ones, and
+    what the grades of a rule say."""
     lines = [" " * 23 + "  n    DSC lowest MDA mm    RV range       wrong"]
     for change in (UNCHANGED, *PERTURBATIONS):
         if found := [row for row in rows if row.change == change]:
@@ -126,7 +128,30 @@ def table(rows: Sequence[Outlined]) -> str:
                     f"{name:22} AUROC {auroc(values, wrong):.3f} AURC {aurc(values, error):.4f} "
                     f"(best possible {aurc(error, error):.4f})"
                 )
-    return "\n".join(lines)
+    return "\n".join([*lines, *_false_alarms(seen, rule), *_volumes(seen)])
+
+
+def _false_alarms(seen: Sequence[Outlined], rule: Calibration) -> Iterator[str]:
+    """Disease raises doubt, so these are told apart."""
+    good = [row for row in seen if not row.is_wrong]
+    for whose, is_ill in (("changed by disease", True), ("all others", False)):
+        of_these = [row for row in good if (row.change in DISEASES) is is_ill]
+        marked = sum(grade_of(row.shares, rule) is not Grade.SURE for row in of_these)
+        yield f"good outlines marked all the same: {marked} of {len(of_these)} {whose}"
+
+
+def _volumes(seen: Sequence[Outlined]) -> Iterator[str]:
+    """How far the wrong share tells by how much a volume is off."""
+    told = [row for row in seen if row.wrong_share is not None]
+    if told:
+        expected = np.array([row.wrong_share for row in told])
+        error = np.array([row.volume_ratio - 1 for row in told])
+        same = np.full(len(told), np.sqrt(np.mean(error**2)))
+        yield (
+            f"volumes expected to be off by {100 * expected.mean():.1f} % were by "
+            f"{100 * np.abs(error).mean():.1f} %; CRPS {crps(error, expected):.4f}, with one "
+            f"expectation for all {crps(error, same):.4f}"
+        )
 
 
 def _accuracy(rows: Sequence[Outlined]) -> str:
@@ -143,6 +168,17 @@ def auroc(values: np.ndarray, wrong: np.ndarray) -> float:
     """How often a wrong outline has the larger value than a good one; ties count half."""
     apart = values[wrong][:, None] - values[~wrong][None, :]
     return float(((apart > 0) + 0.5 * (apart == 0)).mean())
+
+
+def crps(error: np.ndarray, deviation: np.ndarray) -> float:
+    """The mean continuous ranked probability score of errors expected to be normal about 0.
+
+    deviation: the standard deviation that was expected of each. The smaller, the better.
+    """
+    z = error / np.maximum(deviation, 1e-9)
+    density = np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
+    score = z * special.erf(z / np.sqrt(2)) + 2 * density - 1 / np.sqrt(np.pi)
+    return float((deviation * score).mean())
 
 
 def aurc(values: np.ndarray, error: np.ndarray) -> float:

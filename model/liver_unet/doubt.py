@@ -183,6 +183,11 @@ def _is_on_the_left(liver: Liver, ct: Volume) -> bool:
     slices = liver.box[0]
     body = ct.grid.cropped((slices, slice(0, ct.grid.shape[1]), slice(0, ct.grid.shape[2])))
     step = (slice(None, None, 4),) * 3
-    tissue = np.argwhere(ct.hu[slices][step] > _BODY_HU) * 4.0
-    middle_mm = body.to_mm(tissue.mean(axis=0))[0]
-    return bool(liver.grid.to_mm(np.argwhere(liver.mask).mean(axis=0))[0] > middle_mm)
+    middle_mm = body.to_mm(_middle(ct.hu[slices][step] > _BODY_HU) * 4.0)[0]
+    return bool(liver.grid.to_mm(_middle(liver.mask))[0] > middle_mm)
+
+
+def _middle(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """The mean index, without a list of all that are in it."""
+    along = [mask.sum(axis=others) for others in ((1, 2), (0, 2), (0, 1))]
+    return np.array([np.average(np.arange(len(counts)), weights=counts) for counts in along])

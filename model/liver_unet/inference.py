@@ -46,7 +46,8 @@ class Patches:
     """Patches of one (slice, row, column) image, blended with a Gaussian as they are computed.
 
     boxes: those that cover the image. They overlap by half (Li et al. 2025), or without overlap
-    as little as the shape allows. An image smaller than the patch is continued with air.
+    as little as the shape allows. An image smaller than the patch is continued with air, up to
+    padded_shape.
     """
 
     def __init__(
@@ -63,8 +64,11 @@ class Patches:
         padding = [max(0, p - n) for p, n in zip(patch, self.shape, strict=True)]
         if any(padding):
             image = functional.pad(image, (0, padding[2], 0, padding[1], 0, padding[0]))
+        z, y, x = image.shape
+        self.padded_shape: Shape = (z, y, x)
+        self.patch = patch
         stride = [length // 2 if overlap else length for length in patch]
-        self.boxes = list(_boxes(tuple(image.shape), patch, stride))
+        self.boxes = list(_boxes(self.padded_shape, patch, stride))
         self._network = network
         self._precision = precision
         self._image = image

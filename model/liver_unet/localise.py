@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from liver_unet.inference import Patches, Shape
+from liver_unet.cover import Cover
+from liver_unet.inference import Patches
 from liver_unet.liver import is_liver
 from liver_unet.model import Model
 from liver_unet.postprocess import Mask, largest_object
@@ -20,10 +21,6 @@ from liver_unet.volume import Box, box_of, widened
 _SMALLER = 1.3
 # The body is found on every fourth voxel along each axis.
 _STEP = 4
-# A patch is computed where its middle, this much of it along each axis, meets the liver. The
-# middles cover the image, so each voxel of the liver lies in one; what a patch says further out
-# weighs little beside its neighbours'.
-_MIDDLE = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,19 +80,19 @@ def fine_localisation(
 ) -> tuple[torch.Tensor, Box, Mask]:
     """Compute the patches near the liver alone; what was seen says with which to begin.
 
-    It goes on until every patch whose middle meets the liver has been computed, so the liver is
-    never cut. Return P(liver) in a box of the image, that box, and the liver on the whole image,
-    which is empty where nothing is liver after all.
+    It goes on until all of the liver lies well inside a patch, so it is never cut. Return P(liver)
+    in a box of the image, that box, and the liver on the whole image, which is empty where nothing
+    is liver after all.
     """
     liver = seen
-    waiting = list(patches.boxes)
+    cover = Cover(patches.padded_shape, patches.patch)
     computed = np.zeros(patches.shape, dtype=bool)
-    while due := [box for box in waiting if liver[_middle(box, patches.shape)].any()]:
-        for left, box in zip(reversed(range(len(due))), patches.compute(due), strict=True):
-            waiting.remove(box)
+    done = 0
+    while due := cover.patches_for(liver):
+        for box in patches.compute(due):
             computed[box] = True
-            done = len(patches.boxes) - len(waiting)
-            at(done / (done + left))
+            done += 1
+            at(done / cover.patches)
         region = box_of(computed)
         probability = patches.probability(region)
         liver = np.zeros(patches.shape, dtype=bool)
@@ -117,13 +114,3 @@ def _body(image: torch.Tensor, least: Sequence[int]) -> Box | None:
         for part, size in zip(box_of(body), image.shape, strict=True)
     )
     return widened((z, y, x), least, image.shape)
-
-
-def _middle(box: Box, shape: Shape) -> Box:
-    """Return the middle of a patch; where the image ends, all up to there."""
-    parts = []
-    for part, size in zip(box, shape, strict=True):
-        rim = int((part.stop - part.start) * (1 - _MIDDLE) / 2)
-        first = part.start + rim if part.start > 0 else 0
-        parts.append(slice(first, part.stop - rim if part.stop < size else size))
-    return parts[0], parts[1], parts[2]

@@ -11,7 +11,9 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from scipy import ndimage
+from torch.nn import functional
 
+from liver_unet.cover import Cover
 from liver_unet.liver import is_liver
 from liver_unet.localise import CoarseLook
 from liver_unet.model import Model
@@ -42,11 +44,16 @@ def mean_of_looks(
     image: as it was looked at, on grid. first: as fine_localisation returns it.
     """
     probability, box, mask = first
-    near = _near(mask | coarse.on_image(image), grid, fine)
+    seen = mask | coarse.on_image(image)
+    near = _near(seen, grid, fine)
     there = grid.cropped(near)
     z, y, x = (max(1, round(n / _SMALLER)) for n in there.shape)
     smaller = there.resized((z, y, x))
-    second = fine.probability(resample(image[near], there, smaller, fill=0.0), progress=at)
+    patches = fine.patches(resample(image[near], there, smaller, fill=0.0))
+    due = Cover(patches.padded_shape, patches.patch).patches_for(_shown(seen[near], (z, y, x)))
+    for done, _ in enumerate(patches.compute(due), start=1):
+        at(done / len(due))
+    second = patches.probability()
     _, rows, columns = coarse.probability.shape
     body = grid.cropped(coarse.body).resized((len(coarse.probability), rows, columns))
     found = torch.zeros_like(image)
@@ -57,6 +64,12 @@ def mean_of_looks(
     liver = np.zeros(mask.shape, dtype=bool)
     liver[box] = largest_object(is_liver(found[box].cpu().numpy()))
     return found[box], liver
+
+
+def _shown(seen: Mask, size: tuple[int, int, int]) -> Mask:
+    """On coarser voxels, any of which that holds some."""
+    some = functional.adaptive_max_pool3d(torch.from_numpy(seen).float()[None], size)[0]
+    return np.asarray(some.numpy() > 0)
 
 
 def _differ(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:

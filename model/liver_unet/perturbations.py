@@ -224,6 +224,9 @@ PERTURBATIONS: Mapping[str, Callable[[Patient, Random], Patient]] = {
     "larger": _larger,
 }
 
+# Of these, what disease does within the liver; it raises doubt, wrong outline or not.
+DISEASES = ("dark liver", "necrosis", "tumours")
+
 
 def _with_hu(patient: Patient, hu: Hu) -> Patient:
     """What a scanner stores: whole HU, and nothing below the lowest that this CT has."""

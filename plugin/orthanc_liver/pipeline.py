@@ -25,7 +25,7 @@ from orthanc_liver.dicom.ct_series import CtSeries, doubts_about, read_ct_series
 from orthanc_liver.dicom.memory import MemoryLimit
 from orthanc_liver.dicom.result import Provenance, to_bytes
 from orthanc_liver.dicom.result_objects import Source, build, roi_style
-from orthanc_liver.dicom.unsure_contours import unsure_contours
+from orthanc_liver.dicom.unsure_contours import as_contours, unsure_contours
 from orthanc_liver.engine.protocol import NEEDS, JobSettings, Kind, Outcome, with_needs
 from orthanc_liver.sirt.activity import volume_warnings
 
@@ -86,6 +86,7 @@ def segment_series(
         traced = trace_contours(found.probability, found.grid, first_slice)
         check_contours(traced, found.mask, found.grid, first_slice)
         contours = on_own_slices(traced, series.volume)
+    unsure = _where_unsure(found, series)
     with stages("write"):
         source = Source(
             series=series,
@@ -96,11 +97,11 @@ def segment_series(
             style=roi_style(settings, series, found.doubt),
             created=created,
             remarks=series.warnings + doubts + _warnings_of(found),
+            look_here=as_contours(unsure, series.volume) if settings.look_here else (),
         )
         objects, missing = _objects(source, settings.kinds)
     with stages("preview"):
         preview = overlay_png(series.volume, found)
-        unsure = _where_unsure(found, series)
     summary = report(used, warnings + missing, stages, found) | lungs
     return Segmentation(Outcome.SEGMENTED, series, found, objects, preview, summary, unsure)
 

@@ -8,12 +8,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy import special
 
-from liver_unet.calibration import Outlined, aurc, auroc, calibrate, calibrated, table
+from liver_unet.calibration import (
+    Outlined,
+    aurc,
+    auroc,
+    calibrate,
+    calibrated,
+    crps,
+    table,
+)
 from liver_unet.model_errors import TrainingRefused
 from liver_unet.network import build_network
 from liver_unet.segmenter import Segmenter
-from liver_unet.weights import ModelSpec, load_model, save_weights
+from liver_unet.weights import Calibration, ModelSpec, load_model, save_weights
 from tests.support.case_writer import write_nifti_case
 from tests.support.liver_by_hu import segmenter_by_hu
 from tests.support.phantom import abdomen
@@ -58,10 +67,34 @@ def test_a_volume_off_by_more_than_a_tenth_is_wrong_and_a_liver_not_found_has_no
     rows = outlined(9, 0.95, 0.1)
     rows.append(Outlined("x", "noise", "sha", 0.95, 1.12, 1.0, 0.3, 0.3))
     rows.append(Outlined("y", "noise", "sha", 0.0, 0.0, float("nan")))
-    counts = calibrated(rows, "drawn").counts
+    rule = calibrated(rows, "drawn")
+    counts = rule.counts
     assert counts["sure"] == (0, 9)
     assert sum(count for _, count in counts.values()) == 10
-    assert "1 livers were not found" in table(rows)
+    assert "1 livers were not found" in table(rows, rule)
+
+
+def test_false_alarms_are_told_apart_by_disease() -> None:
+    rule = Calibration({"unsure_share": (0.5, 0.9)}, {}, "drawn")
+    rows = [
+        Outlined("x", "tumours", "sha", 0.96, 1.0, 1.0, 0.6),
+        Outlined("x", "dark liver", "sha", 0.96, 1.0, 1.0, 0.4),
+        Outlined("x", "necrosis", "sha", 0.80, 1.0, 1.0, 0.95),
+        Outlined("x", "noise", "sha", 0.96, 1.0, 1.0, 0.4),
+        Outlined("x", "as it is", "sha", 0.96, 1.0, 1.0, 0.1),
+    ]
+    told = table(rows, rule)
+    assert "marked all the same: 1 of 2 changed by disease" in told
+    assert "marked all the same: 0 of 2 all others" in told
+
+
+def test_crps_is_that_of_the_integral() -> None:
+    """Of (F(x) - [x > error])^2, summed."""
+    x = np.linspace(-4, 4, 400_001)
+    for error, deviation in ((0.0, 0.1), (-0.35, 0.1), (0.2, 0.5)):
+        below = special.ndtr(x / deviation)
+        by_hand = np.sum((below - (x > error)) ** 2) * (x[1] - x[0])
+        assert crps(np.array([error]), np.array([deviation])) == pytest.approx(by_hand, rel=1e-3)
 
 
 def test_without_a_good_outline_there_is_no_calibration() -> None:

@@ -15,6 +15,7 @@ import sys
 import time
 import zlib
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
 from io import BytesIO
 from pathlib import Path
@@ -32,6 +33,7 @@ from pydicom.valuerep import format_number_as_ds
 
 from orthanc_liver.engine.child_process import end_with_the_other_side
 from orthanc_liver.engine.protocol import (
+    LOOK_HERE,
     Done,
     Failed,
     Kind,
@@ -201,7 +203,8 @@ def _work(folder: Path, order: Order, incoming: BinaryIO, outgoing: BinaryIO) ->
         case "segmented" | "wrong study":
             for kind in order.settings.kinds:
                 is_wrong = script.ending == "wrong study" and kind is order.settings.kinds[-1]
-                content = result(kind, instances, script.model_sha256, is_wrong=is_wrong)
+                here = order.settings.look_here
+                content = result(kind, instances, script.model_sha256, is_wrong, look_here=here)
                 write(outgoing, ResultObject(order.job, kind, content))
             write(outgoing, Preview(order.job, tiny_png()))
             _tell_doubt(script, order, outgoing)
@@ -259,11 +262,18 @@ def _leave_an_orphan(folder: Path, *, in_session_of_its_own: bool) -> None:
     _note(folder / "orphans.txt", {"pid": orphan.pid})
 
 
-def result(kind: Kind, instances: list[bytes], model_sha256: str, *, is_wrong: bool) -> bytes:
+def result(
+    kind: Kind,
+    instances: list[bytes],
+    model_sha256: str,
+    is_wrong: bool,
+    *,
+    look_here: bool = False,
+) -> bytes:
     """An object without content but an outline of 1500 mL; its UID depends on the patient, the
     instances and their places, and the model alone.
 
-    is_wrong: it belongs to another study.
+    is_wrong: it belongs to another study. look_here: with a second ROI.
     """
     source = [pydicom.dcmread(BytesIO(one), stop_before_pixels=True) for one in instances]
     slices = sorted(f"{one.SOPInstanceUID} {one.get('ImagePositionPatient')}" for one in source)
@@ -284,9 +294,22 @@ def result(kind: Kind, instances: list[bytes], model_sha256: str, *, is_wrong: b
     if kind == "RTSTRUCT":
         _refer(written, source)
         _outline(written, source)
+    if kind == "RTSTRUCT" and look_here:
+        _outline_once_more(written)
     buffer = BytesIO()
     written.save_as(buffer, enforce_file_format=True)
     return buffer.getvalue()
+
+
+def _outline_once_more(written: Dataset) -> None:
+    """The first slice's part of the outline, as where to look."""
+    roi = deepcopy(written.StructureSetROISequence[0])
+    outlined = deepcopy(written.ROIContourSequence[0])
+    roi.ROINumber = outlined.ReferencedROINumber = 2
+    roi.ROIName = LOOK_HERE
+    outlined.ContourSequence = outlined.ContourSequence[:1]
+    written.StructureSetROISequence.append(roi)
+    written.ROIContourSequence.append(outlined)
 
 
 def _refer(written: Dataset, source: Sequence[Dataset]) -> None:

@@ -89,8 +89,11 @@ class ThresholdEngine:
         return [int(line) for line in path.read_text().split()] if path.exists() else []
 
 
-def with_liver(shape: tuple[int, int, int] = (24, 40, 50)) -> Volume:
-    """A body of noisy fat in air, with an off-centre ellipsoid of 110 HU that holds 0.8 L."""
+def with_liver(shape: tuple[int, int, int] = (24, 40, 50), *, unsure: bool = False) -> Volume:
+    """A body of noisy fat in air, with an off-centre ellipsoid of 110 HU that holds 0.8 L.
+
+    unsure: its part towards x < -40 mm is of 84 HU, which is hardly liver any more.
+    """
     spacing_mm = np.array([5.0, 4.0, 4.4])
     affine = np.zeros((4, 4))
     affine[2, 0], affine[1, 1], affine[0, 2], affine[3, 3] = *spacing_mm, 1
@@ -100,7 +103,10 @@ def with_liver(shape: tuple[int, int, int] = (24, 40, 50)) -> Volume:
     fat = (np.abs(places[..., 1:] / (size_mm[1:] * 0.48)) ** 4).sum(axis=-1) < 1
     hu[fat] = np.random.default_rng(6).integers(-104, -96, shape)[fat]
     away = (places - (4.0, -12.0, -20.0)) / (48.0, 55.0, 75.0)
-    hu[(away**2).sum(axis=-1) < 1] = 110
+    liver = (away**2).sum(axis=-1) < 1
+    hu[liver] = 110
+    if unsure:
+        hu[liver & (places[..., 2] < -40)] = 84
     return Volume(hu, Grid(shape, affine))
 
 

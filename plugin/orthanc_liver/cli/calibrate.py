@@ -38,7 +38,7 @@ def _run(options: argparse.Namespace) -> None:
 
     data = prepared(options.data, options.out / "dicom", RoiChoice.of(options.roi))
     rows, rule = calibrate(data, options.weights, options.out, options.cases, options.device)
-    sys.stdout.write(table(rows) + "\n")
+    sys.stdout.write(table(rows, rule) + "\n")
     for name, (look, doubtful) in rule.limits.items():
         sys.stdout.write(f"{name}: look from {look:.4f}, doubtful from {doubtful:.4f}\n")
     for grade, (wrong, count) in rule.counts.items():

@@ -31,7 +31,7 @@ class OrthancsRefused(LiverError):
     """The file of Orthancs is not one; never tells a value of it."""
 
 
-class CannotFetch(Exception):
+class CannotFetch(LiverError):
     """str(error) says what did not come, and from which Orthanc by its name."""
 
 

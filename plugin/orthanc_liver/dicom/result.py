@@ -21,6 +21,8 @@ SOFTWARE = "orthanc-liver"
 IMPLEMENTATION_UID = UID("2.25.141434931519494872490792050208018830546")
 # What is outlined, in SNOMED CT.
 ORGAN = codes.SCT.Liver
+# Of what shows where the networks are unsure.
+LOOK_HERE_COLOUR = (255, 176, 0)
 
 # An RTSTRUCT lives in the CT's study and must repeat these as the CT has them, besides all
 # patient and clinical trial attributes (groups 0010 and 0012).

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,9 +19,10 @@ from orthanc_liver.dicom.ct_series import CtSeries
 from orthanc_liver.dicom.labels import series_description
 from orthanc_liver.dicom.result import Provenance, RoiStyle
 from orthanc_liver.dicom.rtstruct import build_rtstruct
+from orthanc_liver.dicom.rtstruct_reader import Roi, mask_of, outline_of
 from orthanc_liver.dicom.segmentation import build_segmentation
 from orthanc_liver.dicom.structured_report import build_report
-from orthanc_liver.engine.protocol import JobSettings, Kind
+from orthanc_liver.engine.protocol import LOOK_HERE, JobSettings, Kind
 
 Made = Mapping[Kind, Dataset]
 
@@ -31,7 +33,8 @@ class Source:
 
     contours: none where the RTSTRUCT is there already. mask: gives (slice, row, column) of the
     CT's own slices; only asked for where it is needed, for it is as large as the CT.
-    remarks: sentences about the outline that whoever reads the RTSTRUCT is to see.
+    remarks: sentences about the outline that whoever reads the RTSTRUCT is to see. look_here: where
+    the networks are unsure.
     """
 
     series: CtSeries
@@ -43,6 +46,7 @@ class Source:
     created: datetime
     activity: dict[str, Any] | None = None
     remarks: tuple[str, ...] = ()
+    look_here: Sequence[Contour] = ()
 
 
 def _rtstruct(source: Source, _: Made) -> Dataset:
@@ -53,13 +57,30 @@ def _rtstruct(source: Source, _: Made) -> Dataset:
         source.style,
         source.created,
         source.remarks,
+        source.look_here,
     )
 
 
 def _seg(source: Source, _: Made) -> Dataset:
     return build_segmentation(
-        source.series, source.mask(), source.provenance, source.style, source.created
+        source.series,
+        source.mask(),
+        source.provenance,
+        source.style,
+        source.created,
+        _look_here(source),
     )
+
+
+def _look_here(source: Source) -> NDArray[np.bool_] | None:
+    """What the RTSTRUCT shows as an ROI, as a mask of the CT's own slices."""
+    if not source.look_here:
+        return None
+    volume, path = source.series.volume, Path(LOOK_HERE)
+    frame = str(source.series.header.FrameOfReferenceUID)
+    roi = Roi(LOOK_HERE, frame, [one.points_mm for one in source.look_here])
+    mask = mask_of(outline_of(roi, source.series, path), volume, path)
+    return np.asarray(mask[list(volume.own_slices)])
 
 
 def _sr(source: Source, made: Made) -> Dataset:
@@ -89,7 +110,7 @@ def build(kind: Kind, source: Source, made: Made) -> Dataset:
         return BUILDERS[kind](source, made)
 
 
-def roi_style(settings: JobSettings, series: CtSeries, doubt: Doubt | None = None) -> RoiStyle:
+def roi_style(settings: JobSettings, series: CtSeries, doubt: Doubt | None) -> RoiStyle:
     """The look of the result of a CT; a doubtful one says so wherever its series is listed."""
     template = settings.series_description
     if doubt and doubt.grade is Grade.DOUBTFUL:

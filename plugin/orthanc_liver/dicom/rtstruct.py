@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import datetime
+from functools import cached_property
 
 import numpy as np
 from pydicom.dataelem import DataElement
@@ -31,6 +32,7 @@ from orthanc_liver.dicom.labels import (
 )
 from orthanc_liver.dicom.result import (
     IMPLEMENTATION_UID,
+    LOOK_HERE_COLOUR,
     ORGAN,
     SOFTWARE,
     Provenance,
@@ -41,12 +43,31 @@ from orthanc_liver.dicom.result import (
     uid_from,
     whose,
 )
+from orthanc_liver.engine.protocol import LOOK_HERE
 
-_ROI_NUMBER = 1
 # Detached Study Management: long retired, and still what a reference to a study is written with.
 _STUDY_SOP_CLASS = UID("1.2.840.10008.3.1.2.3.1")
 # Explicit VR keeps 16 bits for the length of a DS value.
 _LONGEST_EXPLICIT_DS = 65534
+
+
+@dataclass(frozen=True, eq=False)
+class _Roi:
+    """One ROI; contours: on the CT's own slices."""
+
+    number: int
+    name: str
+    colour: tuple[int, ...]
+    contours: Sequence[Contour]
+
+    @cached_property
+    def contour_data(self) -> list[str]:
+        return [_contour_data(contour) for contour in self.contours]
+
+    @property
+    def parts(self) -> list[object]:
+        """What of it makes one result differ from another."""
+        return [[contour.slice_index for contour in self.contours], self.contour_data]
 
 
 def build_rtstruct(
@@ -56,18 +77,22 @@ def build_rtstruct(
     style: RoiStyle,
     created: datetime,
     remarks: Sequence[str] = (),
+    look_here: Sequence[Contour] = (),
 ) -> Dataset:
-    """Build the RTSTRUCT: one ROI, every contour tied to the instance it lies on.
+    """Build the RTSTRUCT: the liver's ROI, every contour tied to the instance it lies on.
 
-    UIDs come from patient, sources, provenance, style, remarks and contours, never from created:
-    the same input gives the same object. ContourData is the text to be written, not numbers.
+    look_here: where the networks are unsure; an ROI of its own where there is any. UIDs come from
+    patient, sources, provenance, style, remarks and contours, never from created: the same input
+    gives the same object. ContourData is the text to be written, not numbers.
     Raises SeriesRefused where the CT lacks UIDs to refer to.
     """
-    contour_data = [_contour_data(contour) for contour in contours]
+    rois = [_Roi(1, style.name, style.colour, contours)]
+    if look_here:
+        rois.append(_Roi(2, LOOK_HERE, LOOK_HERE_COLOUR, look_here))
     label = structure_set_label(style.name, series.header)
     description = structure_set_description(remarks, _origin(provenance))
     texts = [style.name, style.series_description, label, description]
-    fingerprint = _fingerprint(series, contours, contour_data, provenance, style, texts)
+    fingerprint = _fingerprint(series, rois, provenance, style, texts)
     dataset = Dataset()
     copy_patient_and_study(dataset, series.header)
     if not can_be_written([*texts, provenance.model_name], series.header):
@@ -78,10 +103,10 @@ def build_rtstruct(
     dataset.StructureSetLabel, dataset.StructureSetName = label, style.series_description
     dataset.StructureSetDescription = description
     dataset.ReferencedFrameOfReferenceSequence = [_referenced_frame(series)]
-    dataset.StructureSetROISequence = [_roi(series, provenance, style)]
-    dataset.ROIContourSequence = [_roi_contour(series, contours, contour_data, style)]
-    dataset.RTROIObservationsSequence = [_observation()]
-    longest = max((len(text) for text in contour_data), default=0)
+    dataset.StructureSetROISequence = [_roi(series, provenance, roi) for roi in rois]
+    dataset.ROIContourSequence = [_roi_contour(series, roi) for roi in rois]
+    dataset.RTROIObservationsSequence = [_observation(roi) for roi in rois]
+    longest = max((len(text) for roi in rois for text in roi.contour_data), default=0)
     dataset.file_meta = _file_meta(dataset, fits_explicit=longest <= _LONGEST_EXPLICIT_DS)
     return dataset
 
@@ -94,16 +119,15 @@ def _contour_data(contour: Contour) -> str:
 
 def _fingerprint(
     series: CtSeries,
-    contours: Sequence[Contour],
-    contour_data: Sequence[str],
+    rois: Sequence[_Roi],
     provenance: Provenance,
     style: RoiStyle,
     texts: Sequence[str],
 ) -> str:
     """Return a hash of all that makes one result differ from another; dates do not."""
-    slices = [contour.slice_index for contour in contours]
     sources = [*whose(series.header), series.sop_instance_uids]
-    parts = [*sources, asdict(provenance), asdict(style), texts, slices, contour_data]
+    outlined = [part for roi in rois for part in roi.parts]
+    parts = [*sources, asdict(provenance), asdict(style), texts, *outlined]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
@@ -179,16 +203,16 @@ def _image(sop_instance_uid: str) -> Dataset:
     return image
 
 
-def _roi(series: CtSeries, provenance: Provenance, style: RoiStyle) -> Dataset:
+def _roi(series: CtSeries, provenance: Provenance, drawn: _Roi) -> Dataset:
     algorithm = Dataset()
     algorithm.AlgorithmFamilyCodeSequence = [_code(codes.DCM.ArtificialIntelligence)]
     algorithm.AlgorithmName = _short(provenance.model_name)
     algorithm.AlgorithmVersion = provenance.model_sha256
     algorithm.AlgorithmSource = SOFTWARE
     roi = Dataset()
-    roi.ROINumber = _ROI_NUMBER
+    roi.ROINumber = drawn.number
     roi.ReferencedFrameOfReferenceUID = series.header.FrameOfReferenceUID
-    roi.ROIName = style.name
+    roi.ROIName = drawn.name
     roi.ROIDescription = NOTE
     roi.ROIGenerationAlgorithm = "AUTOMATIC"
     roi.ROIGenerationDescription = _short(
@@ -198,15 +222,15 @@ def _roi(series: CtSeries, provenance: Provenance, style: RoiStyle) -> Dataset:
     return roi
 
 
-def _roi_contour(
-    series: CtSeries, contours: Sequence[Contour], contour_data: Sequence[str], style: RoiStyle
-) -> Dataset:
+def _roi_contour(series: CtSeries, drawn: _Roi) -> Dataset:
     roi_contour = Dataset()
-    roi_contour.ROIDisplayColor = list(style.colour)
-    roi_contour.ReferencedROINumber = _ROI_NUMBER
+    roi_contour.ROIDisplayColor = list(drawn.colour)
+    roi_contour.ReferencedROINumber = drawn.number
     roi_contour.ContourSequence = [
         _contour_item(number, contour, text, series.sop_instance_uids[contour.slice_index])
-        for number, (contour, text) in enumerate(zip(contours, contour_data, strict=True), start=1)
+        for number, (contour, text) in enumerate(
+            zip(drawn.contours, drawn.contour_data, strict=True), start=1
+        )
     ]
     return roi_contour
 
@@ -222,12 +246,14 @@ def _contour_item(number: int, contour: Contour, text: str, sop_instance_uid: st
     return item
 
 
-def _observation() -> Dataset:
+def _observation(drawn: _Roi) -> Dataset:
     observation = Dataset()
-    observation.ObservationNumber = 1
-    observation.ReferencedROINumber = _ROI_NUMBER
-    observation.RTROIIdentificationCodeSequence = [_code(ORGAN)]
-    observation.RTROIInterpretedType = "ORGAN"
+    observation.ObservationNumber = observation.ReferencedROINumber = drawn.number
+    if drawn.name == LOOK_HERE:
+        observation.RTROIInterpretedType = ""
+    else:
+        observation.RTROIIdentificationCodeSequence = [_code(ORGAN)]
+        observation.RTROIInterpretedType = "ORGAN"
     observation.ROIInterpreter = ""
     return observation
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
 
@@ -16,6 +17,7 @@ from pydicom.sr.codedict import codes
 from orthanc_liver import NOTE
 from orthanc_liver.dicom.ct_series import CtSeries
 from orthanc_liver.dicom.result import (
+    LOOK_HERE_COLOUR,
     ORGAN,
     SOFTWARE,
     Provenance,
@@ -26,8 +28,12 @@ from orthanc_liver.dicom.result import (
     whose,
 )
 from orthanc_liver.dicom.source_images import restore_identity, source_images
+from orthanc_liver.engine.protocol import LOOK_HERE
 
+# The liver's.
 SEGMENT_NUMBER = 1
+# What the second segment is: a place in the image, and no anatomy.
+_REGION = codes.SCT.SpatialAndRelationalConcept, codes.DCM.ImageRegion
 
 
 def build_segmentation(
@@ -36,12 +42,15 @@ def build_segmentation(
     provenance: Provenance,
     style: RoiStyle,
     created: datetime,
+    look_here: NDArray[np.bool_] | None = None,
 ) -> Dataset:
-    """Build a binary SEG of one segment; mask: (slice, row, column), the CT's own slices.
+    """Build a binary SEG of the liver; mask: (slice, row, column), the CT's own slices.
 
-    UIDs come from patient, sources, provenance, style and mask, never from created.
+    look_here: where the networks are unsure, as mask; a second segment. UIDs come from patient,
+    sources, provenance, style and masks, never from created.
     """
-    fingerprint = _fingerprint(series, mask, provenance, style)
+    masks = [mask] if look_here is None else [mask, look_here]
+    fingerprint = _fingerprint(series, masks, provenance, style)
     series_uid = uid_from(fingerprint, "series")
     algorithm = highdicom.AlgorithmIdentificationSequence(
         name=provenance.model_name[:64],
@@ -49,22 +58,28 @@ def build_segmentation(
         version=provenance.software_version,
         parameters={"sha256": provenance.model_sha256},
     )
-    segment = highdicom.seg.SegmentDescription(
-        segment_number=SEGMENT_NUMBER,
-        segment_label=style.name,
-        segmented_property_category=codes.SCT.Organ,
-        segmented_property_type=ORGAN,
-        algorithm_type=highdicom.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
-        algorithm_identification=algorithm,
-        tracking_uid=uid_from(fingerprint, "tracking"),
-        tracking_id=style.name,
-        display_color=highdicom.color.CIELabColor.from_rgb(*style.colour),
-    )
+    described = [
+        highdicom.seg.SegmentDescription(
+            segment_number=number,
+            segment_label=name,
+            segmented_property_category=category,
+            segmented_property_type=kind,
+            algorithm_type=highdicom.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
+            algorithm_identification=algorithm,
+            tracking_uid=uid_from(fingerprint, "tracking" if number == SEGMENT_NUMBER else name),
+            tracking_id=name,
+            display_color=highdicom.color.CIELabColor.from_rgb(*colour),
+        )
+        for number, name, category, kind, colour in (
+            (SEGMENT_NUMBER, style.name, codes.SCT.Organ, ORGAN, style.colour),
+            (2, LOOK_HERE, *_REGION, LOOK_HERE_COLOUR),
+        )
+    ]
     dataset: Dataset = highdicom.seg.Segmentation(
         source_images=source_images(series),
-        pixel_array=mask.astype(np.uint8),
+        pixel_array=np.stack(masks, axis=-1).view(np.uint8),
         segmentation_type=highdicom.seg.SegmentationTypeValues.BINARY,
-        segment_descriptions=[segment],
+        segment_descriptions=described[: len(masks)],
         series_instance_uid=series_uid,
         series_number=series_number(series.header, series_uid),
         sop_instance_uid=uid_from(fingerprint, "instance"),
@@ -93,10 +108,11 @@ def set_dates(dataset: Dataset, created: datetime) -> None:
 
 
 def _fingerprint(
-    series: CtSeries, mask: NDArray[np.bool_], provenance: Provenance, style: RoiStyle
+    series: CtSeries, masks: Sequence[NDArray[np.bool_]], provenance: Provenance, style: RoiStyle
 ) -> str:
     sources = [*whose(series.header), series.sop_instance_uids]
-    parts = ["SEG", *sources, asdict(provenance), asdict(style), mask.shape]
+    parts = ["SEG", *sources, asdict(provenance), asdict(style), masks[0].shape]
     digest = hashlib.sha256(json.dumps(parts).encode())
-    digest.update(np.packbits(mask).tobytes())
+    for mask in masks:
+        digest.update(np.packbits(mask).tobytes())
     return digest.hexdigest()

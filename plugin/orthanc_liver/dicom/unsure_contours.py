@@ -1,16 +1,17 @@
-"""Where the networks are unsure, as contours on the CT's slices, for a page to shade."""
+"""Where the networks are unsure, as contours on the CT's slices."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 
 import numpy as np
 import torch
 
 from liver_unet.liver import Unsure
 from liver_unet.resample import resample
-from liver_unet.volume import Grid
-from orthanc_liver.dicom.contours import polygons_of
+from liver_unet.volume import Grid, Volume
+from orthanc_liver.dicom.contours import DECIMALS_MM, Contour, polygons_of
 
 # Of a pixel. Contours are told in whole numbers, which are shorter.
 _PARTS = 100
@@ -38,6 +39,18 @@ def unsure_contours(unsure: Unsure, ct: Grid) -> dict[int, list[list[int]]]:
             contours.append(np.rint(_PARTS * pixels).astype(int).ravel().tolist())
         found[int(number) + box[0].start] = contours
     return found
+
+
+def as_contours(found: Mapping[int, list[list[int]]], ct: Volume) -> list[Contour]:
+    """In mm, for an ROI; found: as unsure_contours tells it, by the CT's own slices."""
+    contours = []
+    for number, polygons in sorted(found.items()):
+        for polygon in polygons:
+            pixels = np.array(polygon, dtype=float).reshape(-1, 2)[:, ::-1] / _PARTS
+            at = np.column_stack([np.full(len(pixels), float(ct.own_slices[number])), pixels])
+            points_mm = np.round(ct.grid.to_mm(at), DECIMALS_MM) + 0.0
+            contours.append(Contour(number, points_mm))
+    return contours
 
 
 def as_text(job: str, contours: dict[int, list[list[int]]]) -> bytes:

@@ -32,7 +32,7 @@ class NoCase(ValueError):
 
 
 @dataclass(eq=False)
-class AnotherProtocol(Exception):
+class AnotherProtocol(NoCase):
     """The message is for workers of another version."""
 
     orthanc: str

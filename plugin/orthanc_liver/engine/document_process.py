@@ -15,14 +15,17 @@ import numpy as np
 import pydicom
 from pydicom.dataset import Dataset
 
+from liver_unet.volume import Volume
+from orthanc_liver.dicom.contours import Contour
 from orthanc_liver.dicom.ct_series import read_ct_series
 from orthanc_liver.dicom.memory import MemoryLimit
-from orthanc_liver.dicom.result import Provenance, to_bytes
-from orthanc_liver.dicom.result_objects import Source, build, roi_style
-from orthanc_liver.dicom.roi_choice import ANY
-from orthanc_liver.dicom.rtstruct_reader import mask_of, outline_of, roi_of
+from orthanc_liver.dicom.result import Provenance, RoiStyle, to_bytes
+from orthanc_liver.dicom.result_objects import Source, build
+from orthanc_liver.dicom.roi_choice import RoiChoice
+from orthanc_liver.dicom.rtstruct_reader import Roi, mask_of, outline_of, roi_of
 from orthanc_liver.engine.child_process import begin
 from orthanc_liver.engine.protocol import (
+    LOOK_HERE,
     DocumentOrder,
     Done,
     Kind,
@@ -38,6 +41,7 @@ from orthanc_liver.liver_errors import LiverError
 
 # What a message calls the RTSTRUCT, whose name and place are Orthanc's business.
 _RESULT = Path("the RTSTRUCT of the segmentation")
+_LIVER = RoiChoice(patterns=(f"^(?!{LOOK_HERE}$)",))
 
 
 def main() -> None:
@@ -71,7 +75,8 @@ def _source(order: DocumentOrder, instances: Iterator[bytes]) -> Source:
         projections=True,  # what was outlined once may be written down
     )
     # Our contours, rasterised, are the mask that they were traced from.
-    roi = roi_of(pydicom.dcmread(BytesIO(order.rtstruct)), _RESULT, ANY)
+    stored = pydicom.dcmread(BytesIO(order.rtstruct))
+    roi = roi_of(stored, _RESULT, _LIVER)
     mask = mask_of(outline_of(roi, series, _RESULT), series.volume, _RESULT)
     return Source(
         series=series,
@@ -79,10 +84,28 @@ def _source(order: DocumentOrder, instances: Iterator[bytes]) -> Source:
         mask=lambda: mask[list(series.volume.own_slices)],
         liver_ml=float(np.count_nonzero(mask)) * series.volume.grid.voxel_ml,
         provenance=Provenance(order.software_version, order.model_name, order.model_sha256),
-        style=roi_style(settings, series),
+        style=_style(stored, roi),
         created=datetime.now().astimezone(),
         activity=order.activity,
+        look_here=_look_here(stored, series.volume),
     )
+
+
+def _style(stored: Dataset, liver: Roi) -> RoiStyle:
+    """As the RTSTRUCT has it, doubtful or not, whatever the settings have become since."""
+    numbers = {roi.ROIName: roi.ROINumber for roi in stored.StructureSetROISequence}
+    colours = {one.ReferencedROINumber: one.ROIDisplayColor for one in stored.ROIContourSequence}
+    colour = tuple(int(part) for part in colours[numbers[liver.name]])
+    return RoiStyle(liver.name, colour, str(stored.SeriesDescription))
+
+
+def _look_here(stored: Dataset, ct: Volume) -> list[Contour]:
+    if all(roi.ROIName != LOOK_HERE for roi in stored.StructureSetROISequence):
+        return []
+    own = {place: number for number, place in enumerate(ct.own_slices)}
+    drawn = roi_of(stored, _RESULT, RoiChoice((LOOK_HERE,))).points_mm
+    places = [round(float(ct.grid.to_index(one)[:, 0].mean())) for one in drawn]
+    return [Contour(own[place], one) for place, one in zip(places, drawn, strict=True)]
 
 
 if __name__ == "__main__":

@@ -77,6 +77,8 @@ def with_needs(kinds: Iterable[str]) -> tuple[Kind, ...]:
     return tuple(k for k in Kind if k in named or any(k in NEEDS.get(one, ()) for one in named))
 
 
+# The ROI, and the segment, that shows where the networks are unsure.
+LOOK_HERE = "Look here"
 # In the setting SeriesDescription, what the CT is called.
 SOURCE = "{source}"
 
@@ -84,7 +86,8 @@ SOURCE = "{source}"
 @dataclass(frozen=True)
 class JobSettings:
     """The settings that travel with a job, with their defaults. kinds: what is to be written;
-    projections: read also what ImageType calls one, for somebody asked for it."""
+    look_here: with the regions of doubt; projections: read also what ImageType calls one, for
+    somebody asked for it."""
 
     minimum_slices: int = 20
     maximum_memory_mib: int = 6144
@@ -92,6 +95,7 @@ class JobSettings:
     roi_colour: tuple[int, ...] = (221, 130, 101)
     series_description: str = f"Liver auto: {SOURCE}"
     kinds: tuple[Kind, ...] = (Kind.RTSTRUCT,)
+    look_here: bool = False
     projections: bool = False
 
 

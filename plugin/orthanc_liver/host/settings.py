@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from orthanc_liver.engine.case import NAME
-from orthanc_liver.engine.protocol import NEEDS, SOURCE, JobSettings, Kind, with_needs
+from orthanc_liver.engine.protocol import LOOK_HERE, NEEDS, SOURCE, JobSettings, Kind, with_needs
 from orthanc_liver.host.filter_conditions import did_you_mean, problem_of_filter
 from orthanc_liver.host.installation import default_interpreter
 from orthanc_liver.sirt.limits import wrong_limits
@@ -49,6 +49,10 @@ def _text(max_length: int) -> Check:
         return f"must be a text of 1 to {max_length} characters"
 
     return check
+
+
+def _roi_name(value: Any) -> str | None:
+    return "is what LookHere calls its ROI" if value == LOOK_HERE else _text(64)(value)
 
 
 def _series_description(value: Any) -> str | None:
@@ -219,7 +223,7 @@ class Settings:
         _whole_number(0, 1024),
     )
     roi_name: str = _setting(
-        JobSettings.roi_name, "The name of the ROI in the RTSTRUCT.", _text(64)
+        JobSettings.roi_name, "The name of the ROI in the RTSTRUCT.", _roi_name
     )
     roi_colour: tuple[int, ...] = _setting(
         JobSettings.roi_colour, "The colour of the ROI: red, green, blue.", _colour
@@ -234,6 +238,12 @@ class Settings:
         JobSettings.kinds,
         "What a job stores: RTSTRUCT, optionally SEG (the mask) and SR (the volume; needs SEG).",
         _store,
+    )
+    look_here: bool = _setting(
+        JobSettings.look_here,
+        f'Store where the networks are unsure as an ROI of its own, "{LOOK_HERE}", and as a second '
+        "segment.",
+        _boolean,
     )
     retries: int = _setting(
         2, "How often a failed job is tried again, in a fresh process.", _whole_number(0, 20)
@@ -347,6 +357,7 @@ class Settings:
             roi_colour=self.roi_colour,
             series_description=self.series_description,
             kinds=tuple(Kind(one) for one in self.store),
+            look_here=self.look_here,
         )
 
 

@@ -149,7 +149,7 @@ def test_another_description_of_the_ct_is_another_result() -> None:
 
 def test_the_setting_reaches_the_style() -> None:
     series = segmented("VENOUS").series
-    style = roi_style(JobSettings(series_description="Leber, {source}"), series)
+    style = roi_style(JobSettings(series_description="Leber, {source}"), series, None)
     assert style.series_description == "Leber, S5 VENOUS"
 
 

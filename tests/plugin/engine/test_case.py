@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from contextlib import suppress
-from dataclasses import asdict, replace
-from typing import Any
+from dataclasses import asdict, fields, replace
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from orthanc_liver.engine.case import PROTOCOL, AnotherProtocol, Case, NoCase, read_case
-from orthanc_liver.engine.protocol import JobSettings, Kind
+from orthanc_liver.engine.protocol import AboutAJob, JobSettings, Kind
 
 ID = "6b9e19d9-62094390-5f9ddb01-4a191ae7-9766b715"
 OTHER_ID = "11111111-22222222-33333333-44444444-55555555"
@@ -42,6 +43,14 @@ def test_the_same_case_has_the_same_key_and_another_one_another() -> None:
     ]
     assert replace(CASE).key == CASE.key
     assert len({CASE.key, *(one.key for one in others)}) == 5
+
+
+def test_what_it_carries_changes_with_the_protocols_number_alone() -> None:
+    """A worker of another version would take the same number for rubbish."""
+    kinds = (Case, JobSettings, *get_args(AboutAJob))
+    shape = [(kind.__name__, one.name, str(one.type)) for kind in kinds for one in fields(kind)]
+    digest = hashlib.sha256(repr(shape).encode()).hexdigest()[:16]
+    assert (PROTOCOL, digest) == (1, "0a19281a6df34502")
 
 
 def test_a_message_of_2000_slices_is_small() -> None:

@@ -33,8 +33,10 @@ def process() -> Iterator[EngineProcess]:
     one.close()
 
 
-def answers(process: EngineProcess, rtstruct: bytes, minimum_slices: int) -> list[AboutAJob]:
-    ct = [to_bytes(one) for one in write_ct_series(with_liver())]
+def answers(
+    process: EngineProcess, rtstruct: bytes, minimum_slices: int, unsure: bool = False
+) -> list[AboutAJob]:
+    ct = [to_bytes(one) for one in write_ct_series(with_liver(unsure=unsure))]
     settings = JobSettings(minimum_slices, roi_name="Leber", kinds=(Kind.SR,))
     made_by = (__version__, SPEC.name, SPEC.sha256)
     process.send(DocumentOrder("j", len(ct), settings, *made_by, None, rtstruct))
@@ -46,9 +48,12 @@ def answers(process: EngineProcess, rtstruct: bytes, minimum_slices: int) -> lis
     return messages
 
 
-def test_the_seg_is_that_of_the_job_and_the_report_refers_to_it(process: EngineProcess) -> None:
-    by_the_job = segmented(*Kind).objects
-    seg, report, done = answers(process, by_the_job[Kind.RTSTRUCT], minimum_slices=10)
+@pytest.mark.parametrize("unsure", [False, True])
+def test_the_seg_is_that_of_the_job_and_the_report_refers_to_it(
+    process: EngineProcess, unsure: bool
+) -> None:
+    by_the_job = segmented(*Kind, unsure=unsure, look_here=unsure).objects
+    seg, report, done = answers(process, by_the_job[Kind.RTSTRUCT], 10, unsure)
     assert isinstance(done, Done)
     assert (done.outcome, done.reason) == (Outcome.SEGMENTED, "")
     for kind, one in ((Kind.SEG, seg), (Kind.SR, report)):

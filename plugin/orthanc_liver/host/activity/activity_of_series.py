@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from orthanc_liver.engine.protocol import DOUBTFUL, Kind, Outcome, with_needs
+from orthanc_liver.engine.protocol import DOUBTFUL, LOOK_HERE, Kind, Outcome, with_needs
 from orthanc_liver.host.activity.documents import Documents, store_documents
 from orthanc_liver.host.activity.roi_of_series import (
     Roi,
@@ -179,7 +179,8 @@ def _segmented_liver(
     reviews: of that job's outline, of which the approved copies are no corrections.
     """
     job = _standing_job(record, orthanc, series)
-    rois = rois_of(orthanc, (job.result or {})["Instance"])
+    outlined = rois_of(orthanc, (job.result or {})["Instance"])
+    rois = [roi for roi in outlined if roi.name != LOOK_HERE]
     if len(rois) != 1:
         raise _no_result("the RTSTRUCT of the segmentation does not hold one outline")
     stored_anew = {find_approved(orthanc, one, series.study) for one in reviews}

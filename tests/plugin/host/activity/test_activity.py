@@ -144,6 +144,17 @@ def test_a_sites_own_limit_and_the_treatment_by_its_name(tmp_path: Path) -> None
     assert "should be at most 100 Gy (glass, unilobar or bilobar; setting DoseLimitsGy" in warning
 
 
+def test_where_to_look_is_no_liver(tmp_path: Path) -> None:
+    host = Host(tmp_path, LookHere=True)
+    with host.orthanc:
+        series_id = host.upload("an outline and where to look")
+        host.ended_job_of(series_id)
+        assert origins(ask(host, series_id, **GIVEN))["LiverMl"][0] == pytest.approx(1500)
+        outlines = host.orthanc.get(f"/liver/series/{series_id}/outlines")
+        found = outlines if isinstance(outlines, list) else outlines["Outlines"]
+        assert [one["Name"] for one in found] == ["Liver", "Look here"]
+
+
 def test_an_unknown_series_is_404(host: Host) -> None:
     assert refusal(host, NO_RESOURCE, GIVEN)[0] == 404
 

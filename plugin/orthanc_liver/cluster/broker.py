@@ -11,7 +11,7 @@ A model is named by the beginning of its SHA-256: workers of two models never sh
 from __future__ import annotations
 
 import ssl
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -45,7 +45,7 @@ class Access:
     """Where the broker is and who asks; url: amqp[s]://user@host[:port]/vhost."""
 
     url: str
-    password: str
+    password: str = field(repr=False)
     ca_file: str = ""
 
     def __post_init__(self) -> None:

@@ -16,7 +16,7 @@ import json
 import math
 import struct
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from functools import cache
 from io import BytesIO
@@ -141,7 +141,7 @@ class Connect:
     """
 
     url: str
-    password: str
+    password: str = field(repr=False)
     ca_file: str
     orthanc: str
 

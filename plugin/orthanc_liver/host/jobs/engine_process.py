@@ -16,6 +16,7 @@ from orthanc_liver.engine.protocol import (
     MAX_ANSWER_BYTES,
     AboutAJob,
     Allowance,
+    Connect,
     DocumentOrder,
     Failed,
     Message,
@@ -114,7 +115,8 @@ class EngineProcess:
         """Send one message; waits for as long as the process does not read."""
         if isinstance(message, Order | DocumentOrder):
             self._job, self._allowance.left_bytes = message.job, MAX_ANSWER_BYTES
-        self._has_seen_a_patient = self._has_seen_a_patient or not isinstance(message, Order)
+        is_empty_handed = isinstance(message, Order | Connect)
+        self._has_seen_a_patient = self._has_seen_a_patient or not is_empty_handed
         try:
             write(self._stdin, message)
         except OSError as error:

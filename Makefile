@@ -156,7 +156,7 @@ rabbitmq:
 	$(call apt_install,$(APT_BROKER)); }
 
 .PHONY: judges
-judges: $(JUDGES)/dcmrtstruct2nii/installed $(JUDGES)/pydicomrt/installed
+judges: $(JUDGES)/dcmrtstruct2nii/installed $(JUDGES)/pydicomrt/installed $(JUDGES)/schemathesis/installed
 	@$(call apt_install,$(APT_TEST))
 
 .PHONY: browser
@@ -212,7 +212,7 @@ $(PAPERS)/installed: docs/tools.txt
 	$(@D)/bin/pip install --quiet --no-deps --requirement $<
 	touch $@
 
-# Other people's programs that read our RTSTRUCT; each needs versions that ours cannot live with.
+# Other people's programs that read our RTSTRUCT, or ask our routes; each needs versions that ours cannot live with.
 # Where one cannot be installed (it wants an older Python), its tests skip and say so.
 $(JUDGES)/%/installed: tests/support/judges/%.txt
 	@python3 -c "import ensurepip, venv" 2>/dev/null || $(call apt_install,python3-venv)

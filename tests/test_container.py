@@ -6,6 +6,8 @@ import json
 import os
 import re
 import subprocess
+import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -158,12 +160,52 @@ def test_compose_and_image_agree_on_places() -> None:
 
 def test_all_that_the_image_copies_is_there_and_not_ignored() -> None:
     ignored = IGNORED.read_text().splitlines()
-    for sources in re.findall("^COPY (.+) \\S+$", DOCKERFILE.read_text(), re.M):
+    for sources in re.findall("^COPY (?!--from)(.+) \\S+$", DOCKERFILE.read_text(), re.M):
         for name in sources.split():
             assert (CHECKOUT / name).exists()
             assert f"!{name}" in ignored
     work = re.findall(r"^WORKDIR (\S+)$", DOCKERFILE.read_text(), re.M)
     for path in re.findall(r"docker/\w+\.\w+", DOCKERFILE.read_text()):
         assert (CHECKOUT / path).is_file()
+        assert (CHECKOUT / path).suffix == ".json" or os.access(CHECKOUT / path, os.X_OK)
     script = Path(json.loads(AS_IT_IS_SHIPPED.read_text())["PythonScript"])
     assert (CHECKOUT / script.relative_to(work[0])).is_file()
+
+
+@pytest.mark.long
+@pytest.mark.network
+@pytest.mark.timeout(1200)
+def test_what_is_trimmed_still_outlines_a_liver(tmp_path: Path) -> None:
+    """Of a copy of the tests' environment: links, which trimming must take away and not follow."""
+    trimmed = tmp_path / "trimmed"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(trimmed)], check=True)
+    packages = Path(sysconfig.get_path("purelib"))
+    copy = trimmed / packages.relative_to(sys.prefix)
+    library = packages / "torch" / "lib" / "libtorch_cpu.so"
+    before = library.stat().st_size
+    subprocess.run(["cp", "--archive", "--link", f"{packages}/.", str(copy)], check=True)
+    subprocess.run(["sh", str(DOCKERFILE.parent / "docker" / "trim.sh"), str(trimmed)], check=True)
+    assert library.stat().st_size == before
+    for gone in ("torch/include", "torch/test", "numpy/_core/tests", "pip"):
+        assert (packages / gone).exists()
+        assert not (copy / gone).exists()
+    places = f"{CHECKOUT / 'plugin'}:{CHECKOUT / 'model'}"
+    program = [str(trimmed / "bin" / "python"), "-m", "orthanc_liver.cli.main"]
+    done = subprocess.run(
+        [*program, "constancy", "--accept", "--record", str(tmp_path / "record")],
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": places},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, "phantom: segmented" in done.stdout) == (0, True), done.stderr
+    loads = "orthanc_liver.engine.inference_process, orthanc_liver.engine.document_process"
+    subprocess.run(
+        [
+            program[0],
+            "-c",
+            f"import {loads}, liver_unet.graph, pylibjpeg, libjpeg, openjpeg, jpeg_ls",
+        ],
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": places},
+        check=True,
+    )

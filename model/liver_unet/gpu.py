@@ -21,6 +21,18 @@ def free_mib(device: torch.device) -> int | None:
         return None
 
 
+def name_and_driver(device: torch.device) -> str:
+    """Which card, and whose word it obeys; "none" where the network runs on the CPU."""
+    if device.type != "cuda":
+        return "none"
+    name = torch.cuda.get_device_name(device)
+    try:
+        pynvml.nvmlInit()
+        return f"{name}, driver {pynvml.nvmlSystemGetDriverVersion()}"
+    except (pynvml.NVMLError, AttributeError):
+        return name
+
+
 def is_full(error: RuntimeError) -> bool:
     """Whether it says that memory is short; cuBLAS, cuDNN and the driver each have their words."""
     said = str(error).lower()

@@ -3,7 +3,8 @@
 The mass is the volume times the mean density within.
 
 Small vessels count, as they are filled in; the hilum's, the mediastinum, effusion and lung without
-air do not, and air in airways, bullae, stomach and bowel is told apart by its density.
+air do not, and air in airways, bullae, stomach and bowel is told apart by its density. What lies
+around the body does not count either.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import cc3d
+import fill_voids
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import binary_fill_holes, distance_transform_edt
@@ -109,13 +111,20 @@ def _without_gas(hu: _Hu, gas: Mask, grid: Grid, edge_mm: float) -> Mask | None:
     """The largest objects of lung's density. The edge of gas has it too, and joins lungs to the
     trachea and the scan's top."""
     away_mm = distance_transform_edt(~gas, sampling=grid.spacing_mm)
-    dark = (hu < _LUNG_BELOW_HU) & (away_mm > edge_mm)
+    dark = (hu < _LUNG_BELOW_HU) & (away_mm > edge_mm) & _within_body(hu)
     labels, ml = _objects(dark, grid)
     sides = (labels[:, 0], labels[:, -1], labels[:, :, 0], labels[:, :, -1])
     ml[np.unique(np.concatenate([side.ravel() for side in sides]))] = ml[0] = 0
     largest = float(ml.max())
     kept = np.flatnonzero((ml >= _LEAST_OF_LARGEST * largest) & (ml >= _LEAST_LUNG_ML))
     return np.isin(labels, kept) if kept.size else None
+
+
+def _within_body(hu: _Hu) -> Mask:
+    """What the largest bright object encloses, slice by slice: cushions and tables are of lung's
+    density too."""
+    body = cc3d.largest_k(hu > _BODY_ABOVE_HU, k=1, connectivity=6).astype(bool)
+    return np.stack([fill_voids.fill(one) for one in body])
 
 
 def _objects(mask: Mask, grid: Grid) -> tuple[NDArray[Any], NDArray[Any]]:

@@ -29,6 +29,9 @@ _FITS_BETTER = 0.8
 _FITS_ELSEWHERE = 0.5
 # In sixty-fourths of the image. Patients move by less from one slice to the next.
 _FARTHEST = 2
+# How far apart slices are that lie two or three on, against those between. In 86 clinical CT of one
+# pass 1.37 times as far or more, where noise is all 1; of two breaths in turn 0.59 to 1.09.
+_INTERLEAVED, _FEWEST_PAIRS = 0.95, 7
 # Metal and its streaks would outweigh all else.
 _BRIGHTEST_HU = 400
 
@@ -84,6 +87,33 @@ def notes_on_order(shown: Mapping[int, _Hu]) -> list[str]:
             "patient moved, or an image was shifted; check the outline there."
         )
     return notes
+
+
+def notes_on_passes(shown: Mapping[int, _Hu]) -> list[str]:
+    """Warn where slices are more like those two or three on than like their neighbours."""
+    clipped = list(_clipped(shown).values())
+    next_hu = np.array([np.abs(one - other).mean() for one, other in pairwise(clipped)])
+    likeness = {passes: _far_apart(clipped, next_hu, passes) for passes in (2, 3)}
+    passes = min(likeness, key=lambda one: likeness[one])
+    if likeness[passes] >= _INTERLEAVED:
+        return []
+    return [
+        f"Every {'second' if passes == 2 else 'third'} slice is more like the one {passes} slices "
+        "on than like its neighbour: the slices of several passes may be interleaved, and the "
+        "volume of no patient; check the CT, and send each pass as its own series."
+    ]
+
+
+def _far_apart(
+    clipped: Sequence[NDArray[np.float32]], next_hu: NDArray[np.float64], passes: int
+) -> float:
+    """How much slices differ so many on, in shares of what those between do; inf of too few."""
+    later = zip(clipped, clipped[passes:], strict=False)
+    apart_hu = np.array([np.abs(one - other).mean() for one, other in later])
+    if len(apart_hu) < _FEWEST_PAIRS:
+        return float("inf")
+    between_hu = np.convolve(next_hu, np.ones(passes) / passes, "valid")
+    return float(np.median(apart_hu / np.maximum(between_hu, 1e-9)))
 
 
 def holding(indices: Sequence[int], count: int, names: Sequence[str]) -> str:

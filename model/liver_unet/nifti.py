@@ -54,6 +54,8 @@ def _loaded(path: Path) -> nib.nifti1.Nifti1Pair:
     image = nib.load(path)
     if not isinstance(image, nib.nifti1.Nifti1Pair) or len(image.shape) != 3:
         raise ImageFileError("it has another format or number of dimensions")
+    if image.get_data_dtype().kind not in "iuf":
+        raise ImageFileError("its voxels are colours or complex numbers; choose an image of HU")
     return image
 
 
@@ -122,7 +124,7 @@ def _unit_mm(image: nib.nifti1.Nifti1Pair) -> float:
 def _check_sizes(sform: NDArray[np.float64], pixdim: NDArray[np.float32], *, is_said: bool) -> None:
     """Compare the voxels' sizes; is_said: by the qform too, else three ones are what stands there
     where nobody wrote any."""
-    if not (pixdim > 0).all() or (not is_said and (pixdim == 1).all()):
+    if not is_said and (pixdim == 1).all():
         return
     axes = sform[:3, :3]
     lengths = np.linalg.norm(axes, axis=0)

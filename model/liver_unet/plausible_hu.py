@@ -15,7 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from liver_unet.model_errors import VolumeRefused
-from liver_unet.neighbours import check_repeats, check_turns, holding, notes_on_order
+from liver_unet.neighbours import (
+    check_repeats,
+    check_turns,
+    holding,
+    notes_on_order,
+    notes_on_passes,
+)
 from liver_unet.volume import UPRIGHT_DEG, Grid, Volume
 
 # What is no brighter was not measured: air, and what writers put where nothing is.
@@ -29,8 +35,8 @@ _LEAST_BODY = 0.01
 # From one slice to the next, of the mean and the darkest hundredth alike; in 16 clinical CT they
 # change by up to 18 and 5. Where the field of view is narrow, the second falls as lung comes.
 _LARGEST_STEP_HU = 300
-# Above this the lowest value says that air was cut off; -210 is the lowest such that was seen.
-_CLIPPED_HU = -300
+# Above this the lowest value says that air is not what it should be; noise goes below -1000.
+_CLIPPED_HU = -800
 # The largest side of what is shown. No liver fits in less; no scanner's table is longer.
 _SMALLEST_FIELD_MM, _LARGEST_FIELD_MM = 100.0, 2500.0
 # About so many voxels along each axis are looked at for what the whole volume tells.
@@ -66,10 +72,12 @@ def check_hu(volume: Volume, slice_names: Sequence[str] = ()) -> list[str]:
         check_turns(shown, slice_names)
         if volume.grid.lean_deg <= UPRIGHT_DEG:
             notes += notes_on_order(shown)
+            notes += notes_on_passes(shown)
     if lowest_hu > _CLIPPED_HU:
         notes.append(
-            f"The lowest value is {lowest_hu:g} HU: the values were cut off there, and air, lung "
-            "and fat may look alike; check the outline against the original series."
+            f"The lowest value is {lowest_hu:g} HU, and air is at -1000: the values were cut off "
+            "there, and air, lung and fat may look alike, or they were scaled; check the outline "
+            "against the original series."
         )
     return notes
 

@@ -69,6 +69,20 @@ class TestHeader:
         path = written(tmp_path / "ct.nii", sform=ras(scale), unit=unit)
         assert "its voxels would measure" in refusal_of(path)
 
+    def test_a_voxel_size_that_is_no_number(self, tmp_path: Path) -> None:
+        sform = ras() @ np.diag([1.3, 1.3, 1.3, 1])
+        path = written(tmp_path / "ct.nii", sform=sform, sizes=(np.nan, 4.6, 12.5))
+        assert "contradict each other" in refusal_of(path)
+
+    @pytest.mark.parametrize("kind", ["colours", "complex"])
+    def test_voxels_that_are_no_numbers_of_a_ct(self, tmp_path: Path, kind: str) -> None:
+        """The one ended as a fault of ours, of the other half the values were left out."""
+        values = PATIENT.hu.transpose(2, 1, 0)
+        rgb = np.zeros(values.shape, dtype=[("R", "u1"), ("G", "u1"), ("B", "u1")])
+        array = rgb if kind == "colours" else (values + 500j).astype(np.complex64)
+        nib.save(nib.Nifti1Image(array, ras()), tmp_path / "ct.nii")
+        assert "colours or complex numbers" in refusal_of(tmp_path / "ct.nii")
+
     @pytest.mark.parametrize("factors", [(1.2, 1.2, 1.2), (0.81, 0.81, 0.81), (1, 1, 1.1)])
     def test_sizes_of_which_the_header_says_two(
         self, tmp_path: Path, factors: tuple[float, ...]

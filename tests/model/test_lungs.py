@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import distance_transform_edt, gaussian_filter
 
 from liver_unet.lungs import Lungs, NoLungs, measure_lungs
 from liver_unet.volume import Grid, Volume
@@ -81,6 +81,24 @@ def test_however_it_lies(axis: int) -> None:
     assert isinstance(straight, Lungs)
     assert found.ml == pytest.approx(straight.ml, rel=0.005)
     assert found.kg == pytest.approx(straight.kg, rel=0.005)
+
+
+@pytest.mark.parametrize(("slices", "deep"), [((15, 75), 26), ((0, 90), 26), ((12, 80), 9)])
+def test_a_cushion_is_no_lung(slices: tuple[int, int], deep: int) -> None:
+    """Under the back and beside the body; it came to as much again, at half the lungs' dose."""
+    ct = chest()
+    alone = measure_lungs(ct)
+    air = np.zeros(SHAPE, dtype=bool)
+    air[slice(*slices), 110 - deep : -2, 4:-4] = True
+    air &= distance_transform_edt(ct.hu < -900, sampling=SPACING_MM) > 6
+    noise = np.random.default_rng(4).normal(-800, 12, SHAPE)
+    with_cushion = np.where(air, noise, ct.hu).astype(np.int16)
+    assert float(air.sum()) * ct.grid.voxel_ml > 200
+    found = measure_lungs(Volume(with_cushion, ct.grid))
+    assert isinstance(alone, Lungs)
+    assert isinstance(found, Lungs)
+    assert found.ml == pytest.approx(alone.ml, rel=0.01)
+    assert found.kg == pytest.approx(alone.kg, rel=0.01)
 
 
 def refusal(ct: Volume) -> str:

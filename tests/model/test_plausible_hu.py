@@ -73,6 +73,13 @@ class TestNotHu:
         (warning,) = check_hu(changed(lambda hu: np.clip(hu, low, high)))
         assert f"The lowest value is {low} HU" in warning
 
+    @pytest.mark.parametrize("scale", [0.5, 0.7])
+    def test_air_that_is_too_bright_is_told(self, scale: float) -> None:
+        """As where the slope was lost of values in steps of another size."""
+        (warning,) = check_hu(changed(lambda hu: np.clip(hu, -1000, 3000) * scale))
+        assert "HU, and air is at -1000: the values were cut off there" in warning
+        assert "or they were scaled" in warning
+
     @given(st.integers(-40, 40), st.floats(0.9, 1.1))
     @settings(max_examples=20, deadline=None)
     def test_a_scanner_somewhat_out_of_tune_is_read(self, shift: int, scale: float) -> None:
@@ -209,6 +216,15 @@ class TestNeighbours:
         volume.hu[11] = np.roll(volume.hu[11], columns, axis=1)
         (warning,) = check_hu(volume)
         assert warning.startswith("Slices 11 and 12, 12 and 13 would fit far better if one were")
+
+    @pytest.mark.parametrize(("passes", "told"), [(2, "second"), (3, "third")])
+    def test_passes_in_turn(self, passes: int, told: str) -> None:
+        """Of other breaths, and nothing but the pixels to tell it, as in a NIfTI."""
+        in_turn = [n // passes + n % passes * 4 for n in range(24)]
+        assert any(
+            one.startswith(f"Every {told} slice is more like the one {passes} slices on")
+            for one in check_hu(self.noisy(in_turn))
+        )
 
     def test_noise_has_no_other_way_round(self) -> None:
         noise = np.random.default_rng(5).integers(-1024, 700, PATIENT.hu.shape).astype(np.float32)

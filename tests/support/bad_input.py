@@ -63,7 +63,7 @@ def body_sized(slices: int = 12, slice_mm: float = 4.0) -> Volume:
     tiny = tiny_volume(slices, slice_mm)
     affine = tiny.grid.affine.copy()
     affine[:3, 1:3] *= 20
-    hu = (tiny.hu // 2 - 150).astype(np.int16)
+    hu = (tiny.hu.astype(int) * 2 // 3 - 320).astype(np.int16)
     return Volume(hu, Grid(tiny.grid.shape, affine))
 
 
@@ -299,6 +299,10 @@ def _colour(s: list[FileDataset]) -> None:
     s[3].PixelData = s[3].PixelData * 3
 
 
+def _palette(s: list[FileDataset]) -> None:
+    s[3].PhotometricInterpretation = "PALETTE COLOR"
+
+
 def _single(s: list[FileDataset]) -> None:
     del s[1:]
 
@@ -394,12 +398,15 @@ def _corrupted_jpeg_lossless(s: list[FileDataset]) -> None:
     _cut(s[8])
 
 
-def _alternating(keyword: str, values: Sequence[str | int], name: str) -> Change:
-    """Slices whose attribute takes the values in turn, from the first slice to the last."""
+def _alternating(keyword: str, values: Sequence[str | int | None], name: str) -> Change:
+    """Slices whose attribute takes the values in turn, from the first slice to the last; None:
+    without it."""
 
     def change(s: list[FileDataset]) -> None:
         for number, image in enumerate(s):
             setattr(image, keyword, values[number % len(values)])
+            if values[number % len(values)] is None:
+                delattr(image, keyword)
 
     change.__name__ = f"_{name}"
     return change
@@ -413,6 +420,17 @@ def _two_passes_dated_slice_by_slice(s: list[FileDataset]) -> None:
 def _two_passes_over_midnight(s: list[FileDataset]) -> None:
     for number, image in enumerate(s):
         image.AcquisitionTime = ("235958.25", "000013.25")[number % 2]
+
+
+def _one_undated_among_two_passes(s: list[FileDataset]) -> None:
+    for number, image in enumerate(s):
+        image.AcquisitionTime = ("101500", "101535")[number % 2]
+    s[4].AcquisitionTime = ""
+
+
+def _two_types_in_turn(s: list[FileDataset]) -> None:
+    for image in s[::2]:
+        image.ImageType = ["DERIVED", "PRIMARY", "AXIAL", "VMI"]
 
 
 def _of_type(*image_type: str) -> Change:
@@ -725,6 +743,7 @@ REFUSED: list[tuple[Change, str, str]] = [
     (_row_of_zeros_too_many, "damaged", "send"),
     (_a_little_too_many_pixels, "damaged", "send"),
     (_colour, "not one grey image", "choose"),
+    (_palette, "not one grey image", "choose"),
     (_single, "has 1 slice and at least 10", "send the complete series"),
     (_interleaved_acquisitions, "spacing is uneven", "reconstruct"),
     (_pet, "not a CT image (Modality PT", "choose"),
@@ -759,6 +778,32 @@ REFUSED: list[tuple[Change, str, str]] = [
         "each pass",
     ),
     (_two_passes_over_midnight, "AcquisitionTime", "each pass"),
+    (_alternating("AcquisitionNumber", [1, None], "number_or_none"), "AcquisitionNumber", "each p"),
+    (
+        _alternating("AcquisitionTime", ["101500", None], "time_or_none"),
+        "Time alternates",
+        "each p",
+    ),
+    (_alternating("AcquisitionTime", ["1015", "1016"], "minutes"), "Time alternates", "each pass"),
+    (_alternating("AcquisitionTime", ["10:15:00", "10:15:35"], "colons"), "Time alt", "each pass"),
+    (
+        _alternating("AcquisitionDateTime", ["20250304101500", "20250311101500"], "days_apart"),
+        "AcquisitionDateTime",
+        "each pass",
+    ),
+    (
+        _alternating("AcquisitionDate", ["20250304", "20250311"], "two_days"),
+        "Date alt",
+        "each pass",
+    ),
+    (_one_undated_among_two_passes, "AcquisitionTime", "each pass"),
+    (_two_types_in_turn, "ImageType alternates", "each pass"),
+    (_alternating("SliceThickness", ["5", "1.25"], "two_thicknesses"), "SliceThi", "each pass"),
+    (_alternating("ReconstructionDiameter", ["350", "500"], "two_fields"), "Diam", "each pass"),
+    (_alternating("FilterType", ["BODY", "HEAD"], "two_filters"), "FilterType", "each pass"),
+    (_alternating("ContrastBolusAgent", ["I", None], "contrast_or_none"), "Agent", "each pass"),
+    (_alternating("ProtocolName", ["ART", "PV"], "two_protocols"), "ProtocolName", "each pass"),
+    (_alternating("SeriesDescription", ["A", "P"], "two_descriptions"), "Description", "each pass"),
     (_of_type("DERIVED", "SECONDARY", "MIP"), "a projection", "made from"),
     (_of_type("DERIVED", "SECONDARY", "REFORMATTED", "MIN IP"), "a projection", "made from"),
     (_of_type("DERIVED", "PRIMARY", "VOLUME", "MAX_IP"), "a projection", "made from"),
@@ -812,6 +857,25 @@ READ: list[tuple[Reading, str]] = [
     (_each_slice("AcquisitionNumber", [9, 9, 9, 8, 8, 8, 7, 7, 7, 6, 6, 6], "steps_downwards"), ""),
     (_each_slice("AcquisitionTime", [f"1015{n}.4" for n in range(10, 22)], "steps_in_time"), ""),
     (_each_slice("AcquisitionTime", [f"10150{n % 2}.1" for n in range(12)], "rotation_dates"), ""),
+    (_each_slice("KVP", ["120", "120.0"] * 6, "one_voltage"), ""),
+    (
+        _each_slice("InstanceNumber", [1, 61, 2, 62, 3, 63, 4, 64, 5, 65, 6, 66], "in_turn"),
+        "second",
+    ),
+    (
+        _each_slice("InstanceNumber", [9, 5, 1, 10, 6, 2, 11, 7, 3, 12, 8, 4], "thirds"),
+        "every third",
+    ),
+    (_each_slice("InstanceNumber", list(range(12, 0, -1)), "numbered_downwards"), ""),
+    (
+        _each_slice(
+            "AcquisitionDateTime",
+            [f"2025030{4 + (n > 5)}{'235958' if n < 6 else '000003'}.{n}" for n in range(12)],
+            "over_midnight",
+        ),
+        "AcquisitionDateTime changes",
+    ),
+    (_each_slice("AcquisitionTime", ["101500"] * 11 + [""], "last_undated"), "Time changes"),
     (_each_slice("AcquisitionNumber", [1] * 7 + [2] * 5, "joined"), "AcquisitionNumber changes"),
     (_each_slice("AcquisitionNumber", [1] * 4 + [2] * 4 + [1] * 4, "slab_again"), "joined there"),
     (_each_slice("AcquisitionTime", ["101500"] * 7 + ["101540"] * 5, "joined_later"), "joined"),
@@ -830,6 +894,9 @@ READ: list[tuple[Reading, str]] = [
     (_each_slice("PatientName", ["A^B"] * 7 + ["C^D"] * 5, "two_names"), "PatientName differs"),
     (_each_slice("PatientBirthDate", ["19500101"] * 11 + [""], "birth"), "PatientBirthDate dif"),
     (_each_slice("PatientSex", ["M"] * 3 + ["F"] * 9, "two_sexes"), "PatientSex differs"),
+    (_each_slice("IssuerOfPatientID", ["A"] * 7 + ["B"] * 5, "two_issuers"), "IssuerOfPatientID d"),
+    (_each_slice("ReconstructionDiameter", ["20"] * 12, "wide"), "20 mm wide: one of them is"),
+    (_each_slice("ReconstructionDiameter", ["768"] * 12, "cut_out_of_512"), ""),
     (_each_slice("SpacingBetweenSlices", ["2"] * 12, "spacing"), "SpacingBetweenSlices it is 2 mm"),
     (_each_slice("SpacingBetweenSlices", ["-4.1"] * 12, "rounded"), ""),
     (_each_slice("SliceLocation", [f"{n * 8}" for n in range(12)], "places"), "it is 8 mm"),

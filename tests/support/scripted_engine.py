@@ -34,10 +34,14 @@ from pydicom.valuerep import format_number_as_ds
 from orthanc_liver.engine.child_process import end_with_the_other_side
 from orthanc_liver.engine.protocol import (
     LOOK_HERE,
+    Agreement,
+    Compared,
+    ComparisonOrder,
     Done,
     Failed,
     Kind,
     Order,
+    OtherOutline,
     Outcome,
     PipeClosed,
     Preview,
@@ -80,9 +84,16 @@ _SOP_CLASSES = {
 }
 
 
+_DOCUMENTS = "orthanc_liver.engine.document_process"
+
+
 @dataclass(frozen=True)
 class Script:
-    """How every job goes from now on; after `times` jobs, as if there were no script."""
+    """How every job goes from now on; after `times` jobs, as if there were no script.
+
+    dsc: of every outline that comes back; 0: it is refused, less: the process ends.
+    real_documents: what writes and compares documents is the product's own process.
+    """
 
     ending: Ending = "segmented"
     seconds: float = 0.0
@@ -95,6 +106,8 @@ class Script:
     unsure: Mapping[str, Sequence[Sequence[int]]] | None = None
     is_last: bool = False
     start: Literal["ready", "failed", "crash", "hang", "wrong types"] = "ready"
+    dsc: float = 0.9
+    real_documents: bool = False
 
     @property
     def told(self) -> dict[str, Any]:
@@ -137,6 +150,10 @@ class ScriptedEngine:
         """Every process that was started, with its arguments."""
         return _notes(self._folder / "starts.txt")
 
+    def comparisons(self) -> list[dict[str, Any]]:
+        """Every comparison that was begun, and what the liver was called."""
+        return _notes(self._folder / "comparisons.txt")
+
     def alive(self) -> list[int]:
         """The processes that still run."""
         return [start["pid"] for start in self.starts() if _runs(start["pid"])]
@@ -158,6 +175,11 @@ def main(folder: Path, arguments: list[str]) -> None:
     """The process's side."""
     end_with_the_other_side(0)
     script = _script(folder)
+    if _DOCUMENTS in arguments:
+        if script.real_documents:
+            os.execv(sys.executable, [sys.executable, *arguments])  # noqa: S606
+        _compare(folder, script)
+        return
     _note(folder / "starts.txt", {"pid": os.getpid(), "arguments": arguments})
     outgoing, incoming = sys.stdout.buffer, sys.stdin.buffer
     if script.start == "crash":
@@ -178,6 +200,22 @@ def main(folder: Path, arguments: list[str]) -> None:
             return
         assert isinstance(order, Order)
         _work(folder, order, incoming, outgoing)
+
+
+def _compare(folder: Path, script: Script) -> None:
+    order = read(sys.stdin.buffer)
+    assert isinstance(order, ComparisonOrder)
+    assert isinstance(read(sys.stdin.buffer), OtherOutline)
+    _note(folder / "comparisons.txt", {"pid": os.getpid(), "roi": order.roi})
+    assert list(read_instances(sys.stdin.buffer, order))
+    if script.dsc < 0:
+        os.kill(os.getpid(), 9)
+    if script.dsc:
+        figures = (script.dsc, 1.5, 1.02, 1.02, 1500.0, 1470.0, 3, 12.5)
+        write(sys.stdout.buffer, Compared(order.job, Agreement(*figures)))
+    outcome = Outcome.SEGMENTED if script.dsc else Outcome.REFUSED
+    reason = "" if script.dsc else "the returned outline was told so"
+    write(sys.stdout.buffer, Done(order.job, outcome, reason, None))
 
 
 def _work(folder: Path, order: Order, incoming: BinaryIO, outgoing: BinaryIO) -> None:
@@ -345,6 +383,7 @@ def _outline(written: Dataset, source: Sequence[Dataset]) -> None:
     outlined.ContourSequence = [_square((x, y), z, side_mm) for x, y, z in places]
     written.StructureSetROISequence, written.ROIContourSequence = [roi], [outlined]
     written.StructureSetLabel, written.ApprovalStatus = "scripted", "UNAPPROVED"
+    written.StructureSetDate, written.StructureSetTime = "20260101", "080000"
 
 
 def _square(corner: tuple[float, float], z: float, side_mm: float) -> Dataset:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 import shutil
 import time
 import urllib.error
-import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +15,7 @@ from typing import Any
 from liver_unet import DEFAULT_WEIGHTS
 from orthanc_liver import __version__
 from orthanc_liver.cli.orthanc_configuration import OrthancConfiguration
+from orthanc_liver.cli.rest import Rest
 from orthanc_liver.host.errors import EngineUnavailable
 from orthanc_liver.host.jobs.engine_process import EngineProcess
 from orthanc_liver.host.server.orthanc_settings import read_orthanc_settings
@@ -131,8 +130,7 @@ class Orthanc:
 
     def __init__(self, url: str, user: str) -> None:
         self._url = url.rstrip("/")
-        coded = base64.b64encode(user.encode()).decode()
-        self._headers = {"Authorization": f"Basic {coded}"} if user else {}
+        self._rest = Rest(url, user)
 
     def look(self) -> Iterator[Finding]:
         """Whether it answers, has the plugin, and what the plugin says of itself."""
@@ -142,7 +140,7 @@ class Orthanc:
         except urllib.error.HTTPError as error:
             mend = f"it answers {error.code}"
             if error.code == 401:
-                mend = "it wants a user: give --user, and the password in ORTHANC_PASSWORD"
+                mend = "it asks for a user: give --user, and the password in ORTHANC_PASSWORD"
             yield Finding("Orthanc", self._url, mend)
             return
         except (OSError, ValueError) as error:
@@ -159,11 +157,7 @@ class Orthanc:
             yield Finding("plugin", "not loaded", "name its script and restart Orthanc")
 
     def _get(self, path: str) -> Any:
-        if not self._url.startswith(("http://", "https://")):
-            raise ValueError("no http address")
-        request = urllib.request.Request(self._url + path, headers=self._headers)  # noqa: S310
-        with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:  # noqa: S310 # nosec
-            return json.load(answer)
+        return json.loads(self._rest.get(path, _TIMEOUT_S))
 
 
 def _of_status(status: Mapping[str, Any]) -> Iterator[Finding]:

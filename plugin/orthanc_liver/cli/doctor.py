@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from pathlib import Path
 from typing import Any
 
 from orthanc_liver.cli.exit_status import SOME_FAILED
 from orthanc_liver.cli.parser import new_command
+from orthanc_liver.cli.rest import user_and_password
 
 _MEMINFO = Path("/proc/meminfo")
 
@@ -34,7 +34,7 @@ def add_to(commands: Any) -> None:
         "--user",
         default="",
         metavar="NAME",
-        help="whom Orthanc lets in; the password is taken from ORTHANC_PASSWORD",
+        help="a user that Orthanc knows; the password is taken from ORTHANC_PASSWORD",
     )
     doctor.set_defaults(run=_run)
 
@@ -44,13 +44,12 @@ def _run(options: argparse.Namespace) -> int:
     from orthanc_liver.cli.orthanc_configuration import read_configuration
 
     configuration = read_configuration(options.configuration)
-    user = f"{options.user}:{os.environ.get('ORTHANC_PASSWORD', '')}" if options.user else ""
     settings, found = checkup.look_at_configuration(configuration, options.configuration)
     found += checkup.look_at_weights()
     found += checkup.look_at_engine(settings)
     found += checkup.look_at_memory(settings, _MEMINFO.read_text())
     found += checkup.look_at_disk(configuration)
-    found += checkup.Orthanc(options.url, user).look()
+    found += checkup.Orthanc(options.url, user_and_password(options.user)).look()
     for one in found:
         state = "mend" if one.mend else "ok"
         told = f"{one.seen}: {one.mend}" if one.mend else one.seen

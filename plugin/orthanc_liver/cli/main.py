@@ -20,9 +20,11 @@ from orthanc_liver.cli import (
     activity,
     atlas,
     calibrate,
+    constancy,
     doctor,
     evaluate,
     export,
+    harvest,
     segment,
     train,
     worker,
@@ -32,7 +34,19 @@ from orthanc_liver.cli.exit_status import REFUSED, STOPPED
 from orthanc_liver.engine.cores import usable_cores
 from orthanc_liver.liver_errors import LiverError
 
-_COMMANDS = (segment, activity, train, calibrate, export, evaluate, atlas, doctor, worker)
+_COMMANDS = (
+    segment,
+    activity,
+    train,
+    calibrate,
+    export,
+    evaluate,
+    harvest,
+    atlas,
+    constancy,
+    doctor,
+    worker,
+)
 # What an extra installs, and everything else does without.
 _EXTRAS = {
     **dict.fromkeys(("SimpleITK", "jinja2", "matplotlib"), "evaluation"),
@@ -110,7 +124,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="orthanc-liver",
         description="Outlines the liver on CT. For review by a physician; not a medical device.",
-        epilog="exit status: 0 done, 1 some cases without an answer, 2 wrong words, 3 refused, "
+        epilog="exit status: 0 done, 1 some cases without an answer, 2 wrong arguments, 3 refused, "
         "4 no liver found, 130 stopped by Ctrl-C",
     )
     parser.add_argument(

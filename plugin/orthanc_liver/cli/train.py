@@ -31,7 +31,7 @@ def add_to(commands: Any) -> None:
     )
     training.add_argument("--out", type=Path, required=True, help="folder for weights and curves")
     training.add_argument(
-        "--config", default="fine", help='"fine", "coarse", "published" or a TOML file'
+        "--config", default="fine", help='"fine", "coarse", "published", "tune" or a TOML file'
     )
     length = training.add_mutually_exclusive_group()
     length.add_argument("--minutes", type=float, help="how long it learns; else the recipe says it")

@@ -263,7 +263,8 @@ def _stored_values(dataset: pydicom.Dataset, uid: str) -> NDArray[np.integer]:
         if not syntax.is_encapsulated:
             _leave_padding_out(dataset, rows, columns)
         stored = get_decoder(syntax).as_array(dataset, index=0, raw=True, decoding_plugin=plugin)[0]
-    if stored.shape != (rows, columns) or stored.dtype.kind not in "iu":
+    is_grey = str(dataset.get("PhotometricInterpretation")).startswith("MONOCHROME")
+    if stored.shape != (rows, columns) or stored.dtype.kind not in "iu" or not is_grey:
         raise SeriesRefused(
             f"The pixels of instance {uid} are not one grey image of {rows} x {columns}; "
             "choose a series of CT images."

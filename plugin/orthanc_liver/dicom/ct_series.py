@@ -27,7 +27,7 @@ from orthanc_liver.liver_errors import SeriesRefused
 # Positions nearer than this are one position; the thinnest CT slices are ten times as far apart.
 _SAME_POSITION_MM = 0.02
 # Of whom the slices are, beside the PatientID.
-_WHOSE = ("PatientName", "PatientBirthDate", "PatientSex")
+_WHOSE = ("PatientName", "PatientBirthDate", "PatientSex", "IssuerOfPatientID")
 
 
 @dataclass(frozen=True, eq=False)

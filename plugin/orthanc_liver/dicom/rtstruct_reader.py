@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from io import BytesIO
@@ -28,10 +28,13 @@ from orthanc_liver.sirt.roi_volume import (
     Point,
     Slices,
     check_frame,
+    doubts_about_points,
     doubts_about_series,
     outline,
 )
 
+# In pixels, from the centres of the outermost; and of an outline's contours, one besides.
+_BESIDE, _MOST_BESIDE = 1.5, 0.1
 _PLANAR = {"CLOSED_PLANAR", "CLOSEDPLANAR_XOR"}
 # What is read here, by SOP class, and what people call it.
 RTSTRUCT: dict[str, str] = {RTStructureSetStorage: "RTSTRUCT"}
@@ -40,13 +43,16 @@ RTSTRUCT: dict[str, str] = {RTStructureSetStorage: "RTSTRUCT"}
 @dataclass(frozen=True, eq=False)
 class Roi:
     """An ROI's contours, each (n, 3) in mm. frame: of reference; exclusive: CLOSEDPLANAR_XOR;
-    series_uids: the series that it says it was drawn on."""
+    series_uids: the series that it says it was drawn on; patient_id: whose it says it is; points:
+    how many each contour says that it has."""
 
     name: str
     frame: str
     points_mm: list[NDArray[np.float64]]
     exclusive: bool = False
     series_uids: frozenset[str] = frozenset()
+    patient_id: str = ""
+    points: tuple[int, ...] = ()
 
 
 @contextmanager
@@ -119,6 +125,7 @@ def roi_of(structures: pydicom.Dataset, path: Path, choice: RoiChoice) -> Roi:
         return replace(
             _roi(names[number], frame, drawn[number], path),
             series_uids=referenced_series(structures),
+            patient_id=_text(structures, "PatientID"),
         )
 
 
@@ -130,8 +137,13 @@ def _roi(name: str, frame: str, contours: list[pydicom.Dataset], path: Path) -> 
     numbers = [np.array([] if one is None else one, dtype=np.float64) for one in values]
     if any(one.size % 3 or not np.isfinite(one).all() for one in numbers):
         raise OutlineRefused(f"{path} has a contour of {name!r} that cannot be read")
+    if any(np.any(np.array(one.get("ContourOffsetVector") or 0, dtype=float)) for one in contours):
+        raise OutlineRefused(
+            f"{path} has contours of {name!r} with an offset, which is not supported"
+        )
     points = [one.reshape(-1, 3) for one in numbers]
-    return Roi(name, frame, points, "CLOSEDPLANAR_XOR" in kinds)
+    says = tuple(int(one.get("NumberOfContourPoints") or 0) for one in contours)
+    return Roi(name, frame, points, "CLOSEDPLANAR_XOR" in kinds, points=says)
 
 
 def _only_frame(structures: pydicom.Dataset) -> str:
@@ -148,12 +160,43 @@ def outline_of(roi: Roi, ct: CtSeries, path: Path) -> Outline:
     """The ROI on the CT's slices; raises OutlineRefused where it does not fit them."""
     check_frame_of(roi.frame, ct, path)
     contours = [_points(one) for one in roi.points_mm]
+    beside = _doubts_about_place(roi.points_mm, ct.volume, path)
+    cut_off = doubts_about_points(roi.points, contours) if roi.points else ()
     try:
         found = outline(contours, _slices_of(ct.volume), exclusive=roi.exclusive)
     except ActivityRefused as refusal:
         raise OutlineRefused(f"{path}: {refusal}") from refusal
-    doubts = doubts_about_series(roi.series_uids, _text(ct.header, "SeriesInstanceUID"))
-    return replace(found, warnings=(*found.warnings, *doubts))
+    doubts = doubts_about_origin(roi.series_uids, roi.patient_id, ct)
+    return replace(found, warnings=(*found.warnings, *beside, *cut_off, *doubts))
+
+
+def _doubts_about_place(
+    contours_mm: Sequence[NDArray[np.float64]], ct: Volume, path: Path
+) -> tuple[str, ...]:
+    """Contours that leave the images at a side, where a mask would end without a word."""
+    last = np.array(ct.grid.shape[1:]) - 1
+    index = [ct.grid.to_index(one)[:, 1:] for one in contours_mm if len(one)]
+    beyond = sum(bool(((one < -_BESIDE) | (one > last + _BESIDE)).any()) for one in index)
+    if beyond > max(1, _MOST_BESIDE * len(index)):
+        raise OutlineRefused(
+            f"{path} does not lie on this CT: {beyond} of {len(index)} contours leave its images "
+            "at a side"
+        )
+    return (f"{beyond} contours leave the CT's images at a side",) if beyond else ()
+
+
+def doubts_about_origin(
+    series_uids: frozenset[str], patient_id: str, ct: CtSeries
+) -> tuple[str, ...]:
+    """What is to be said where an outline says that it is of another series or patient."""
+    doubts = doubts_about_series(series_uids, _text(ct.header, "SeriesInstanceUID"))
+    ct_patient = _text(ct.header, "PatientID")
+    if patient_id and ct_patient and patient_id != ct_patient:
+        doubts += (
+            "the outline bears another PatientID than this CT: make sure that both are of one "
+            "patient",
+        )
+    return doubts
 
 
 def referenced_series(structures: pydicom.Dataset) -> frozenset[str]:

@@ -48,6 +48,12 @@ def segment_of(
         return interpolate_mask(mask, ct.volume), labels[number]
 
 
+def segmented_series(dataset: pydicom.Dataset) -> frozenset[str]:
+    """The series that a SEG says it was drawn on."""
+    series = dataset.get("ReferencedSeriesSequence") or []
+    return frozenset(str(one.get("SeriesInstanceUID") or "") for one in series) - {""}
+
+
 def _drawn(dataset: pydicom.Dataset, path: Path) -> Iterator[tuple[int, Mask, pydicom.Dataset]]:
     """Yield of every frame each segment in it, where it is, and the frame's own attributes."""
     frames = dataset.pixel_array.reshape(-1, dataset.Rows, dataset.Columns)

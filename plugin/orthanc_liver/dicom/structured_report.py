@@ -49,7 +49,7 @@ def build_report(
     style: RoiStyle,
     created: datetime,
 ) -> Dataset:
-    """Build the report: the segment's volume, and at will an activity as its as_json tells it.
+    """Build the report: the segment's volume, and optionally an activity as its as_json tells it.
 
     UIDs come from patient, sources, provenance, style, SEG and numbers, never from created.
     """

@@ -1,4 +1,4 @@
-"""Whether the slices' distance and tilt are by a CT's headers what they are by their positions.
+"""Whether slice distance, tilt and pixel size are by a CT's headers what its images say.
 
 Positions decide. They can be wrong as a whole: written anew by a program that took the slices for
 1 mm, or even because every second slice is missing.
@@ -18,6 +18,8 @@ from orthanc_liver.dicom.geometry import positions_of
 # SpacingBetweenSlices may be rounded; SliceLocation is along the table, which a tilt of 30 degrees
 # makes 15 % more.
 _MOST_OFF = {"SpacingBetweenSlices": 0.1, "SliceLocation": 0.25}
+# Images may be cut out of one of so many pixels, which the field's diameter is of.
+_MATRICES, _MATRIX_OFF = (256, 512, 768, 1024), 0.05
 # Slices as thick as this share of their distance have been seen to be called gapless.
 _GAP = 1.5
 
@@ -42,6 +44,7 @@ def doubts_about_spacing(images: Sequence[CtImage], affine: NDArray[np.float64])
             f"The slices are {thick_mm:.4g} mm thick and {apart_mm:.4g} mm apart: what lies "
             "between was not measured, or slices are missing."
         )
+    notes += _doubts_about_pixels(images)
     told_deg = _middle([_number(one, "GantryDetectorTilt") for one in images])
     if abs(told_deg - (lean := lean_deg(affine))) > UPRIGHT_DEG:
         says = f"{told_deg:.0f}" if told_deg else "nothing"
@@ -50,6 +53,18 @@ def doubts_about_spacing(images: Sequence[CtImage], affine: NDArray[np.float64])
             f"{says}: if the positions are wrong, so may be the volume and the outline's shape."
         )
     return notes
+
+
+def _doubts_about_pixels(images: Sequence[CtImage]) -> list[str]:
+    field_mm = _middle([_number(one, "ReconstructionDiameter") for one in images])
+    pixel_mm = float(images[0].plane.spacing_mm.max())
+    wide = np.array([max(images[0].hu.shape), *_MATRICES]) * pixel_mm
+    if not field_mm or (np.abs(wide - field_mm) < _MATRIX_OFF * wide).any():
+        return []
+    return [
+        f"The pixels measure {pixel_mm:.4g} mm, by ReconstructionDiameter the images are "
+        f"{field_mm:.4g} mm wide: one of them is wrong, and with it the volume may be."
+    ]
 
 
 def _middle(numbers: Sequence[float] | NDArray[np.float64]) -> float:

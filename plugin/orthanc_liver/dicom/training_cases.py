@@ -39,7 +39,9 @@ from orthanc_liver.dicom.rtstruct_reader import (
 )
 from orthanc_liver.liver_errors import LiverError, SeriesRefused
 
-# In a case's folder: what its mask was drawn from.
+# What lies in a case's folder.
+CT, LIVER_MASK = "ct.nii.gz", "liver.nii.gz"
+# And what its mask was drawn from.
 _MADE_FROM = "outline.sha256"
 
 
@@ -183,16 +185,20 @@ def _convert(outline: _Outline, files: Sequence[DicomFile], folder: Path) -> Non
         series = read_ct_series((one.read() for one in files), min_slices=MINIMUM_SLICES)
     except SeriesRefused as refusal:
         raise TrainingRefused(f"{files[0].path.parent}: {refusal}") from refusal
-    grid = series.volume.grid
     liver = _liver_mask(outline, series)
-    limits = np.iinfo(np.int16)
-    hu = np.clip(np.rint(series.volume.hu), limits.min, limits.max).astype(np.int16)
     part = folder.with_suffix(".part")
     part.mkdir(exist_ok=True)
     (part / _MADE_FROM).write_text(outline.digest)
-    write_nifti(part / "ct.nii.gz", hu, grid)
-    write_nifti(part / "liver.nii.gz", liver.astype(np.uint8), grid)
+    write_case(part, series, liver)
     part.rename(folder)
+
+
+def write_case(folder: Path, series: CtSeries, liver: NDArray[np.bool_]) -> None:
+    """Write pixels, where they lie, and the liver: nothing else of a CT is in a case."""
+    limits = np.iinfo(np.int16)
+    hu = np.clip(np.rint(series.volume.hu), limits.min, limits.max).astype(np.int16)
+    write_nifti(folder / CT, hu, series.volume.grid)
+    write_nifti(folder / LIVER_MASK, liver.astype(np.uint8), series.volume.grid)
 
 
 def _liver_mask(outline: _Outline, ct: CtSeries) -> NDArray[np.bool_]:
@@ -203,12 +209,17 @@ def _liver_mask(outline: _Outline, ct: CtSeries) -> NDArray[np.bool_]:
         raise TrainingRefused(str(refusal)) from refusal
     for warning in found.warnings:
         tqdm.write(f"warning: {outline.path}: {warning}", file=sys.stderr)
+    refuse_unlearnable(mask, ct, outline.path)
+    return mask
+
+
+def refuse_unlearnable(mask: NDArray[np.bool_], ct: CtSeries, path: Path) -> None:
+    """TrainingRefused for an outline of which a network would learn something wrong."""
     if why := no_liver_because(mask, ct.volume.grid):
-        raise TrainingRefused(f"{outline.path} {why}")
+        raise TrainingRefused(f"{path} {why}")
     gap = first_gap(mask[list(ct.volume.own_slices)])
     if gap is not None:
         raise TrainingRefused(
-            f"{outline.path} leaves out slice {gap + 1} between outlined ones: a network would "
+            f"{path} leaves out slice {gap + 1} between outlined ones: a network would "
             "learn that there is no liver; interpolate the outlines first"
         )
-    return mask

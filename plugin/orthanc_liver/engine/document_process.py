@@ -1,6 +1,7 @@
-"""The process that writes SEG and SR of a liver whose RTSTRUCT is in Orthanc already.
+"""The process for a liver whose RTSTRUCT is in Orthanc already: it writes SEG and SR of it, or
+compares it with what a physician drew.
 
-It lives for one DocumentOrder and needs no network and no GPU.
+It lives for one order and needs no network and no GPU.
 """
 
 from __future__ import annotations
@@ -13,22 +14,26 @@ from pathlib import Path
 
 import numpy as np
 import pydicom
+from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from liver_unet.volume import Volume
 from orthanc_liver.dicom.contours import Contour
-from orthanc_liver.dicom.ct_series import read_ct_series
+from orthanc_liver.dicom.ct_series import CtSeries, read_ct_series
 from orthanc_liver.dicom.memory import MemoryLimit
 from orthanc_liver.dicom.result import Provenance, RoiStyle, to_bytes
 from orthanc_liver.dicom.result_objects import Source, build
 from orthanc_liver.dicom.roi_choice import RoiChoice
-from orthanc_liver.dicom.rtstruct_reader import Roi, mask_of, outline_of, roi_of
+from orthanc_liver.dicom.rtstruct_reader import Roi, mask_of, outline_of, refusing_damaged, roi_of
 from orthanc_liver.engine.child_process import begin
 from orthanc_liver.engine.protocol import (
     LOOK_HERE,
+    Compared,
+    ComparisonOrder,
     DocumentOrder,
     Done,
     Kind,
+    OtherOutline,
     Outcome,
     ProtocolError,
     ResultObject,
@@ -39,8 +44,12 @@ from orthanc_liver.engine.protocol import (
 )
 from orthanc_liver.liver_errors import LiverError
 
-# What a message calls the RTSTRUCT, whose name and place are Orthanc's business.
+Order = DocumentOrder | ComparisonOrder
+Mask = NDArray[np.bool_]
+
+# What a message calls them, whose names and places are Orthanc's business.
 _RESULT = Path("the RTSTRUCT of the segmentation")
+_OTHER = Path("the returned outline")
 _LIVER = RoiChoice(patterns=(f"^(?!{LOOK_HERE}$)",))
 
 
@@ -48,16 +57,17 @@ def main() -> None:
     """Entry of `python -m orthanc_liver.engine.document_process`."""
     outgoing = begin()
     order = read(sys.stdin.buffer)
-    if not isinstance(order, DocumentOrder):
+    if not isinstance(order, Order):
         raise ProtocolError(f"a {type(order).__name__} instead of an order")
+    other = _other(order) if isinstance(order, ComparisonOrder) else b""
     instances = read_instances(sys.stdin.buffer, order)
     done = Done(order.job, Outcome.SEGMENTED, "", None)
-    made: dict[Kind, Dataset] = {}
     try:
-        source = _source(order, instances)
-        for kind in with_needs(order.settings.kinds):
-            made[kind] = build(kind, source, made)
-            write(outgoing, ResultObject(order.job, kind, to_bytes(made[kind])))
+        if isinstance(order, ComparisonOrder):
+            write(outgoing, _compared(order, other, instances))
+        else:
+            for written in _documents(order, instances):
+                write(outgoing, written)
     except LiverError as refusal:
         done = Done(order.job, Outcome.REFUSED, str(refusal), None)
     for _ in instances:
@@ -65,20 +75,17 @@ def main() -> None:
     write(outgoing, done)
 
 
-def _source(order: DocumentOrder, instances: Iterator[bytes]) -> Source:
-    settings = order.settings
-    limit = MemoryLimit(settings.maximum_memory_mib, order.instances)
-    series = read_ct_series(
-        instances,
-        min_slices=settings.minimum_slices,
-        limit=limit,
-        projections=True,  # what was outlined once may be written down
-    )
-    # Our contours, rasterised, are the mask that they were traced from.
-    stored = pydicom.dcmread(BytesIO(order.rtstruct))
-    roi = roi_of(stored, _RESULT, _LIVER)
-    mask = mask_of(outline_of(roi, series, _RESULT), series.volume, _RESULT)
-    return Source(
+def _other(order: ComparisonOrder) -> bytes:
+    message = read(sys.stdin.buffer)
+    if not isinstance(message, OtherOutline) or message.job != order.job:
+        raise ProtocolError(f"a {type(message).__name__} where an outline must be")
+    return message.content
+
+
+def _documents(order: DocumentOrder, instances: Iterator[bytes]) -> Iterator[ResultObject]:
+    made: dict[Kind, Dataset] = {}
+    stored, roi, series, mask = _segmented(order, instances)
+    source = Source(
         series=series,
         contours=(),
         mask=lambda: mask[list(series.volume.own_slices)],
@@ -89,6 +96,36 @@ def _source(order: DocumentOrder, instances: Iterator[bytes]) -> Source:
         activity=order.activity,
         look_here=_look_here(stored, series.volume),
     )
+    for kind in with_needs(order.settings.kinds):
+        made[kind] = build(kind, source, made)
+        yield ResultObject(order.job, kind, to_bytes(made[kind]))
+
+
+def _compared(order: ComparisonOrder, other: bytes, instances: Iterator[bytes]) -> Compared:
+    # Imports torch for the distances, which writing documents does without.
+    from orthanc_liver.evaluation.outlines import contour_in  # noqa: PLC0415
+    from orthanc_liver.evaluation.returned import agreement_of  # noqa: PLC0415
+
+    _, _, series, mask = _segmented(order, instances)
+    with refusing_damaged(_OTHER):
+        drawn = pydicom.dcmread(BytesIO(other))
+    contour = contour_in(drawn, _OTHER, RoiChoice(names=(order.roi,)), series)
+    return Compared(order.job, agreement_of(mask, contour, series.volume))
+
+
+def _segmented(order: Order, instances: Iterator[bytes]) -> tuple[Dataset, Roi, CtSeries, Mask]:
+    """Our RTSTRUCT, the liver in it, the CT, and the mask that its contours were traced from,
+    which they are when they are rasterised."""
+    series = read_ct_series(
+        instances,
+        min_slices=order.settings.minimum_slices,
+        limit=MemoryLimit(order.settings.maximum_memory_mib, order.instances),
+        projections=True,  # what was outlined once may be written down
+    )
+    stored = pydicom.dcmread(BytesIO(order.rtstruct))
+    roi = roi_of(stored, _RESULT, _LIVER)
+    mask = mask_of(outline_of(roi, series, _RESULT), series.volume, _RESULT)
+    return stored, roi, series, mask
 
 
 def _style(stored: Dataset, liver: Roi) -> RoiStyle:

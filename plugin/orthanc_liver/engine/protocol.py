@@ -126,6 +126,26 @@ class DocumentOrder:
 
 
 @dataclass(frozen=True)
+class ComparisonOrder:
+    """Compare the outline of a job with one that somebody else drew; that one follows as
+    OtherOutline, and then the CT's instances. roi: the other's exact name; rtstruct: the job's."""
+
+    job: str
+    instances: int
+    settings: JobSettings
+    roi: str
+    rtstruct: bytes
+
+
+@dataclass(frozen=True)
+class OtherOutline:
+    """Somebody's RTSTRUCT or SEG."""
+
+    job: str
+    content: bytes
+
+
+@dataclass(frozen=True)
 class Instance:
     """One DICOM file of the series."""
 
@@ -236,6 +256,36 @@ class Unsure:
 
 
 @dataclass(frozen=True)
+class Agreement:
+    """The job's outline (A) against another (B): rv and ra are A / B, of volume and of glass
+    activity; mda_mm: None on a tilted CT. worst_slice: of the CT, counted from 1, on which they
+    differ most, by worst_ml; warnings: what was left out of the other."""
+
+    dsc: float
+    mda_mm: float | None
+    rv: float
+    ra: float
+    ours_ml: float
+    theirs_ml: float
+    worst_slice: int
+    worst_ml: float
+    warnings: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        lengths = (self.rv, self.ra, self.ours_ml, self.theirs_ml, self.worst_ml, self.mda_mm or 0)
+        if not 0 <= self.dsc <= 1 or min(lengths) < 0 or self.worst_slice < 1:
+            raise ValueError("no agreement")
+
+
+@dataclass(frozen=True)
+class Compared:
+    """How well two outlines agree."""
+
+    job: str
+    agreement: Agreement
+
+
+@dataclass(frozen=True)
 class Done:
     """The last message of a job. report: as pipeline.report tells it, where there is a result.
 
@@ -265,18 +315,11 @@ class Done:
             typed(float, seconds)
 
 
-AboutAJob = Progress | ResultObject | Preview | Unsure | Done
+AboutAJob = Progress | ResultObject | Preview | Unsure | Compared | Done
+AnyOrder = Order | DocumentOrder | ComparisonOrder
+ToDispatcher = Connect | Errand | Recall
 Message = (
-    Order
-    | DocumentOrder
-    | Instance
-    | Connect
-    | Errand
-    | Recall
-    | BrokerState
-    | Ready
-    | Failed
-    | AboutAJob
+    AnyOrder | OtherOutline | Instance | ToDispatcher | BrokerState | Ready | Failed | AboutAJob
 )
 _BY_NAME = {kind.__name__: kind for kind in get_args(Message)}
 
@@ -354,7 +397,7 @@ def read(pipe: Source, allowance: Allowance | None = None) -> Message:
         raise ProtocolError("something that is not a message") from error
 
 
-def read_instances(pipe: Source, order: Order | DocumentOrder) -> Iterator[bytes]:
+def read_instances(pipe: Source, order: AnyOrder) -> Iterator[bytes]:
     """The DICOM files that follow an order; ProtocolError for anything else."""
     for _ in range(order.instances):
         message = read(pipe)

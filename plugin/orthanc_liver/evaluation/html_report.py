@@ -15,7 +15,8 @@ from liver_unet.weights import ModelSpec
 from orthanc_liver import __version__
 from orthanc_liver.evaluation import figures
 from orthanc_liver.evaluation.case_list import ListedCase
-from orthanc_liver.evaluation.measure import GLASS_DOSE_GY, Measured
+from orthanc_liver.evaluation.glass import GLASS_DOSE_GY
+from orthanc_liver.evaluation.measure import Measured
 from orthanc_liver.evaluation.statistics import Spread, bland_altman, spread, wilcoxon
 
 Methods = dict[str, str]

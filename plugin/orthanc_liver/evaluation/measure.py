@@ -1,4 +1,4 @@
-"""One case: the network's contour and at will another one, each measured against the reference."""
+"""One case: the network's contour and, if given, another one, each against the reference."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from orthanc_liver.dicom.ct_folder import read_ct
 from orthanc_liver.dicom.ct_series import CtSeries
 from orthanc_liver.dicom.roi_choice import EmptyOutline, OutlineRefused, RoiChoice
 from orthanc_liver.evaluation.case_list import ListedCase
+from orthanc_liver.evaluation.glass import glass_mbq
 from orthanc_liver.evaluation.outlines import Contour, read_contour
 from orthanc_liver.sirt import formulas
 from orthanc_liver.sirt.activity import volume_warnings
 from orthanc_liver.sirt.inputs import ActivityRefused, check_parts, read_inputs
 
-GLASS_DOSE_GY = 120.0
 REFERENCE_RGB, NETWORK_RGB, OTHER_RGB = (0, 220, 90), (255, 64, 64), (90, 150, 255)
 
 Mask = NDArray[np.bool_]
@@ -150,7 +150,7 @@ def _measured(mask: Mask, reference: Mask, grid: Grid, case: ListedCase) -> Meas
     if mask.any() and has_right_angles(grid):
         surfaces = agreement(mask, reference, grid)
     found_ml, true_ml = (float(np.count_nonzero(m)) * grid.voxel_ml for m in (mask, reference))
-    glass_mbq, true_glass_mbq = (_glass_mbq(ml) for ml in (found_ml, true_ml))
+    found_mbq, true_mbq = (glass_mbq(ml) for ml in (found_ml, true_ml))
     ra_resin = difference_resin_mbq = resin_mbq = None
     true_resin_mbq = _resin_mbq(true_ml, case)
     # A volume found that contradicts the patient's numbers is a bad result, not a bad case.
@@ -169,8 +169,8 @@ def _measured(mask: Mask, reference: Mask, grid: Grid, case: ListedCase) -> Meas
         difference_percent=100 * (found_ml / true_ml - 1),
         ra_resin=ra_resin,
         difference_resin_mbq=difference_resin_mbq,
-        ra_glass=glass_mbq / true_glass_mbq,
-        difference_glass_mbq=glass_mbq - true_glass_mbq,
+        ra_glass=found_mbq / true_mbq,
+        difference_glass_mbq=found_mbq - true_mbq,
     )
 
 
@@ -181,11 +181,6 @@ def _resin_mbq(liver_ml: float, case: ListedCase) -> float | None:
     check_parts(read_inputs(given | {"LiverMl": liver_ml}))
     bsa = formulas.bsa_m2(case.height_m, case.weight_kg)
     return 1000 * formulas.resin_gbq(bsa, case.tumour_ml, liver_ml)
-
-
-def _glass_mbq(liver_ml: float) -> float:
-    k, mass = formulas.GLASS_GY_KG_PER_GBQ, formulas.mass_kg(liver_ml)
-    return 1000 * formulas.one_compartment_gbq(k, GLASS_DOSE_GY, mass, 0.0, 0.0)
 
 
 def _where_most_wrong(mask: Mask | None, reference: Mask) -> NDArray[np.float64]:

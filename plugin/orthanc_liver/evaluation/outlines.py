@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
 from numpy.typing import NDArray
+from pydicom import Dataset
 
 from liver_unet.nifti import read_nifti
 from liver_unet.resample import on_voxels_of
@@ -16,12 +17,13 @@ from orthanc_liver.dicom.part10 import START_BYTES, starts_as_dicom
 from orthanc_liver.dicom.roi_choice import EmptyOutline, OutlineRefused, RoiChoice
 from orthanc_liver.dicom.rtstruct_reader import (
     RTSTRUCT,
+    doubts_about_origin,
     mask_of,
     outline_of,
     read_outlines,
     roi_of,
 )
-from orthanc_liver.dicom.segmentation_reader import SEG, segment_of
+from orthanc_liver.dicom.segmentation_reader import SEG, segment_of, segmented_series
 from orthanc_liver.sirt.inputs import ActivityRefused
 from orthanc_liver.sirt.roi_volume import gap_warnings
 
@@ -48,7 +50,27 @@ def read_contour(path: Path, choice: RoiChoice, ct: CtSeries) -> Contour:
     """
     if not path.exists():
         raise OutlineRefused(f"{path} does not exist")
-    found = _from_dicom(path, choice, ct) if _is_dicom(path) else _from_nifti(path, choice, ct)
+    if _is_dicom(path):
+        path, dataset = read_outlines(path, RTSTRUCT | SEG)
+        return contour_in(dataset, path, choice, ct)
+    return _not_empty(_from_nifti(path, choice, ct), path)
+
+
+def contour_in(dataset: Dataset, path: Path, choice: RoiChoice, ct: CtSeries) -> Contour:
+    """Return what is meant in an RTSTRUCT or a SEG; path: for messages. Errors as above."""
+    if dataset.get("SOPClassUID") in SEG:
+        mask, label = segment_of(dataset, path, choice, ct)
+        doubts = doubts_about_origin(
+            segmented_series(dataset), str(dataset.get("PatientID", "")), ct
+        )
+        return _not_empty(Contour(mask, f"segment {label!r}", (*_gaps(mask, path), *doubts)), path)
+    roi = roi_of(dataset, path, choice)
+    found = outline_of(roi, ct, path)
+    mask = mask_of(found, ct.volume, path)
+    return Contour(mask, f"ROI {roi.name!r}", found.warnings)
+
+
+def _not_empty(found: Contour, path: Path) -> Contour:
     if not found.mask.any():
         raise EmptyOutline(f"{path} outlines no voxel of its CT")
     return found
@@ -59,16 +81,6 @@ def _is_dicom(path: Path) -> bool:
         return True
     with path.open("rb") as file:
         return starts_as_dicom(file.read(START_BYTES))
-
-
-def _from_dicom(path: Path, choice: RoiChoice, ct: CtSeries) -> Contour:
-    path, dataset = read_outlines(path, RTSTRUCT | SEG)
-    if dataset.SOPClassUID in SEG:
-        mask, label = segment_of(dataset, path, choice, ct)
-        return Contour(mask, f"segment {label!r}", _gaps(mask, path))
-    roi = roi_of(dataset, path, choice)
-    found = outline_of(roi, ct, path)
-    return Contour(mask_of(found, ct.volume, path), f"ROI {roi.name!r}", found.warnings)
 
 
 def _from_nifti(path: Path, choice: RoiChoice, ct: CtSeries) -> Contour:

@@ -134,12 +134,12 @@ def _key(case: ListedCase, model_sha256: str) -> str:
     Where the files lie, what the case is called, and whether the network learnt from it, changes
     nothing of what is measured.
     """
-    line = asdict(case) | {name: _content(getattr(case, name)) for name in _PATHS}
+    line = asdict(case) | {name: content_of(getattr(case, name)) for name in _PATHS}
     parts = [{**line, "case": "", "origin": "", "is_learnt": ""}, model_sha256, __version__]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def _content(path: Path | None) -> list[str]:
+def content_of(path: Path | None) -> list[str]:
     """A digest of every file, wherever it lies and whatever it is called."""
     if path is None:
         return []

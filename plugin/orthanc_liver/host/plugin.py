@@ -6,6 +6,7 @@ import contextlib
 import json
 import threading
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from orthanc_liver.host.jobs.records import Ledger, read_unsure
 from orthanc_liver.host.jobs.results import Results
 from orthanc_liver.host.jobs.storing import is_result_in
 from orthanc_liver.host.jobs.worker import Worker
+from orthanc_liver.host.quality.quality_control import WORSE, QualityControl
 from orthanc_liver.host.review.clearance import Clearances
 from orthanc_liver.host.review.outlines import outline_text, outlines_of, stack_of
 from orthanc_liver.host.review.review import Verdict
@@ -43,6 +45,7 @@ from orthanc_liver.host.server.gate import Gate
 from orthanc_liver.host.server.image_series import image_series
 from orthanc_liver.host.server.journal import Journal
 from orthanc_liver.host.server.orthanc_settings import read_orthanc_settings
+from orthanc_liver.host.server.times import text_of
 from orthanc_liver.host.settings import read_settings
 from orthanc_liver.host.web.metrics import Ended, exposition
 from orthanc_liver.host.web.routes import Routes
@@ -163,7 +166,11 @@ class Plugin:
         self._change_log = ChangeLog(
             self.orthanc, self.queue, self._intake, self.settings, of_orthanc.stable_age_s
         )
-        self._change_log.on_gone = self._clearances.forget
+        self.quality = QualityControl(
+            self.orthanc, self._ledger, self.queue, self.settings, self._tell_of_quality
+        )
+        self._change_log.on_arrived = self.quality.arrived
+        self._change_log.on_gone = self._note_gone
         self._backfill = Backfill(
             self.orthanc, self.queue, self._intake, self.settings.backfill_pause_seconds, at_once
         )
@@ -173,6 +180,7 @@ class Plugin:
             self._change_log.thread,
             self._transmitter.thread,
             self._backfill.thread,
+            self.quality.thread,
             *([self._webhook.thread] if self.settings.webhook else []),
         ]
 
@@ -212,6 +220,8 @@ class Plugin:
             "Arrivals": self.deliveries.count_arrivals(),
             "ArrivedWhileAway": self._change_log.arrived_while_away,
             "Reviews": self.reviews.count(),
+            "ReturnedOutlines": self.quality.count(),
+            "Quality": self.quality.summary(),
             "LabelsProblem": self._results.labels.problem,
             "Viewer": self.settings.viewer,
             "Backfill": self._backfill.show(),
@@ -285,7 +295,7 @@ class Plugin:
     def activity(
         self, series_id: str, asked: Mapping[str, Any]
     ) -> tuple[Activity, list[dict[str, str]]]:
-        """Somebody asks for a Y-90 activity, and at will to store it; needs no engine.
+        """Somebody asks for a Y-90 activity, and perhaps to store it; needs no engine.
 
         Also returns what was stored. Errors: see activity_of_series and store_activity.
         """
@@ -307,7 +317,11 @@ class Plugin:
         stack = stack_of(self.orthanc, self._images_of(series_id))
         record = self._ledger.read_record(series_id)
         self.reviews.restore([series_id])
-        return {"Job": record.job.as_json() if record else None, "Stack": stack.as_json()}
+        return {
+            "Job": record.job.as_json() if record else None,
+            "Stack": stack.as_json(),
+            "Comparisons": self.quality.of(series_id),
+        }
 
     def outlines(self, series_id: str) -> list[dict[str, Any]]:
         """The outlines of a series in its study; errors as for slices."""
@@ -352,6 +366,16 @@ class Plugin:
         self._ended.note(job)
         self._webhook.note(job)
         self.journal.write("job ended", job.facts_of_end())
+        self.quality.job_ended(job)
+
+    def _tell_of_quality(self, event: str, facts: Mapping[str, Any]) -> None:
+        self.journal.write(event, facts)
+        if event == WORSE:
+            self._webhook.tell({"Event": event, **facts, "Time": text_of(datetime.now(UTC))})
+
+    def _note_gone(self, series_id: str) -> None:
+        self._clearances.forget(series_id)
+        self.quality.forget(series_id)
 
     def _ask(self, series_id: str, *, force: bool) -> Job:
         found = self._intake.offer(series_id, Door.ASKED, force=force)
@@ -383,6 +407,7 @@ class Plugin:
             self._results.restore(state.finished)
             self._backfill.restore()
             self._webhook.restore()
+            self.quality.restore(state.finished)
         except StateUnreadable as error:
             self._problems.append(str(error))
         else:
@@ -395,6 +420,7 @@ class Plugin:
                     self._webhook.thread.start()
                 for worker in self._workers:
                     worker.thread.start()
+                self.quality.thread.start()
                 self._change_log.start(state.seq, end)
         for problem in self._problems:
             self.orthanc.log_error(f"no job runs before this is mended: {problem}")

@@ -138,7 +138,7 @@ def _destination(value: Any) -> str | None:
     if names not in ({"Modality"}, {"DicomWeb"}) or _text(256)(value[min(names)]):
         return (
             'each destination must be {"Modality": "..."}, a name of DicomModalities, or '
-            '{"DicomWeb": "..."}, a name of DicomWeb.Servers; at will with Objects, When and '
+            '{"DicomWeb": "..."}, a name of DicomWeb.Servers; optionally with Objects, When and '
             "Commitment"
         )
     objects = value.get("Objects", list(Kind))
@@ -267,8 +267,9 @@ class Settings:
     destinations: tuple[dict[str, Any], ...] = _setting(
         (),
         'Where each result is sent: {"Modality": "name"} by C-STORE, {"DicomWeb": "name"} by '
-        'STOW-RS; at will with "Objects", the kinds that go there (else all), "When", a word of '
-        'SendAfter that goes before it there, and "Commitment": true, to ask a modality for proof.',
+        'STOW-RS; optionally with "Objects", the kinds that go there (else all), "When", a value '
+        'of SendAfter that overrides it there, and "Commitment": true, to ask a modality for '
+        "proof.",
         _destinations,
     )
     return_to_sender: bool = _setting(
@@ -289,9 +290,14 @@ class Settings:
     )
     webhook: Mapping[str, str] = _setting(
         {},
-        'Who is told by POST how each job ended, {"Url": "...", "Secret": "..."}; see '
+        'Who gets a POST that says how each job ended, {"Url": "...", "Secret": "..."}; see '
         "docs/OPERATE.md.",
         _webhook,
+    )
+    quality_first_cases: int = _setting(
+        150,
+        "How many of a model's first outlines that came back set the limits of its control chart.",
+        _whole_number(20, 10_000),
     )
     viewer: str = _setting(
         "",
@@ -310,7 +316,7 @@ class Settings:
     )
     log_format: str = _setting(
         "text",
-        'How the log tells of each request and the end of each job: "text", or "json" with one '
+        'How the log reports each request and the end of each job: "text", or "json" with one '
         "object a line, after Orthanc's own prefix.",
         _log_format,
     )

@@ -33,6 +33,9 @@ _LARGEST_SHUNT_SOURCE = (
     "table of such: Thomas et al. 2026, doi 10.1093/radadv/umag007"
 )
 USUAL_LIVER_ML = (500.0, 5000.0)
+# Of the liver, as a rule: two segments, and a right lobe with its tumours.
+_MOST_OF_LIVER = {"segmentectomy": 0.4, "lobectomy": 0.85, "unilobar": 0.85}
+_USUAL_DELIVERED, _MOST_LEFT_BEHIND = (0.8, 1.2), 0.2
 # What every method may be given: the vial, when it was calibrated, and what became of it.
 _OF_THE_VIAL = ("VialGbq", "HoursToTreatment", "PreparedGbq", "LeftBehindGbq", "HoursToResidual")
 _SHUNT_SOURCE = (
@@ -163,6 +166,8 @@ def compute_activity(
         *unusual(inputs.values()),
         *_shunt_warnings(inputs, planned, said),
         *_limit_warnings(held, said),
+        *_part_warnings(inputs, said),
+        *_delivered_warnings(delivered),
         *_vial_warnings(used, [*planned, *calibrated]),
     ]
     in_order = dict.fromkeys((*QUANTITIES, *used))
@@ -225,13 +230,14 @@ def _choices(method_name: str, method: Method, inputs: Inputs, chosen: Choices) 
     said = {"Spheres": method.spheres} | chosen
     if "BilirubinMgDl" in inputs and said["Spheres"] != "glass":
         raise ActivityRefused("BilirubinMgDl is for limits of glass: leave it out for others")
-    if "PerfusedMl" in inputs or "Treatment" not in method.chooses:
+    if "Treatment" not in method.chooses:
         return said
+    is_whole = "PerfusedMl" not in inputs or inputs["PerfusedMl"].value >= inputs["LiverMl"].value
     # The whole liver is both lobes.
-    if said.setdefault("Treatment", "bilobar") != "bilobar":
+    if is_whole and said.setdefault("Treatment", "bilobar") != "bilobar":
         raise ActivityRefused(
-            f"Treatment {said['Treatment']} reaches a part of the liver: give its volume, "
-            "PerfusedMl, or an outline of it"
+            f"Treatment {said['Treatment']} reaches a part of the liver: give its volume, less "
+            "than the liver's, as PerfusedMl, or an outline of it"
         )
     return said
 
@@ -312,6 +318,38 @@ def _limit_warnings(held: Sequence[Held], chosen: Choices) -> list[str]:
         if not one.kept
         and (one.limit.bound != AT_LEAST or ("Treatment" in chosen and not one.limit.holds_where))
     ]
+
+
+def _part_warnings(inputs: Inputs, chosen: Choices) -> list[str]:
+    """Limits follow from the treatment that is said, so it must fit the volume."""
+    most = _MOST_OF_LIVER.get(chosen.get("Treatment", ""))
+    if most is None or "PerfusedMl" not in inputs:
+        return []
+    share = inputs["PerfusedMl"].value / inputs["LiverMl"].value
+    if share <= most:
+        return []
+    return [
+        f"{100 * share:.0f} % of the liver is perfused, more than the usual {100 * most:g} % of a "
+        f"{chosen['Treatment']} treatment: check both, for the limits follow from the treatment"
+    ]
+
+
+def _delivered_warnings(delivered: Sequence[Figure]) -> list[str]:
+    share, left = (value_of(delivered, name) for name in ("DeliveredShare", "ResidualFound"))
+    warnings = []
+    low, high = _USUAL_DELIVERED
+    if share is not None and not low <= share <= high:
+        warnings.append(
+            f"{100 * share:.0f} % of what was planned was delivered, outside the usual "
+            f"{100 * low:g}-{100 * high:g} %: check PreparedGbq and LeftBehindGbq, or tell whoever "
+            "planned it"
+        )
+    if left is not None and left > _MOST_LEFT_BEHIND:
+        warnings.append(
+            f"{100 * left:.0f} % of what was prepared was left behind, more than the usual "
+            f"{100 * _MOST_LEFT_BEHIND:g} %: check LeftBehindGbq and HoursToResidual"
+        )
+    return warnings
 
 
 def _vial_warnings(used: Inputs, figures: Sequence[Figure]) -> list[str]:

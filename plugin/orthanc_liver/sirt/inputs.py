@@ -300,7 +300,10 @@ _PARTS = (
 )
 # Ours, wide: what lies beyond is a height or a weight in another unit or of another patient.
 _POSSIBLE_BMI = (8.0, 120.0)
-_USUAL_BMI = (14.0, 60.0)
+# A weight in pounds is 2.2 times that in kilograms: most such slips come to more.
+_USUAL_BMI = (14.0, 40.0)
+# As much tumour as this is rarely treated in a whole liver or lobe, and segments may be full of it.
+_USUAL_SHARES = {("TumourMl", "LiverMl"): 0.7, ("LobeTumourMl", "LobeMl"): 0.8}
 
 
 def check_parts(inputs: Inputs) -> None:
@@ -327,7 +330,8 @@ def check_parts(inputs: Inputs) -> None:
 
 
 def unusual(inputs: Iterable[Input]) -> list[str]:
-    """A warning for each number that is possible but outside its usual range."""
+    """A warning for each number that is possible but outside its usual range, alone or beside
+    another."""
     given = {one.quantity.name: one for one in inputs}
     warnings = []
     for name, one in given.items():
@@ -341,9 +345,18 @@ def unusual(inputs: Iterable[Input]) -> list[str]:
     bmi, (low, high) = _bmi(given), _USUAL_BMI
     if bmi is not None and not low <= bmi <= high:
         warnings.append(
-            f"height and weight give {bmi:.1f} kg/m2, outside the usual {low:g}-{high:g}: "
-            "check them"
+            f"height and weight give {bmi:.1f} kg/m2, outside the usual {low:g}-{high:g}: check "
+            "them; if the weight is in pounds, divide by 2.205"
         )
+    for (part, whole), usual_share in _USUAL_SHARES.items():
+        if part in given and whole in given:
+            share = given[part].value / given[whole].value
+            if share > usual_share:
+                warnings.append(
+                    f"the {given[part].quantity.meaning} is {100 * share:.0f} % of the "
+                    f"{given[whole].quantity.meaning}, more than the usual {100 * usual_share:g} "
+                    "%: check both"
+                )
     return warnings
 
 

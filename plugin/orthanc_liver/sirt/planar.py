@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import accumulate, combinations, pairwise
+from math import dist
 
 Flat = tuple[float, float]
 Edge = tuple[Flat, Flat]
@@ -20,6 +21,9 @@ Rule = Callable[[Sequence[bool]], bool]
 
 # Less of the smaller polygon than this is rounding, not overlap.
 _ROUNDING = 1e-3
+# Two that lie no further apart on the whole are one, rounded or walked in other steps: half of the
+# smallest pixel, so nobody drew the rim between them.
+_SAME_MM = 0.2
 
 
 def polygon(points: Sequence[Flat]) -> Polygon:
@@ -35,11 +39,17 @@ def polygon(points: Sequence[Flat]) -> Polygon:
 def regions(polygons: Iterable[Polygon], *, exclusive: bool = False) -> list[Region]:
     """Those that overlap in part are one region; one wholly inside another is one of its own.
 
-    Repeats count once. exclusive: each is a region of its own, however they lie.
+    Repeats count once, rounded or walked in other steps too. exclusive: each is a region of its
+    own, however they lie.
     """
     found: list[Region] = []
     for one in {frozenset(map(frozenset, edges)): edges for edges in polygons}.values():
-        joined = [] if exclusive else [r for r in found if any(_overlap(one, p) for p in r)]
+        in_both = {p: _in_both(one, p) for region in found for p in region}
+        if any(_is_repeat(one, p, both) for p, both in in_both.items()):
+            continue
+        joined = (
+            [] if exclusive else [r for r in found if any(_overlap(one, p, in_both[p]) for p in r)]
+        )
         found = [r for r in found if r not in joined]
         found.append([one, *(p for region in joined for p in region)])
     return found
@@ -58,6 +68,11 @@ def enclosed(found: Sequence[Region]) -> float:
     if len(polygons) == 1:
         return _inside(polygons[0])
     return area(polygons, _odd_of([len(region) for region in found]))
+
+
+def covered(found: Sequence[Region]) -> float:
+    """The area that the outermost enclose, holes included."""
+    return area([p for region in found for p in region], any)
 
 
 def shared(some: Sequence[Region], others: Sequence[Region]) -> float:
@@ -147,13 +162,28 @@ def _odd_of(sizes: Sequence[int]) -> Rule:
     return lambda inside: sum(any(inside[span]) for span in spans) % 2 == 1
 
 
-def _overlap(one: Polygon, other: Polygon) -> bool:
-    """Whether they overlap in part: not apart, and neither wholly inside the other."""
-    if not _boxes_meet(one, other):
+def _in_both(one: Polygon, other: Polygon) -> float:
+    return area([one, other], all) if _boxes_meet(one, other) else 0.0
+
+
+def _is_repeat(one: Polygon, other: Polygon, both: float) -> bool:
+    """Whether what only one of them encloses is a rim too thin to be meant."""
+    if not both:
         return False
-    both = area([one, other], all)
+    apart = _inside(one) + _inside(other) - 2 * both
+    return apart < _SAME_MM * min(_length(one), _length(other))
+
+
+def _overlap(one: Polygon, other: Polygon, both: float) -> bool:
+    """Whether they overlap in part: not apart, and neither wholly inside the other."""
+    if not both:
+        return False
     smaller = min(_inside(one), _inside(other))
     return _ROUNDING * smaller < both < (1 - _ROUNDING) * smaller
+
+
+def _length(one: Polygon) -> float:
+    return sum(dist(*edge) for edge in one)
 
 
 def _boxes_meet(one: Polygon, other: Polygon) -> bool:

@@ -17,6 +17,7 @@ from orthanc_liver.sirt.planar import (
     Polygon,
     Region,
     comparisons,
+    covered,
     crosses_itself,
     enclosed,
     polygon,
@@ -108,6 +109,12 @@ class Outline:
         """Area times slice distance; measured once."""
         return self._ml({n: enclosed(found) for n, found in self.by_slice.items()})
 
+    @cached_property
+    def holes_ml(self) -> float:
+        """What contours within contours take away."""
+        several = {n: found for n, found in self.by_slice.items() if len(found) > 1}
+        return self._ml({n: covered(found) - enclosed(found) for n, found in several.items()})
+
     def volume_within_ml(self, other: Outline) -> float:
         """Of what both enclose; other: on the same slices."""
         both = self.by_slice.keys() & other.by_slice.keys()
@@ -179,6 +186,11 @@ def volumes_of(
     for name, one in outlines.items():
         volumes[name] = one.volume_ml
         warnings += [f"{name}: {warning}" for warning in one.warnings]
+        if one.holes_ml > one.volume_ml:
+            warnings.append(
+                f"{name}: {one.holes_ml:.1f} mL lie in contours within contours, which are holes, "
+                "more than what is left: check whether an outline was drawn twice"
+            )
         whole = _WHOLES.get(name)
         if not whole or not one.volume_ml:
             continue
@@ -218,6 +230,20 @@ def doubts_about_series(of_outline: Collection[str], of_ct: str) -> tuple[str, .
     return (
         "the outline says that it was drawn on another series than this CT: check that both show "
         "the same breath",
+    )
+
+
+def doubts_about_points(
+    told: Sequence[int], contours: Sequence[Sequence[Point]]
+) -> tuple[str, ...]:
+    """What is to be said of contours that hold another number of points than they say; told: 0
+    where nothing is said."""
+    other = sum(0 < says != len(has) for says, has in zip(told, contours, strict=True))
+    if not other:
+        return ()
+    return (
+        f"{other} contours hold another number of points than they say (NumberOfContourPoints): "
+        "they may be cut off",
     )
 
 

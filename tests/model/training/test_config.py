@@ -6,9 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from liver_unet.model_errors import TrainingRefused
 from liver_unet.training.config import SHIPPED, PlateauSchedule, load_config
+from liver_unet.weights import default_weights, load_model
 
 
 def test_the_published_recipe_is_the_published_one() -> None:
@@ -29,7 +31,7 @@ def test_the_published_recipe_is_the_published_one() -> None:
 
 def test_every_shipped_recipe_loads() -> None:
     names = sorted(path.stem for path in SHIPPED.glob("*.toml"))
-    assert names == ["coarse", "fine", "published"]
+    assert names == ["coarse", "fine", "published", "tune"]
     for name in names:
         load_config(name)
 
@@ -87,3 +89,13 @@ def test_a_recipe_can_set_any_number_of_the_augmentation(tmp_path: Path) -> None
     found, fine = load_config(path), load_config("fine")
     assert found.augmentation == replace(fine.augmentation, turn_deg=(1.0, 2.0, 3.0), mass=0.5)
     assert found.shares == replace(fine.shares, cut=0.3)
+
+
+def test_the_recipe_that_teaches_the_shipped_network_further_fits_it() -> None:
+    recipe = load_config("tune")
+    spec = load_model(default_weights(), torch.device("cpu"))[1]
+    assert recipe.channels == spec.channels
+    assert recipe.classes >= spec.classes
+    assert (recipe.spacing_mm, recipe.window_hu) == (spec.spacing_mm, spec.window_hu)
+    assert recipe.patch == spec.patch
+    assert recipe.role == spec.role

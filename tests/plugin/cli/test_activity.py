@@ -1,4 +1,4 @@
-"""orthanc-liver activity: what it prints, and the sentences it refuses with."""
+"""orthanc-liver activity: what it prints, and its error messages."""
 
 from __future__ import annotations
 

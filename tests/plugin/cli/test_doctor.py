@@ -120,7 +120,7 @@ def test_an_orthanc_that_wants_a_user(tmp_path: Path) -> None:
     server = OrthancServer(tmp_path, guarded)
     with server.until_killed():
         assert mends(list(checkup.Orthanc(server.url, "").look())) == [
-            "it wants a user: give --user, and the password in ORTHANC_PASSWORD"
+            "it asks for a user: give --user, and the password in ORTHANC_PASSWORD"
         ]
         found = list(checkup.Orthanc(server.url, "a:b").look())
         assert mends(found) == ["name its script and restart Orthanc"]

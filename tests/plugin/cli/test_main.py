@@ -24,7 +24,10 @@ from tests.support.patience import wait_for
 from tests.support.phantom import abdomen, small_abdomen
 
 HEAVY = {"torch", "monai", "numpy", "pydicom", "nibabel", "scipy", "highdicom", "tqdm"}
-COMMANDS = ("segment", "activity", "train", "calibrate", "export", "evaluate", "atlas", "doctor")
+COMMANDS = [
+    *("segment", "activity", "train", "calibrate", "export", "evaluate"),
+    *("atlas", "constancy", "doctor"),
+]
 
 
 def loaded_by(*arguments: str) -> set[str]:
@@ -87,7 +90,7 @@ def test_every_commands_help_has_an_example_that_it_takes(parser: argparse.Argum
 def test_the_help_tells_defaults() -> None:
     helps = {name: parser.format_help() for name, parser in parsers().items()}
     assert f"refused (default: {MINIMUM_SLICES})" in " ".join(helps[" segment"].split())
-    for name in (" segment", " train", " calibrate", " evaluate"):
+    for name in (" segment", " train", " calibrate", " evaluate", " constancy"):
         assert "(default: auto)" in helps[name]
     assert "(default: None)" not in "".join(helps.values())
 

@@ -1,4 +1,4 @@
-"""orthanc-liver segment: the files it writes, and the sentences it refuses with."""
+"""orthanc-liver segment: the files it writes, and its error messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The table of bad input, through the reader: refused with a sentence, or read as it is."""
+"""The table of bad input, through the reader: refused with an error message, or read as it is."""
 
 from __future__ import annotations
 

@@ -12,11 +12,14 @@ import pytest
 from orthanc_liver import __version__
 from orthanc_liver.engine.protocol import (
     AboutAJob,
+    Compared,
+    ComparisonOrder,
     DocumentOrder,
     Done,
     Instance,
     JobSettings,
     Kind,
+    OtherOutline,
     Outcome,
     ResultObject,
 )
@@ -68,3 +71,27 @@ def test_a_series_that_is_refused_says_why(process: EngineProcess) -> None:
     assert isinstance(done, Done)
     assert done.outcome is Outcome.REFUSED
     assert "24 slices" in done.reason
+
+
+def test_an_outline_that_came_back_is_compared_with_the_jobs(process: EngineProcess) -> None:
+    by_the_job = segmented(Kind.RTSTRUCT).objects[Kind.RTSTRUCT]
+    theirs = pydicom.dcmread(BytesIO(by_the_job))
+    theirs.StructureSetROISequence[0].ROIName = "liver"
+    contours = theirs.ROIContourSequence[0].ContourSequence
+    theirs.ROIContourSequence[0].ContourSequence = contours[: len(contours) // 2]
+    ct = [to_bytes(one) for one in write_ct_series(with_liver())]
+    process.send(ComparisonOrder("j", len(ct), JobSettings(10), "liver", by_the_job))
+    process.send(OtherOutline("j", to_bytes(theirs)))
+    for one in ct:
+        process.send(Instance("j", one))
+    compared, done = process.receive(), process.receive()
+    assert isinstance(compared, Compared)
+    assert isinstance(done, Done)
+    assert (done.outcome, done.reason) == (Outcome.SEGMENTED, "")
+    found = compared.agreement
+    assert found.theirs_ml < found.ours_ml
+    assert found.dsc == pytest.approx(2 * found.theirs_ml / (found.ours_ml + found.theirs_ml))
+    assert found.rv == pytest.approx(found.ours_ml / found.theirs_ml)
+    assert found.mda_mm is not None
+    assert found.mda_mm > 1
+    assert found.worst_ml > 0

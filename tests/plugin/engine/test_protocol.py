@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import struct
 import tracemalloc
+from dataclasses import asdict
 from functools import partial
 from io import BytesIO
 from typing import Any
@@ -12,8 +13,11 @@ from typing import Any
 import pytest
 
 from orthanc_liver.engine.protocol import (
+    Agreement,
     Allowance,
     BrokerState,
+    Compared,
+    ComparisonOrder,
     Connect,
     DocumentOrder,
     Done,
@@ -24,6 +28,7 @@ from orthanc_liver.engine.protocol import (
     Kind,
     Message,
     Order,
+    OtherOutline,
     Outcome,
     PipeClosed,
     Preview,
@@ -53,6 +58,8 @@ REPORT = {
 MESSAGES: list[Message] = [
     Order("j", 3, SETTINGS),
     DocumentOrder("j", 3, SETTINGS, "1.2", "net", "ab", {"Inputs": [{"Value": None}]}, b"\0rt"),
+    ComparisonOrder("j", 3, SETTINGS, "liver", b"\0rt"),
+    OtherOutline("j", b"seg"),
     Instance("j", b"x" * 3_000_000),
     Connect("amqp://worker@broker:5672/liver", "secret", "", "north"),
     Errand("j", Rank.BACKFILL, b'{"protocol": 1}'),
@@ -64,6 +71,7 @@ MESSAGES: list[Message] = [
     ResultObject("j", Kind.SEG, b"seg"),
     Preview("j", b""),
     Unsure("j", b"{}"),
+    Compared("j", Agreement(0.9, None, 1.1, 1.1, 1650.0, 1500.0, 7, 3.5, ("a gap",))),
     Done("j", Outcome.SEGMENTED, "", REPORT),
     Done("j", Outcome.REFUSED, "müde", None),
 ]
@@ -101,6 +109,16 @@ def test_a_report_with_a_doubt_that_is_none_is_no_message(told: dict[str, Any]) 
     head = {**DONE, "outcome": "segmented"}
     with pytest.raises(ProtocolError):
         read(raw(json.dumps({**head, "report": told}).encode()))
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"dsc": 1.1}, {"dsc": None}, {"worst_slice": 0}, {"rv": -1.0}, {"mda_mm": "far"}]
+)
+def test_an_agreement_that_cannot_be_is_no_message(wrong: dict[str, Any]) -> None:
+    figures = asdict(Agreement(0.9, 1.5, 1.1, 1.1, 1650.0, 1500.0, 7, 3.5))
+    head = {"type": "Compared", "job": "j", "agreement": figures | wrong}
+    with pytest.raises(ProtocolError):
+        read(raw(json.dumps(head).encode()))
 
 
 def raw(head: bytes, payload: bytes = b"") -> BytesIO:

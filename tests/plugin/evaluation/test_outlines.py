@@ -109,6 +109,61 @@ def refusal(path: Path, ct: CtSeries, choice: RoiChoice = LIVER) -> str:
     return said
 
 
+@pytest.mark.parametrize("name", ["rs.dcm", "seg.dcm"])
+def test_another_patient_and_another_series_are_told(
+    study: tuple[CtSeries, Phantom, Slices], tmp_path: Path, name: str
+) -> None:
+    """In one frame of reference: phases have one, and some systems give all patients the same."""
+    ct, _, _ = study
+    assert read_contour(tmp_path / name, LIVER, ct).warnings == ()
+    other = copy.deepcopy(ct)
+    other.header.PatientID, other.header.SeriesInstanceUID = "OTHER", generate_uid()
+    series, patient = read_contour(tmp_path / name, LIVER, other).warnings
+    assert "drawn on another series than this CT" in series
+    assert patient.startswith("the outline bears another PatientID than this CT")
+    assert "OTHER" not in patient
+
+
+def moved_sideways(contour: pydicom.Dataset, mm: float) -> None:
+    contour.ContourData[::3] = [float(x) + mm for x in contour.ContourData[::3]]
+
+
+def test_contours_that_leave_the_images_at_a_side(
+    study: tuple[CtSeries, Phantom, Slices], tmp_path: Path
+) -> None:
+    """The mask ended there, 1616 of 1727 mL."""
+    ct, _, _ = study
+    dataset = pydicom.dcmread(tmp_path / "rs.dcm")
+    contours = dataset.ROIContourSequence[0].ContourSequence
+    moved_sideways(contours[4], 300)
+    dataset.save_as(tmp_path / "one.dcm")
+    assert read_contour(tmp_path / "one.dcm", LIVER, ct).warnings[0] == (
+        "1 contours leave the CT's images at a side"
+    )
+    for contour in contours:
+        moved_sideways(contour, 200)
+    dataset.save_as(tmp_path / "all.dcm")
+    assert "contours leave its images at a side" in refusal(tmp_path / "all.dcm", ct)
+
+
+def test_contours_that_are_cut_off_or_moved(
+    study: tuple[CtSeries, Phantom, Slices], tmp_path: Path
+) -> None:
+    ct, _, _ = study
+    dataset = pydicom.dcmread(tmp_path / "rs.dcm")
+    contour = dataset.ROIContourSequence[0].ContourSequence[4]
+    contour.NumberOfContourPoints = len(contour.ContourData)
+    dataset.save_as(tmp_path / "cut.dcm")
+    (warning,) = read_contour(tmp_path / "cut.dcm", LIVER, ct).warnings
+    assert warning.startswith("1 contours hold another number of points than they say")
+    contour.ContourOffsetVector = [0, 0, 0]
+    dataset.save_as(tmp_path / "at rest.dcm")
+    assert read_contour(tmp_path / "at rest.dcm", LIVER, ct).warnings == (warning,)
+    contour.ContourOffsetVector = [0, 0, 12.5]
+    dataset.save_as(tmp_path / "moved.dcm")
+    assert "with an offset" in refusal(tmp_path / "moved.dcm", ct)
+
+
 def test_what_does_not_fit_is_refused(
     study: tuple[CtSeries, Phantom, Slices], tmp_path: Path
 ) -> None:

@@ -83,7 +83,7 @@ def test_every_route_wants_the_password(locked_host: Host, method: str, path: st
     ("method", "path"), [route for route in every_route() if route[0] != "GET"]
 )
 def test_no_body_is_too_much(host: Host, method: str, path: str) -> None:
-    """Megabytes, or brackets without end, are refused with a sentence, and Orthanc lives on."""
+    """Megabytes, or brackets without end, end in an error message, and Orthanc lives on."""
     series_id = host.upload("bodies")
     path = path.replace(NO_RESOURCE, series_id)
     for body in (b"x" * 5_000_000, b"[" * 100_000, b'{"Force": ' * 600, b"\xff\xfe\x00"):

@@ -52,6 +52,7 @@ def test_every_key_reaches_its_attribute() -> None:
         "SendAfter": "accepted",
         "Labels": True,
         "Webhook": {"Url": "https://hook.example/liver", "Secret": "0123456789abcdef"},
+        "QualityFirstCases": 60,
         "Viewer": "{orthanc}/ohif/viewer?StudyInstanceUIDs={StudyInstanceUID}",
         "BackfillPauseSeconds": 9,
         "DoseLimitsGy": {"LungOnce": 25, "ResinNormal": 35.5},

@@ -79,6 +79,41 @@ def test_worked_areas(drawn: list[list[Flat]], area: float, reverse: bool) -> No
     assert measured(*[[(y, x) for x, y in points] for points in turned]) == pytest.approx(area)
 
 
+def halved(points: Sequence[Flat]) -> list[Flat]:
+    """The same path in twice as many steps."""
+    ends = zip(points, [*points[1:], *points[:1]], strict=True)
+    return [p for a, b in ends for p in (a, ((a[0] + b[0]) / 2, (a[1] + b[1]) / 2))]
+
+
+ROUND = [(x + 3.0, y + 2.0) for x, y in circle(64, 20)]
+
+
+@pytest.mark.parametrize("exclusive", [False, True])
+@pytest.mark.parametrize(
+    "again",
+    [
+        halved(ROUND),
+        [(round(x, 1), round(y, 1)) for x, y in ROUND],
+        ROUND[:9] + ROUND[10:],
+        [(x + 3.0, y + 2.0) for x, y in circle(90, 20, 0.02)],
+        [(x + 3.0, y + 2.0) for x, y in circle(64, 19.95)],
+    ],
+)
+def test_a_repeat_in_other_steps_is_no_hole(again: list[Flat], exclusive: bool) -> None:
+    """What it leaves of the first is a rim that nobody drew; 0 of 1255 mm2 were counted."""
+    for drawn, area in (
+        ([ROUND, again], 1254),
+        ([again, ROUND], 1254),
+        ([ROUND, HOLE, again], 1248),
+    ):
+        assert measured(*drawn, exclusive=exclusive) == pytest.approx(area, abs=8)
+
+
+def test_a_thin_wall_is_one() -> None:
+    inner = [(x + 3.0, y + 2.0) for x, y in circle(64, 19)]
+    assert measured(ROUND, inner) == pytest.approx(math.pi * (20**2 - 19**2), rel=0.01)
+
+
 def test_exclusive_contours_take_away_what_both_hold() -> None:
     assert measured(BOX, moved(BOX, 3, 1), exclusive=True) == pytest.approx(80 - 40)
     assert measured(BOX, HOLE, exclusive=True) == pytest.approx(34)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 
 from liver_unet.volume import Grid
 from orthanc_liver.sirt.inputs import ActivityRefused
-from orthanc_liver.sirt.roi_volume import Outline, Point, Slices, outline
+from orthanc_liver.sirt.roi_volume import Outline, Point, Slices, outline, volumes_of
 from tests.support.grids import grids
 
 GRID = Grid((9, 40, 50), np.diag([4.0, 1.5, 1.2, 1.0])[[2, 1, 0, 3]])
@@ -50,6 +50,16 @@ def test_holes_and_islands_in_holes() -> None:
     pixels = 32**2 - 22**2 + 12**2 + 2**2
     assert drawn(contours).volume_ml == pytest.approx(pixels * GRID.voxel_ml)
     assert drawn(contours[::-1]).volume_ml == pytest.approx(pixels * GRID.voxel_ml)
+
+
+def test_more_holes_than_volume_are_told() -> None:
+    """As where somebody's smoothed copy lies within an outline: a rim is left of it."""
+    copied = [box(GRID, n, low, 38 - low) for n in (3, 4, 5) for low in (2.0, 3.5)]
+    volumes, (warning,) = volumes_of({"LiverMl": drawn(copied)})
+    assert volumes["LiverMl"] == pytest.approx(3 * (34**2 - 31**2) * GRID.voxel_ml)
+    assert f"{3 * 31**2 * GRID.voxel_ml:.1f} mL lie in contours within contours" in warning
+    with_hole = [box(GRID, n, low, 38 - low) for n in (3, 4, 5) for low in (2.0, 8.0)]
+    assert volumes_of({"LiverMl": drawn(with_hole)})[1] == []
 
 
 def test_a_keyhole_counts_its_hole_once() -> None:

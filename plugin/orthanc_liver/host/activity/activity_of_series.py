@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from math import isclose
 from typing import Any
 
 from orthanc_liver.engine.protocol import DOUBTFUL, LOOK_HERE, Kind, Outcome, with_needs
 from orthanc_liver.host.activity.documents import Documents, store_documents
 from orthanc_liver.host.activity.roi_of_series import (
     Roi,
-    others_of_that_name,
+    others_on_that_ct,
     outline_of,
     roi_named,
     rois_of,
@@ -43,6 +44,8 @@ from orthanc_liver.sirt.roi_volume import Outline, agree, volumes_of
 _OUTSIDE, _TABLE, _LUNGS = "OutsideIsMeant", "Table", "LungsFromCt"
 _OTHERWISE = "segment the series (again), or give LiverMl"
 DICOM_TAGS = {"HeightM": "PatientSize", "WeightKg": "PatientWeight"}
+# How far what was given may lie from what the CT says; patients lose weight after it.
+_ALIKE = {"HeightM": 0.05, "WeightKg": 0.2}
 # Of an RTSTRUCT that is stored.
 _DOCUMENTS = tuple(kind for kind in Kind if kind is not Kind.RTSTRUCT)
 
@@ -66,20 +69,25 @@ def activity_of_series(
     warnings: tuple[str, ...] = ()
     if "LiverMl" not in {**given, **outlines}:
         outlines["LiverMl"], warnings = _segmented_liver(
-            ledger.read_record(series.id), ledger.read_reviews(series.id), orthanc, series
+            ledger.read_record(series.id),
+            ledger.read_reviews(series.id),
+            orthanc,
+            series,
+            [asked[roi] for roi in ROIS if roi in asked],
         )
     outlined, told = _measured(outlines, asked)
     inputs = given | outlined
     if _is_said(asked, _LUNGS):
         inputs |= _measured_lungs(ledger.read_record(series.id), orthanc, series, given)
-    absent = [name for name in DICOM_TAGS if name in method.needs and name not in inputs]
-    inputs |= _from_dicom(orthanc, series, absent)
+    needed = [name for name in DICOM_TAGS if name in method.needs]
+    patient, doubts = _from_dicom(orthanc, series, needed, given)
+    inputs |= patient
     chosen = read_choices({name: asked[name] for name in CHOICES if name in asked})
     limits = limits_of_site(settings.dose_limits_gy, "setting DoseLimitsGy")
     return compute_activity(
         asked["Method"],
         inputs,
-        (*warnings, *told),
+        (*warnings, *told, *doubts),
         chosen,
         limits,
         with_table=_is_said(asked, _TABLE),
@@ -172,33 +180,30 @@ def _is_said(asked: Mapping[str, Any], key: str) -> bool:
 
 
 def _segmented_liver(
-    record: Record | None, reviews: Sequence[Review], orthanc: Orthanc, series: Series
+    record: Record | None,
+    reviews: Sequence[Review],
+    orthanc: Orthanc,
+    series: Series,
+    named: Collection[str],
 ) -> tuple[_Outlined, tuple[str, ...]]:
     """The liver that the last job outlined, or its newest approved correction by others.
 
-    reviews: of that job's outline, of which the approved copies are no corrections.
+    reviews: of that job's outline, of which the approved copies are no corrections; named: the
+    ROIs that the request asks for.
     """
     job = _standing_job(record, orthanc, series)
-    outlined = rois_of(orthanc, (job.result or {})["Instance"])
-    rois = [roi for roi in outlined if roi.name != LOOK_HERE]
+    result = job.result or {}
+    rois = [roi for roi in rois_of(orthanc, result["Instance"]) if roi.name != LOOK_HERE]
     if len(rois) != 1:
         raise _no_result("the RTSTRUCT of the segmentation does not hold one outline")
-    stored_anew = {find_approved(orthanc, one, series.study) for one in reviews}
-    others = [
-        roi
-        for roi in others_of_that_name(orthanc, series, rois[0])
-        if roi.instance not in stored_anew
-    ]
-    approved = [roi for roi in others if roi.is_approved]
-    if approved:
-        return _read(orthanc, series, approved[-1], approved[-1].words), ()
-    newer = [roi for roi in others if not roi.drawn_at or roi.drawn_at > rois[0].drawn_at]
-    if newer:
-        choice = "; ".join(roi.words for roi in (rois[0], *newer))
-        raise _no_result(
-            "the liver was outlined again after the segmentation, and nobody approved that: "
-            f"choose by LiverRoi and Rtstruct: {choice}"
-        )
+    own = {find_approved(orthanc, one, series.study) for one in reviews}
+    if isinstance(former := result.get("Supersedes"), str):
+        own |= set(orthanc.instances_with(former))
+    others = [roi for roi in others_on_that_ct(orthanc, series, rois[0]) if roi.instance not in own]
+    name = rois[0].name.casefold()
+    found = _corrected(rois[0], [roi for roi in others if roi.name.casefold() == name])
+    if found is not None:
+        return _read(orthanc, series, found, found.words), ()
     ours = _read(orthanc, series, rois[0], f"segmentation, job {job.id}, {rois[0].words}")
     told, warnings = read_report(job.report, "segmentation")
     if not agree(told.value, ours.outline.volume_ml):
@@ -206,7 +211,39 @@ def _segmented_liver(
             "the volume in the series' metadata is not that of the RTSTRUCT's contours: one of "
             "them was changed"
         )
-    return ours, (*warnings, *_unaccepted(job, reviews))
+    alike = [roi for roi in others if name in roi.name.casefold() and roi.name not in named]
+    return ours, (*warnings, *_unaccepted(job, reviews), *_of_other_names(rois[0], alike))
+
+
+def _corrected(ours: Roi, others: Sequence[Roi]) -> Roi | None:
+    """The newest approved one of the others, which bear the name of ours; NoResult where a person
+    must choose."""
+    approved = [roi for roi in others if roi.is_approved]
+    newest = approved[-1:]
+    rivals = [roi for roi in approved[:-1] if not roi.is_certainly_older_than(approved[-1])] or [
+        roi for roi in others if not approved and not roi.is_certainly_older_than(ours)
+    ]
+    if not rivals:
+        return newest[0] if newest else None
+    why = (
+        "several approved outlines of the liver may be the newest"
+        if newest
+        else "the liver was outlined again after the segmentation, and nobody approved that"
+    )
+    choice = "; ".join(roi.words for roi in (ours, *rivals, *newest))
+    raise _no_result(f"{why}: choose by LiverRoi and Rtstruct: {choice}")
+
+
+def _of_other_names(ours: Roi, alike: Sequence[Roi]) -> tuple[str, ...]:
+    """A correction may have been given a name of its own."""
+    later = [roi for roi in alike if roi.is_approved or not roi.is_certainly_older_than(ours)]
+    choice = "; ".join(roi.words for roi in later)
+    if not later:
+        return ()
+    return (
+        "the volume is that of our own outline, and the study holds outlines of similar names on "
+        f"this CT: if one is the corrected liver, choose it by LiverRoi and Rtstruct: {choice}",
+    )
 
 
 def _measured_lungs(
@@ -239,18 +276,28 @@ def _standing_job(record: Record | None, orthanc: Orthanc, series: Series) -> Jo
     return job
 
 
-def _from_dicom(orthanc: Orthanc, series: Series, absent: list[str]) -> Inputs:
-    """What the first instance says of the absent ones; 0 and empty say nothing."""
-    if not absent:
-        return {}
+def _from_dicom(
+    orthanc: Orthanc, series: Series, needed: Sequence[str], given: Inputs
+) -> tuple[Inputs, list[str]]:
+    """What the first instance says of the needed ones that are not given, and where it says
+    something else of those that are; 0 and empty say nothing."""
+    if not needed:
+        return {}, []
     tags = orthanc.get(f"/instances/{series.instances[0]}/simplified-tags")
-    found = {}
-    for name in absent:
+    found, doubts = {}, []
+    for name in needed:
         text = str(tags.get(DICOM_TAGS[name], "")).strip()
         number = _number(text)
-        if text and number != 0:
+        if not text or number == 0:
+            continue
+        if name not in given:
             found[name] = read_input(name, number, f"DICOM {DICOM_TAGS[name]}")
-    return found
+        elif number is not None and not isclose(number, given[name].value, rel_tol=_ALIKE[name]):
+            doubts.append(
+                f"{name} as given is not what the CT says (DICOM {DICOM_TAGS[name]}): check the "
+                "number, its unit and the patient"
+            )
+    return found, doubts
 
 
 def _number(text: str) -> float | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,8 +18,8 @@ from orthanc_liver.host.errors import (
     NothingStored,
     StoredElsewhere,
 )
-from orthanc_liver.host.jobs.engine_process import EngineProcess
 from orthanc_liver.host.jobs.job import Job
+from orthanc_liver.host.jobs.one_order import process_for_one_order
 from orthanc_liver.host.jobs.storing import store_beside
 from orthanc_liver.host.server.api import Orthanc, OrthancError, Series
 from orthanc_liver.host.server.gate import Gate
@@ -57,22 +56,14 @@ def store_documents(
 def _written(
     orthanc: Orthanc, series: Series, settings: Settings, wanted: Documents
 ) -> list[tuple[str, bytes]]:
-    writer = EngineProcess(settings.writer_command)
-    # Whatever hangs, the process' end unblocks it.
-    deadline = threading.Timer(_TIMEOUT_S, writer.kill)
-    deadline.daemon = True
-    deadline.start()
-    try:
+    objects: list[tuple[str, bytes]] = []
+    with process_for_one_order(settings.writer_command, _TIMEOUT_S) as writer:
         writer.send(_order(orthanc, series, settings, wanted))
         for instance in series.instances:
             writer.send(Instance(wanted.job.id, orthanc.dicom_file(instance)))
-        objects: list[tuple[str, bytes]] = []
         while not isinstance(message := writer.receive(), Done):
             if isinstance(message, ResultObject):
                 objects.append((message.kind, message.content))
-    finally:
-        deadline.cancel()
-        writer.close()
     if message.reason:
         raise NothingStored(f"nothing was stored: {message.reason}")
     return objects

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ from orthanc_liver.sirt.roi_volume import (
     Point,
     Slices,
     check_frame,
+    doubts_about_points,
     doubts_about_series,
     outline,
 )
@@ -26,6 +28,8 @@ from orthanc_liver.sirt.roi_volume import (
 # Of edges: 14 s at the most, for one of Orthanc's HTTP threads computes. A liver in three parts
 # takes 6 million on 300 slices; 40 circles over each other take 100 million on one.
 _MOST_COMPARISONS = 20_000_000
+# The second is DCMTK's name for it.
+_OFFSET = ("ContourOffsetVector", "RETIRED_ContourOffsetVector")
 PLANAR = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
 
 
@@ -33,7 +37,8 @@ PLANAR = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
 class Roi:
     """One ROI of one RTSTRUCT. number: its place in the ROI contour sequence; drawn_at: date and
     time of the structure set, as DICOM writes them; series: those that it says it is drawn on;
-    is_the_only: of its ROINumber."""
+    is_the_only: of its ROINumber; points: how many each contour says that it has; is_moved: a
+    contour has an offset; generation: ROIGenerationAlgorithm."""
 
     instance: str
     name: str
@@ -45,10 +50,18 @@ class Roi:
     drawn_at: str
     series: tuple[str, ...]
     is_the_only: bool = True
+    points: tuple[int, ...] = ()
+    is_moved: bool = False
+    generation: str = ""
 
     @property
     def is_approved(self) -> bool:
         return self.approval == "APPROVED"
+
+    def is_certainly_older_than(self, other: Roi) -> bool:
+        """As far as both say when they were drawn: a day without a time is the whole day."""
+        said = min(len(self.drawn_at), len(other.drawn_at))
+        return self.drawn_at[:said] < other.drawn_at[:said]
 
     @property
     def words(self) -> str:
@@ -78,17 +91,15 @@ def roi_named(orthanc: Orthanc, series: Series, roi_name: str, rtstruct: str | N
     return found[0]
 
 
-def others_of_that_name(orthanc: Orthanc, series: Series, ours: Roi) -> list[Roi]:
-    """What others outlined under the name of ours on the same CT, newest last."""
+def others_on_that_ct(orthanc: Orthanc, series: Series, ours: Roi) -> list[Roi]:
+    """What others outlined on the same CT as ours, newest last."""
     uid = series.tags.get("SeriesInstanceUID")
     found = [
         roi
         for instance in rtstructs_beside(orthanc, series, None)
         if instance != ours.instance
         for roi in rois_of(orthanc, instance)
-        if roi.name.casefold() == ours.name.casefold()
-        and roi.frame == ours.frame
-        and (not roi.series or uid in roi.series)
+        if roi.frame == ours.frame and (not roi.series or uid in roi.series)
     ]
     return sorted(found, key=lambda roi: roi.drawn_at)
 
@@ -113,9 +124,12 @@ def _rois_in(orthanc: Orthanc, instance: str) -> Iterator[Roi]:
         described.setdefault(_text(roi, "ROINumber"), []).append(roi)
     for number, outlined in enumerate(_items(tags, "ROIContourSequence")):
         meant = described.get(_text(outlined, "ReferencedROINumber"), [])
-        kinds = tuple(
-            str(one.get("ContourGeometricType")) for one in _items(outlined, "ContourSequence")
-        )
+        contours = _items(outlined, "ContourSequence")
+        kinds = tuple(str(one.get("ContourGeometricType")) for one in contours)
+        says = (_text(one, "NumberOfContourPoints") for one in contours)
+        points = tuple(int(one) if one.isdecimal() else 0 for one in says)
+        offsets = (_text(one, name) for one in contours for name in _OFFSET)
+        is_moved = any(re.search("[1-9]", one) for one in offsets)
         for roi in meant if kinds else ():
             yield Roi(
                 instance,
@@ -125,9 +139,12 @@ def _rois_in(orthanc: Orthanc, instance: str) -> Iterator[Roi]:
                 kinds,
                 _text(tags, "StructureSetLabel"),
                 _text(tags, "ApprovalStatus"),
-                _text(tags, "StructureSetDate") + _text(tags, "StructureSetTime"),
+                _drawn_at(tags),
                 tuple(_series_of(tags)),
                 is_the_only=len(meant) == 1,
+                points=points,
+                is_moved=is_moved,
+                generation=_text(roi, "ROIGenerationAlgorithm"),
             )
 
 
@@ -150,11 +167,14 @@ def _read_outline(
         raise ActivityRefused("its RTSTRUCT gives one ROINumber to several ROIs: export it again")
     if any(kind not in PLANAR for kind in roi.kinds):
         raise ActivityRefused("the ROI has contours that enclose nothing: it has no volume")
+    if roi.is_moved:
+        raise ActivityRefused("the ROI has contours with an offset, which is not supported")
     contours = list(contours_of(orthanc, roi))
     is_exclusive = "CLOSEDPLANAR_XOR" in roi.kinds
     found = outline(contours, slices, exclusive=is_exclusive, most_comparisons=_MOST_COMPARISONS)
     doubts = doubts_about_series(roi.series, source[1])
-    return replace(found, warnings=(*found.warnings, *doubts))
+    cut_off = doubts_about_points(roi.points, contours)
+    return replace(found, warnings=(*found.warnings, *cut_off, *doubts))
 
 
 def rtstructs_beside(orthanc: Orthanc, series: Series, wanted: str | None) -> list[str]:
@@ -177,6 +197,12 @@ def _only_frame(tags: dict[str, Any]) -> str:
     frames = _items(tags, "ReferencedFrameOfReferenceSequence")
     uids = {_text(one, "FrameOfReferenceUID") for one in frames}
     return uids.pop() if len(uids) == 1 else ""
+
+
+def _drawn_at(tags: dict[str, Any]) -> str:
+    """A time without its day tells nothing."""
+    day = _text(tags, "StructureSetDate")
+    return day and day + _text(tags, "StructureSetTime")
 
 
 def _series_of(tags: dict[str, Any]) -> Iterator[str]:

@@ -1,4 +1,5 @@
-"""Tells a server of the hospital's by HTTP how jobs ended: identifiers and figures, no patient."""
+"""Tells a server of the hospital's by HTTP how jobs ended, and where outlines have become worse:
+identifiers and figures, no patient."""
 
 from __future__ import annotations
 
@@ -52,10 +53,15 @@ class Webhook:
 
     def note(self, job: Job) -> None:
         """A job ended; a person who cancels one knows that already."""
-        if not self._secret or job.outcome is Outcome.CANCELLED:
+        if job.outcome is not Outcome.CANCELLED:
+            self.tell(notice_of(job))
+
+    def tell(self, notice: dict[str, Any]) -> None:
+        """Something happened: identifiers and figures, no patient."""
+        if not self._secret:
             return
         with self._lock:
-            self._notices = [*self._notices, notice_of(job)][-_MOST:]
+            self._notices = [*self._notices, notice][-_MOST:]
             keep_notices(self._orthanc, self._notices)
         self.thread.wake()
 
@@ -74,7 +80,7 @@ class Webhook:
             return _IDLE_S
         if problem := self._problem_telling(first):
             if not self._failures:
-                self._orthanc.log_error(f"the webhook is told again until it answers: {problem}")
+                self._orthanc.log_error(f"the webhook is called again until it answers: {problem}")
             wait_s = growing_wait_s(self._failures)
             self._failures += 1
             self._not_before_s = time.monotonic() + wait_s

@@ -34,7 +34,8 @@ class ChangeLog:
     """Reads the change log in a thread of its own whenever it is woken.
 
     arrived_while_away: how many series the log told of before this start that want a job and had
-    none. on_gone: told of each series that was deleted.
+    none. on_arrived: told of each series that is complete, segmented or not; on_gone: of each that
+    was deleted.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class ChangeLog:
         self._known: set[str] = set()  # series that have a job at the start
         self._while_away: set[str] = set()
         self.arrived_while_away = 0
+        self.on_arrived: Callable[[str], None] = lambda series_id: None
         self.on_gone: Callable[[str], None] = lambda series_id: None
 
     def start(self, seq: int, end: int) -> None:
@@ -91,7 +93,7 @@ class ChangeLog:
             path = f"/changes?since={self._read_to}&limit={_CHANGES_AT_ONCE}"
             answer = self._orthanc.get(path)
             for change in answer["Changes"]:
-                if self._automatic and change["ChangeType"] in self._interesting:
+                if change["ChangeType"] in self._interesting:
                     self._note(change)
             done = answer["Done"]
             if answer["Changes"]:
@@ -131,6 +133,9 @@ class ChangeLog:
 
     def _consider(self, series_id: str) -> None:
         try:
+            self.on_arrived(series_id)
+            if not self._automatic:
+                return
             job = self._intake.offer(series_id, Door.ARRIVED)
         except (Missing, NotAdmitted):
             return

@@ -42,7 +42,7 @@ def look_at_result(orthanc: Orthanc, series: Series) -> None:
         return
     first = series.instances[0]
     tags = orthanc.get(f"/instances/{first}")["MainDicomTags"]
-    if not tags["SOPInstanceUID"].startswith(_OUR_UIDS) and _is_ours(orthanc, first):
+    if not tags["SOPInstanceUID"].startswith(_OUR_UIDS) and is_ours(orthanc, first):
         _outlined(orthanc, series.study)
 
 
@@ -70,7 +70,7 @@ def _outlined(orthanc: Orthanc, study: str) -> set[str]:
 
     outlined = set()
     for kind, instance in _results(beside):
-        if not _is_ours(orthanc, instance):
+        if not is_ours(orthanc, instance):
             continue
         tags = orthanc.get(f"/instances/{instance}/simplified-tags")
         named = {ids[uid]: images for uid, images in _images_named(tags).items() if uid in ids}
@@ -103,7 +103,8 @@ def _results(beside: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
                 yield kind, instance
 
 
-def _is_ours(orthanc: Orthanc, instance: str) -> bool:
+def is_ours(orthanc: Orthanc, instance: str) -> bool:
+    """Whether we wrote it, or it is a copy of what we wrote: the copy keeps who made it."""
     try:
         return orthanc.get_bytes(f"/instances/{instance}/content/0008-0070").strip(b" \0") == _US
     except Missing:

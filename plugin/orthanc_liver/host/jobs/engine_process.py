@@ -16,8 +16,8 @@ from orthanc_liver.engine.protocol import (
     MAX_ANSWER_BYTES,
     AboutAJob,
     Allowance,
+    AnyOrder,
     Connect,
-    DocumentOrder,
     Failed,
     Message,
     Order,
@@ -113,7 +113,7 @@ class EngineProcess:
 
     def send(self, message: Message) -> None:
         """Send one message; waits for as long as the process does not read."""
-        if isinstance(message, Order | DocumentOrder):
+        if isinstance(message, AnyOrder):
             self._job, self._allowance.left_bytes = message.job, MAX_ANSWER_BYTES
         is_empty_handed = isinstance(message, Order | Connect)
         self._has_seen_a_patient = self._has_seen_a_patient or not is_empty_handed

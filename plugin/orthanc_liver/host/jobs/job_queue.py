@@ -227,6 +227,10 @@ class JobQueue:
         with self._changed:
             return sum(job.state in UNFINISHED for job in self._jobs.values())
 
+    def is_busy(self) -> bool:
+        """Whether any job is not finished."""
+        return self.unfinished() > 0
+
     def count(self) -> dict[str, int]:
         """How many jobs are in each state."""
         with self._changed:

@@ -3,6 +3,7 @@
 On a series:         metadata 4501     the job that ended last, the RTSTRUCT stored last
                      metadata 4503     deliveries that ended
                      metadata 4505     what people decided of its results
+                     metadata 4507     physicians' outlines of it, compared with ours
                      attachment 4502   the preview picture
                      attachment 4506   where the networks are unsure
 On a result:         metadata 4504     the UID of the result that took its place, or that its
@@ -12,6 +13,8 @@ For the whole server, global properties:
                      4501              the place in Orthanc's change log
                      4502              deliveries under way
                      4503, 4504        the backfill: its studies, and how far it is
+                     4506              which series have comparisons or await one, and the limits of
+                                       the control charts
                      4510 to 4573      the jobs that are not finished, and on which series to find
                                        those that are: a few in each, for each is written whole
                      4574 to 4637      what may leave: grades, and what people decided, likewise
@@ -39,9 +42,11 @@ from orthanc_liver.host.jobs.stored_form import (
     opened,
     opened_list,
     read_clearance,
+    read_comparison,
     read_contours,
     read_deliveries,
     read_job,
+    read_limits,
     read_place,
     read_resource,
     read_result,
@@ -49,8 +54,10 @@ from orthanc_liver.host.jobs.stored_form import (
     stored_clearance,
     stored_delivery,
     stored_job,
+    stored_limits,
     stored_place,
 )
+from orthanc_liver.host.quality.comparison import Comparison, ModelLimits
 from orthanc_liver.host.review.clearance import DRAWERS, Clearance
 from orthanc_liver.host.review.review import Review
 from orthanc_liver.host.server.api import Missing, Orthanc, OrthancError
@@ -61,6 +68,7 @@ _RECORD_METADATA = 4501
 _DELIVERIES_METADATA = 4503
 _SUPERSEDED_METADATA = 4504
 _REVIEWS_METADATA = 4505
+_COMPARISONS_METADATA = 4507
 _PREVIEW_ATTACHMENT = 4502
 _UNSURE_ATTACHMENT = 4506
 _STATE_PROPERTY = 4501
@@ -68,6 +76,7 @@ _DELIVERIES_PROPERTY = 4502
 _STUDIES_PROPERTY = 4503
 _PLACE_PROPERTY = 4504
 _NOTICES_PROPERTY = 4505
+_QUALITY_PROPERTY = 4506
 _JOBS_PROPERTIES = range(4510, 4574)
 _CLEARANCE_PROPERTIES = range(4574, 4574 + DRAWERS)
 
@@ -75,6 +84,7 @@ _OUTDATED = {"Outdated": "its series has changed since"}
 _ELSEWHERE = {"Elsewhere": "its slices are not in this study"}
 _DELIVERIES_PER_SERIES = 60
 _REVIEWS_PER_SERIES = 20
+_COMPARISONS_PER_SERIES = 20
 _MAX_NOTE_BYTES = 1_000_000
 # Three planes of 2 m at 1 mm are 6 megapixels.
 _MAX_PICTURE_BYTES = 16_000_000
@@ -117,6 +127,15 @@ class ServerState:
     seq: int
     unfinished: list[Job] = field(default_factory=list)
     finished: list[Job] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class QualityState:
+    """series: that have comparisons; awaiting: that came, and were not looked at yet."""
+
+    series: list[str]
+    awaiting: list[str]
+    limits: list[ModelLimits]
 
 
 class Ledger:
@@ -249,6 +268,49 @@ class Ledger:
         reviews = [*self.read_reviews(one.series), one][-_REVIEWS_PER_SERIES:]
         text = document(Reviews=[each.as_json() for each in reviews])
         self._write_note(one.series, _REVIEWS_METADATA, text)
+
+    def read_comparisons(self, series_id: str) -> list[Comparison]:
+        """Outlines that came back to a series, in the order in which they were compared."""
+
+        def read(kept: Any) -> list[Comparison]:
+            found = opened(kept, "Comparisons").list_of("Comparisons", read_comparison)
+            if any(one.series != series_id for one in found):
+                raise NotOurs("it names another series")
+            return found
+
+        return self._read_note(series_id, _COMPARISONS_METADATA, read) or []
+
+    def record_comparison(self, one: Comparison) -> list[Comparison]:
+        """Leave a comparison on its series in the place of an earlier one of the same outline, and
+        return all that are there; the oldest give way. OrthancError where that fails."""
+        uid = one.returned.sop_instance_uid
+        before = self.read_comparisons(one.series)
+        others = [each for each in before if each.returned.sop_instance_uid != uid]
+        kept = [*others, one][-_COMPARISONS_PER_SERIES:]
+        text = document(Comparisons=[each.as_json() for each in kept])
+        self._write_note(one.series, _COMPARISONS_METADATA, text)
+        return kept
+
+    def read_quality(self) -> QualityState:
+        """What was kept of them; StateUnreadable where it is not ours."""
+
+        def read(kept: Any) -> QualityState:
+            fields = opened(kept, "Series")
+            return QualityState(
+                fields.list_of("Series", read_resource),
+                fields.list_of("Awaiting", read_resource),
+                fields.list_of("Limits", read_limits),
+            )
+
+        return _read_property(
+            self._orthanc, _QUALITY_PROPERTY, "comparisons", read
+        ) or QualityState([], [], [])
+
+    def keep_quality(self, state: QualityState) -> None:
+        """Replace it; OrthancError where that fails."""
+        limits = [stored_limits(one) for one in state.limits]
+        text = document(Series=state.series, Awaiting=state.awaiting, Limits=limits)
+        self._orthanc.set_property(_QUALITY_PROPERTY, text)
 
     def read_clearances(self) -> list[Clearance]:
         """What is known of outlines; StateUnreadable where what is kept is not ours."""

@@ -19,12 +19,15 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, TypeVar
 
-from orthanc_liver.engine.protocol import GRADES, Outcome
+from orthanc_liver.engine.protocol import GRADES, Agreement, Kind, Outcome
 from orthanc_liver.host.delivery.delivery import Arrival, Delivery
-from orthanc_liver.host.delivery.destinations import Destination, Kind
+from orthanc_liver.host.delivery.destinations import Destination
+from orthanc_liver.host.delivery.destinations import Kind as Way
 from orthanc_liver.host.errors import NotOurs
 from orthanc_liver.host.intake.place import Place, Stage
 from orthanc_liver.host.jobs.job import Job, State
+from orthanc_liver.host.quality.chart import Limits
+from orthanc_liver.host.quality.comparison import Comparison, ModelLimits, Returned
 from orthanc_liver.host.review.clearance import Clearance
 from orthanc_liver.host.review.review import Review, Verdict
 from orthanc_liver.host.server.identifiers import DICOM_UID, JOB, RESOURCE
@@ -35,6 +38,7 @@ _LARGEST = 2**31
 _LEAST_NUMBERS = 6  # of three corners
 # In the order in which they were made.
 _KINDS_OF_0_1_0 = ["RTSTRUCT", "SEG", "SR"]
+_SHA256 = "[0-9a-f]{64}"
 _TIME = "[12][0-9]{7}T[0-9]{6}[.][0-9]{6}"
 
 Value = TypeVar("Value")
@@ -69,6 +73,14 @@ class Fields:
         if not low <= number <= high:
             raise NotOurs(f"{key} is out of its range")
         return number
+
+    def real(self, key: str, low: float, high: float) -> float:
+        """A number between low and high, which must be there."""
+        number: Any = self.all.get(key)
+        is_number = isinstance(number, int | float) and not isinstance(number, bool)
+        if is_number and low <= number <= high:
+            return float(number)
+        raise NotOurs(f"{key} is no number in its range")
 
     def flag(self, key: str) -> bool:
         """True or false; false where it is missing."""
@@ -310,7 +322,7 @@ def _read_delivery(one: Fields, instance: str, kind: str) -> Delivery:
 
 def _read_destination(kept: Any) -> Destination:
     named = Fields(kept)
-    kinds = [kind for kind in Kind if kind in named.all]
+    kinds = [kind for kind in Way if kind in named.all]
     if len(kinds) != 1:
         raise NotOurs("Destination does not name one destination")
     return Destination(kinds[0], named.text(kinds[0], "(?s:.+)"))
@@ -352,6 +364,70 @@ def read_clearance(kept: Any) -> Clearance:
         grade=one.text("Grade", "|".join(("", *GRADES))),
         review=one.given("Review", read_review),
     )
+
+
+def read_comparison(kept: Any) -> Comparison:
+    """The comparison that as_json of it shows."""
+    one = Fields(kept)
+    time = one.time("Time")
+    if time is None:
+        raise NotOurs("Time is missing")
+    found = Comparison(
+        series=one.text("Series", RESOURCE),
+        study=one.text("Study", RESOURCE),
+        job=one.text("Job", JOB),
+        ours=one.text("Ours", RESOURCE),
+        model_name=one.text("Model"),
+        model_sha256=one.text("Sha256", _SHA256),
+        grade=one.text("Grade", "|".join(("", *GRADES))),
+        returned=Returned(
+            instance=one.text("Instance", RESOURCE),
+            sop_instance_uid=one.text("SopInstanceUid", DICOM_UID),
+            md5=one.text("Md5", "[0-9a-f]{32}"),
+            kind=one.text("Kind", f"{Kind.RTSTRUCT}|{Kind.SEG}"),
+            roi=one.text("Roi"),
+            approval=one.text("Approval"),
+            drawn_at=one.text("DrawnAt"),
+            stored_by=one.text("StoredBy"),
+            origin=one.text("Origin"),
+        ),
+        time=time,
+        agreement=None if one.all.get("Dsc") is None else _read_agreement(one),
+        reason=one.text("Reason"),
+    )
+    if not found.agreement and not found.reason:
+        raise NotOurs("Dsc and Reason are both missing")
+    return found
+
+
+def _read_agreement(one: Fields) -> Agreement:
+    return Agreement(
+        dsc=one.real("Dsc", 0, 1),
+        mda_mm=None if one.all.get("MdaMm") is None else one.real("MdaMm", 0, _LARGEST),
+        rv=one.real("Rv", 0, _LARGEST),
+        ra=one.real("Ra", 0, _LARGEST),
+        ours_ml=one.real("OursMl", 0, _LARGEST),
+        theirs_ml=one.real("TheirsMl", 0, _LARGEST),
+        worst_slice=one.number("WorstSlice", low=1),
+        worst_ml=one.real("WorstMl", 0, _LARGEST),
+        warnings=tuple(one.list_of("Warnings", _read_sentence)),
+    )
+
+
+def stored_limits(one: ModelLimits) -> dict[str, Any]:
+    """The limits as they are kept."""
+    until = text_of(one.until)
+    return {"Sha256": one.model_sha256, "Until": until, **asdict(one.limits)}
+
+
+def read_limits(kept: Any) -> ModelLimits:
+    """The limits that stored_limits wrote."""
+    one = Fields(kept)
+    until = one.time("Until")
+    if until is None:
+        raise NotOurs("Until is missing")
+    limits = Limits(one.real("mean", 0, 1), one.real("sd", 0, 1), one.number("cases", low=2))
+    return ModelLimits(one.text("Sha256", _SHA256), limits, until)
 
 
 def read_resource(kept: Any) -> str:

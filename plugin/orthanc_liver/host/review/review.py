@@ -9,7 +9,7 @@ from typing import Any
 
 from orthanc_liver.host.server.times import text_of
 
-_NAME_CHARS, _REASON_CHARS = 64, 500
+NAME_CHARS, REASON_CHARS = 64, 500
 
 
 class Verdict(StrEnum):
@@ -35,12 +35,12 @@ class Review:
 
     @property
     def problem(self) -> str:
-        if not _is_line(self.by, _NAME_CHARS):
-            return f"By must be a name on one line of at most {_NAME_CHARS} characters"
+        if not _is_line(self.by, NAME_CHARS):
+            return f"By must be a name on one line of at most {NAME_CHARS} characters"
         if self.verdict is Verdict.REJECTED and not self.reason.strip():
             return "Reason must say why the outline is rejected"
-        if self.reason and not _is_line(self.reason, _REASON_CHARS):
-            return f"Reason must be on one line of at most {_REASON_CHARS} characters"
+        if self.reason and not _is_line(self.reason, REASON_CHARS):
+            return f"Reason must be on one line of at most {REASON_CHARS} characters"
         return ""
 
     def as_json(self) -> dict[str, Any]:

@@ -175,5 +175,6 @@ get('backfill-form').addEventListener('submit', (event) => {
 });
 get('backfill-cancel').addEventListener('click', () => act(() => call(`${LIVER}backfill/cancel`, 'POST')));
 setInterval(() => { if (!document.hidden && !asking) { refresh(); } }, POLL_MS);   // a slow Orthanc is not asked again meanwhile
+get('quality').href = `${LIVER}quality/page`;
 showWhereToSend().catch(() => {});
 refresh();

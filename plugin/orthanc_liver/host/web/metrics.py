@@ -9,6 +9,7 @@ from typing import Any
 
 from orthanc_liver.engine.protocol import GRADES
 from orthanc_liver.host.jobs.job import Job
+from orthanc_liver.host.quality.chart import Rule
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -139,7 +140,43 @@ def exposition(status: Mapping[str, Any], ended: Ended) -> str:
             [({"verdict": verdict}, n) for verdict, n in status["Reviews"].items()],
         )
     )
-    return "".join(families + ended.families())
+    families.append(
+        _family(
+            "liver_returned_outlines_total",
+            "counter",
+            "Physicians' outlines that came back since Orthanc started, by what became of them.",
+            [
+                ({"outcome": name.lower()}, status["ReturnedOutlines"][name])
+                for name in ("Compared", "Refused")
+            ],
+        )
+    )
+    return "".join([*families, *_of_quality(status["Quality"] or {}), *ended.families()])
+
+
+def _of_quality(chart: Mapping[str, Any]) -> list[str]:
+    """Of the control chart of the newest case."""
+    figures = {"mean": chart.get("MeanDsc"), "slow": chart.get("SlowDsc")}
+    return [
+        _family(
+            "liver_quality_cases",
+            "gauge",
+            "Cases on the control chart of the model whose outlines came back last.",
+            [({}, chart.get("Cases", 0))],
+        ),
+        _family(
+            "liver_quality_dsc",
+            "gauge",
+            "DSC of outlines that came back: of the first cases, and the slow mean now.",
+            [({"figure": name}, dsc) for name, dsc in figures.items() if dsc is not None],
+        ),
+        _family(
+            "liver_quality_alarm",
+            "gauge",
+            "1 where the newest case breaks this rule of the control chart, else 0.",
+            [({"rule": rule}, rule in chart.get("Rules", [])) for rule in Rule],
+        ),
+    ]
 
 
 def _by_stage(values: Mapping[str, float]) -> Samples:

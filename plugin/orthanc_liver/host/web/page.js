@@ -1,10 +1,10 @@
 'use strict';
-// What both pages need.
+// What all pages need.
 const UNFINISHED = ['Running', 'Retry', 'Pending'];
-// Wherever a proxy puts Orthanc, the pages are at .../liver/app and
-// .../liver/series/.../review. Origin and path leave out a name and
+// Wherever a proxy puts Orthanc, the pages are at .../liver/app,
+// .../liver/quality/page and .../liver/series/.../review. Origin and path leave out a name and
 // password that the address may hold, with which fetch would refuse it.
-const LIVER = location.origin + location.pathname.replace(/(app|series\/[^/]+\/review)\/*$/, '');
+const LIVER = location.origin + location.pathname.replace(/(app|quality\/page|series\/[^/]+\/review)\/*$/, '');
 const ORTHANC = LIVER.replace(/liver\/$/, '');
 const get = (id) => document.getElementById(id);
 // Of the languages that the browser prefers, the first that there is a table for. Tables are keyed

@@ -15,9 +15,9 @@ from orthanc_liver.host.jobs.job import Job, State
 from orthanc_liver.host.server.identifiers import RESOURCE
 from orthanc_liver.host.web.request import HttpError
 
-_WORDS = (Outcome.SEGMENTED, DOUBTFUL, *(one for one in Outcome if one is not Outcome.SEGMENTED))
+WORDS = (Outcome.SEGMENTED, DOUBTFUL, *(one for one in Outcome if one is not Outcome.SEGMENTED))
 _ON_A_PAGE = 20
-_MOST_STUDIES = 100
+MOST_STUDIES = 100
 
 Shown = list[dict[str, Any]]
 
@@ -41,11 +41,11 @@ def queue_asked(query: Mapping[str, str]) -> Asked:
     # Orthanc 1.10 leaves them as the browser wrote them.
     query = {name: unquote_plus(value) for name, value in query.items()}
     studies = frozenset(filter(None, query.get("study", "").split(",")))
-    if len(studies) > _MOST_STUDIES or not all(re.fullmatch(RESOURCE, one) for one in studies):
-        raise _wrong(f"study must be at most {_MOST_STUDIES} identifiers of studies")
+    if len(studies) > MOST_STUDIES or not all(re.fullmatch(RESOURCE, one) for one in studies):
+        raise _wrong(f"study must be at most {MOST_STUDIES} identifiers of studies")
     outcome = query.get("outcome", "")
-    if outcome not in ("", *_WORDS):
-        raise _wrong(f"outcome must be one of: {', '.join(_WORDS)}")
+    if outcome not in ("", *WORDS):
+        raise _wrong(f"outcome must be one of: {', '.join(WORDS)}")
     return Asked(studies, outcome, _page(query, "waiting"), _page(query, "finished"))
 
 

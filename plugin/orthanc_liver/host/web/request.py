@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from base64 import b64decode
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
+from orthanc_liver.host.server.identifiers import RESOURCE
 from orthanc_liver.host.server.untrusted_json import UnsafeJson, parse_clients_json
 
 _MAX_BODY_BYTES = 4096
@@ -47,6 +49,16 @@ class Request:
     def wants_text(self) -> bool:
         """Whether the answer is to be read by a person, where it can be."""
         return self._headers.get("accept", "").startswith("text/plain")
+
+    def identifier(self, name: str) -> str:
+        """What the query names, a series or a study; HttpError for what cannot be one, so that
+        nobody gets all for a name that was empty."""
+        given = self.query[name]
+        if not re.fullmatch(RESOURCE, given):
+            raise HttpError(
+                HTTPStatus.BAD_REQUEST, f"{name} must be Orthanc's identifier of a {name}"
+            )
+        return given
 
     def refuse_forgeries(self) -> None:
         """HttpError for what a page of another site can make a browser send."""

@@ -40,11 +40,28 @@ function showJob() {
   const rows = Object.entries(facts).filter(([, value]) => value).flatMap(([name, value]) =>
     [['dt', name], ['dd', value]].map(([tag, textContent]) => Object.assign(document.createElement(tag), { textContent })));
   get('facts').replaceChildren(...rows);
-  for (const [name, lines] of [['warnings', content.Report?.warnings || []], ['sent', (content.Deliveries || []).map(describe)]]) {
+  const told = {
+    warnings: content.Report?.warnings || [],
+    sent: (content.Deliveries || []).map(describe),
+    returned: (shown?.Comparisons || []).map(describeReturned),
+  };
+  for (const [name, lines] of Object.entries(told)) {
     list(get(name), lines);
     get(`${name}-head`).hidden = !lines.length;
   }
   showDecision();
+}
+
+// A physician's outline of the same CT.
+function describeReturned(one) {
+  const approval = one.Approval ? t(APPROVALS[one.Approval] || one.Approval.toLowerCase()) : '';
+  const from = [one.Kind, day(one.DrawnAt), approval, isolated(one.StoredBy)].filter(Boolean).join(', ');
+  if (one.Dsc === null) { return `${from}: ${t('could not be compared')}: ${one.Reason}`; }
+  const apart = one.MdaMm === null ? '' : t('surfaces {mm} mm apart', { mm: one.MdaMm.toFixed(1) });
+  const figures = [`DSC ${one.Dsc.toFixed(3)}`, apart,
+    t('volume {ratio} of theirs', { ratio: one.Rv.toFixed(3) }),
+    t('most on slice {slice} ({ml} mL)', { slice: one.WorstSlice, ml: one.WorstMl.toFixed(1) })];
+  return `${from}: ${figures.filter(Boolean).join(', ')}`;
 }
 
 // A person decides on what is to be seen, and only the last job's outline can be decided on.

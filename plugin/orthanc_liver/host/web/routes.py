@@ -28,6 +28,7 @@ from orthanc_liver.host.intake.arriving import Arriving
 from orthanc_liver.host.jobs.job import UNFINISHED, Job
 from orthanc_liver.host.jobs.job_queue import JobQueue
 from orthanc_liver.host.jobs.records import read_preview
+from orthanc_liver.host.quality.quality_control import QualityControl
 from orthanc_liver.host.review.reviews import NOBODY, Reviews
 from orthanc_liver.host.server.api import (
     Missing,
@@ -41,6 +42,8 @@ from orthanc_liver.host.server.api import (
 from orthanc_liver.host.server.identifiers import JOB, RESOURCE
 from orthanc_liver.host.server.journal import Journal
 from orthanc_liver.host.web.metrics import CONTENT_TYPE
+from orthanc_liver.host.web.openapi import openapi
+from orthanc_liver.host.web.quality_table import CSV, quality_table
 from orthanc_liver.host.web.queue_view import queue_asked, queue_view
 from orthanc_liver.host.web.request import HttpError, Request
 from orthanc_liver.host.web.shared_answer import SharedAnswer
@@ -69,6 +72,7 @@ class Service(Protocol):
     reviews: Reviews
     journal: Journal
     arriving: Arriving
+    quality: QualityControl
 
     def wait_until_started(self) -> bool: ...
     def status(self) -> dict[str, Any]: ...
@@ -114,10 +118,11 @@ class Routes:
     def __init__(self, service: Service) -> None:
         self._service = service
         self._all_jobs = SharedAnswer(lambda: json_text(self._expanded()))
-        self._pages = {name: _page(name) for name in ("app", "review")}
+        self._pages = {name: _page(name) for name in ("app", "review", "quality")}
         table: list[tuple[str, str, Handler]] = [
             ("GET", "status", self._status),
             ("GET", "app", self._app),
+            ("GET", "openapi.json", self._openapi),
             ("GET", "metrics", self._metrics),
             ("GET", "filter/test", self._try_filter),
             ("POST", f"series/{_RESOURCE}/segment", self._segment_series),
@@ -131,6 +136,9 @@ class Routes:
             ("GET", f"series/{_RESOURCE}/outline", self._outline),
             ("GET", f"series/{_RESOURCE}/unsure", self._unsure),
             ("POST", f"series/{_RESOURCE}/decision", self._decide),
+            ("GET", "quality", self._quality),
+            ("GET", "quality/chart", self._quality_chart),
+            ("GET", "quality/page", self._quality_page),
             ("GET", "queue", self._queue),
             ("GET", "jobs", self._jobs),
             ("GET", f"jobs/{_JOB}", self._job),
@@ -144,6 +152,7 @@ class Routes:
             ("POST", "backfill/cancel", self._cancel_backfill),
         ]
         self._table = [(method, re.compile(path), handler) for method, path, handler in table]
+        self._described = [(method, path) for method, path, _ in table]
 
     def answer(self, output: RestOutput, uri: str, **raw: Any) -> None:
         """Orthanc's REST callback for /liver/(.*)."""
@@ -213,6 +222,9 @@ class Routes:
     def _app(self, request: Request, output: RestOutput) -> None:
         output.AnswerBuffer(self._pages["app"], _HTML)
 
+    def _openapi(self, request: Request, output: RestOutput) -> None:
+        answer_json(output, openapi(self._described))
+
     def _review_page(self, request: Request, output: RestOutput) -> None:
         output.AnswerBuffer(self._pages["review"], _HTML)
 
@@ -237,6 +249,15 @@ class Routes:
 
     def _decide(self, request: Request, output: RestOutput) -> None:
         answer_json(output, self._service.review(request.id, request.fields(), request.user))
+
+    def _quality(self, request: Request, output: RestOutput) -> None:
+        output.AnswerBuffer(quality_table(self._service.quality.rows()), CSV)
+
+    def _quality_chart(self, request: Request, output: RestOutput) -> None:
+        answer_json(output, self._service.quality.charts())
+
+    def _quality_page(self, request: Request, output: RestOutput) -> None:
+        output.AnswerBuffer(self._pages["quality"], _HTML)
 
     def _metrics(self, request: Request, output: RestOutput) -> None:
         output.AnswerBuffer(self._service.metrics(), CONTENT_TYPE)
@@ -269,8 +290,9 @@ class Routes:
 
     def _jobs(self, request: Request, output: RestOutput) -> None:
         """With ?expand the jobs themselves; with ?series=ID or ?study=ID only theirs."""
-        names = [name for name in ("series", "study") if request.query.get(name)]
-        wanted = {name: request.query[name] for name in names}
+        wanted = {
+            name: request.identifier(name) for name in ("series", "study") if name in request.query
+        }
         if "expand" not in request.query:
             answer_json(output, self._service.queue.ids(**wanted))
         elif wanted:

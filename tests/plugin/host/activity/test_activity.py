@@ -59,6 +59,19 @@ def test_the_volume_is_the_segmentations_and_the_patient_is_the_dicoms(host: Hos
     assert answer["Warnings"] == []
 
 
+def test_what_is_given_is_compared_with_what_the_ct_says(host: Host) -> None:
+    """A slip, or another patient's numbers."""
+    series_id = upload(host, "numbers of another patient", "1.75", "70")
+    given: dict[str, Any] = GIVEN | {"LiverMl": 1800}
+    assert ask(host, series_id, **given | {"HeightM": 1.79, "WeightKg": 60})["Warnings"] == []
+    (height,) = ask(host, series_id, **given | {"HeightM": 1.57})["Warnings"]
+    assert height.startswith("HeightM as given is not what the CT says (DICOM PatientSize)")
+    (weight,) = ask(host, series_id, **given | {"WeightKg": 100})["Warnings"]
+    assert weight.startswith("WeightKg as given is not what the CT says (DICOM PatientWeight)")
+    silent = upload(host, "no numbers of the patient", "", "0")
+    assert ask(host, silent, **given)["Warnings"] == []
+
+
 @pytest.mark.parametrize(
     ("size", "weight", "sentence"),
     [

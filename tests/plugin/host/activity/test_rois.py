@@ -169,6 +169,23 @@ def test_an_roi_number_of_several_rois_and_another_series(host: Host) -> None:
     assert any("TumourMl: the outline says that it was drawn on another series" in o for o in told)
 
 
+def test_contours_that_are_cut_off_or_moved(host: Host) -> None:
+    series = small_ct("contours that are cut off")
+    series_id = host.store(series)
+    for name in ("cut", "moved"):
+        dataset = structures(series, name)
+        for contour in dataset.ROIContourSequence[0].ContourSequence:
+            if name == "cut":
+                contour.NumberOfContourPoints = 9
+            else:
+                contour.ContourOffsetVector = [0, 0, 3]
+        store(host, dataset)
+    told = ask(host, series_id, **GIVEN, TumourRoi="cut")["Warnings"]
+    assert any("2 contours hold another number of points than they say" in one for one in told)
+    status, message = refusal(host, series_id, GIVEN | {"TumourRoi": "moved"})
+    assert (status, "contours with an offset" in message) == (400, True), message
+
+
 def test_storing_needs_a_segmentation_that_stands(host: Host) -> None:
     host.engine.behave("no liver found")
     series_id = host.upload("nothing to store")
@@ -216,6 +233,47 @@ def test_the_newest_approved_liver_wins_and_an_unapproved_one_must_be_chosen(hos
     volume, origin = origins(ask(host, series_id, **body))["LiverMl"]
     assert volume == pytest.approx(HAND_ML)
     assert f"'by hand', 20251231, approved, RTSTRUCT {approved}" in origin
+
+
+@pytest.mark.parametrize("time", ["", "as ours"])
+def test_a_correction_of_the_same_day_is_not_older(host: Host, time: str) -> None:
+    """Nobody knows which came first where it has no time, or kept ours."""
+    series = small_ct(f"corrected the same day {time}")
+    series_id = host.store(series)
+    instance = host.ended_job_of(series_id)["Content"]["Result"]["Instance"]
+    ours = host.orthanc.get(f"/instances/{instance}/simplified-tags")
+    edited = liver_of(series, ours["StructureSetDate"])
+    edited.StructureSetTime = ours["StructureSetTime"] if time else ""
+    rtstruct = store(host, edited)
+    status, message = refusal(host, series_id, LIVERLESS | {"TumourMl": 20})
+    assert (status, rtstruct in message) == (409, True), message
+
+
+@pytest.mark.parametrize("days", [("20251231", ""), ("20251231", "20251231")])
+def test_which_of_two_approved_livers_is_the_newest(host: Host, days: tuple[str, str]) -> None:
+    series = small_ct(f"two approved livers {days}")
+    series_id = host.store(series)
+    host.ended_job_of(series_id)
+    both = [store(host, liver_of(series, day, "APPROVED")) for day in days]
+    status, message = refusal(host, series_id, LIVERLESS | {"TumourMl": 20})
+    assert (status, "several approved outlines" in message) == (409, True), message
+    assert all(one in message for one in both)
+
+
+def test_a_correction_of_another_name_is_told_of(host: Host) -> None:
+    series = small_ct("a corrected liver of another name")
+    series_id = host.store(series)
+    host.ended_job_of(series_id)
+    for name, day in (("LIVER_corr", "20300102"), ("liver of old", "20000102")):
+        other = liver_of(series, day)
+        other.StructureSetROISequence[1].ROIName = name
+        store(host, other)
+    told = ask(host, series_id, **LIVERLESS, TumourMl=20)["Warnings"]
+    (warning,) = [one for one in told if "similar names" in one]
+    assert "ROI 'LIVER_corr' of structure set 'by hand', 20300102, unapproved" in warning
+    assert "of old" not in warning
+    chosen = ask(host, series_id, **LIVERLESS, TumourMl=20, LiverRoi="LIVER_corr")
+    assert not any("similar names" in one for one in chosen["Warnings"])
 
 
 def test_a_liver_outlined_on_another_series_is_not_taken(host: Host) -> None:

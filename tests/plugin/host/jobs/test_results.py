@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 from unittest.mock import Mock
 
@@ -49,7 +50,10 @@ class Desk:
         shelf.read_clearances.return_value = []
         self.clearances = Clearances(shelf)
         self.deliveries.awaiting_proof.return_value = []
-        settings = Settings(send_after=send_after, destinations=({"Modality": "pacs"},))
+        self.set_up(send_after=send_after, destinations=({"Modality": "pacs"},))
+
+    def set_up(self, **settings: Any) -> None:
+        """Begin anew with these settings."""
         self.results = Results(
             self.orthanc,
             self.queue,
@@ -57,7 +61,7 @@ class Desk:
             self.deliveries,
             self.reviews,
             self.clearances,
-            settings,
+            Settings(**settings),
         )
 
     def handed_over(self) -> list[Delivery]:
@@ -201,8 +205,9 @@ def test_a_change_of_mind_takes_the_approved_form_back(monkeypatch: pytest.Monke
     desk.outside["find_approved"].return_value = "approved"
     desk.results.decide(finished(), Mock(), now)
     desk.reviews.add.assert_called_once_with(now)
-    desk.outside["mark_as_rejected"].assert_called_once()
-    assert [one.args[0] for one in desk.deliveries.refuse.call_args_list] == [RT_ID, "approved"]
+    desk.outside["mark_as_rejected"].assert_called_once_with(desk.orthanc, now, "approved")
+    refused = [one.args for one in desk.deliveries.refuse.call_args_list]
+    assert refused == [(one, "the outline was rejected: it leaks") for one in (RT_ID, "approved")]
     desk.deliveries.add.assert_not_called()
 
 
@@ -223,3 +228,136 @@ def test_a_restart_makes_up_for_what_follows_from_a_decision(
     desk.results.restore([])
     desk.deliveries.release.assert_called_once_with(RT_ID, "approved")
     desk.deliveries.hold.assert_not_called()
+
+
+def watched(desk: Desk) -> list[str]:
+    """The names of what is done from now on, in their order."""
+    order: list[str] = []
+    for name in ("supersede", "supersede_approved"):
+        desk.outside[name].side_effect = lambda *_, name=name, **__: order.append(name)
+    desk.deliveries.add.side_effect = lambda *_, **__: order.append("send")
+    desk.reviews.add.side_effect = lambda *_: order.append("show")
+    desk.reviews.standing_still.return_value.__enter__.side_effect = lambda *_: order.append("lock")
+    return order
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_a_former_result_is_set_aside_before_the_new_one_leaves(
+    monkeypatch: pytest.MonkeyPatch, *, keep: bool
+) -> None:
+    desk, done = Desk(monkeypatch), job(report={"grade": DOUBTFUL})
+    desk.set_up(keep_superseded=keep, destinations=({"Modality": "pacs"},))
+    order = watched(desk)
+    record = desk.ledger.read_record.return_value = Mock()
+    desk.results.keep(done, Mock(id="series"), OBJECTS, Pictures(b"png"))
+    assert order == ["supersede", "supersede_approved", "lock", "send"]
+    desk.outside["supersede"].assert_called_once_with(desk.orthanc, record, done, keep=keep)
+    reviews = desk.ledger.read_reviews.return_value
+    desk.outside["supersede_approved"].assert_called_once_with(desk.orthanc, reviews, done)
+
+
+def test_the_grade_is_written_down_before_the_result_leaves(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Without it the outline would count as doubtful, or a doubtful one as sure."""
+    for grade, is_held in ((SURE, False), (DOUBTFUL, True)):
+        desk = Desk(monkeypatch, "accepted-if-doubtful")
+        done = job(report={"grade": grade})
+        desk.results.keep(done, Mock(id="series"), OBJECTS, Pictures(b"png"))
+        assert [one.is_held for one in desk.handed_over()] == [is_held, is_held]
+
+
+def test_every_end_and_decision_renews_the_studys_labels(monkeypatch: pytest.MonkeyPatch) -> None:
+    desk, ended = Desk(monkeypatch), finished()
+    ends: list[Callable[[], None]] = [
+        lambda: desk.results.keep(ended, Mock(id="series"), OBJECTS, Pictures(b"png")),
+        lambda: desk.results.end_without(ended, Outcome.NO_LIVER),
+        lambda: desk.results.end_without(ended, Outcome.FAILED, "why"),
+        lambda: desk.results.decide(ended, Mock(), decided(Verdict.ACCEPTED)),
+        lambda: desk.results.decide(ended, Mock(), decided(Verdict.REJECTED)),
+        lambda: desk.results.restore([ended]),
+    ]
+    for end in ends:
+        labels = desk.results.labels = Mock()
+        end()
+        labels.renew.assert_called_once_with("study")
+    labels.begin.assert_called_once_with()
+
+
+def test_a_restart_writes_the_note_that_a_kill_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    desk, review = Desk(monkeypatch), decided(Verdict.REJECTED)
+    desk.results.restore([finished()])
+    desk.reviews.write_again.assert_not_called()
+    desk.clearances.note_review(review)
+    desk.ledger.read_reviews.return_value = [decided(Verdict.ACCEPTED)]
+    desk.results.restore([finished()])
+    desk.reviews.write_again.assert_called_once_with(review)
+    desk.ledger.read_reviews.return_value.append(review)
+    desk.results.restore([finished()])
+    desk.reviews.write_again.assert_called_once()
+
+
+def test_a_restart_looks_at_what_is_sent_and_not_yet_proven_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    desk = Desk(monkeypatch)
+    desk.results.send(finished(), Mock(), again=False)
+    desk.deliveries.awaiting_proof.return_value = desk.handed_over()
+    desk.clearances.note_review(decided(Verdict.REJECTED))
+    desk.results.restore([])
+    assert [one.args[0] for one in desk.deliveries.refuse.call_args_list] == [RT_ID, RT_ID]
+
+
+def test_each_kind_waits_for_its_own_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One destination, named twice: the outline at once, its mask once it is accepted."""
+    desk = Desk(monkeypatch)
+    desk.set_up(
+        destinations=(
+            {"Modality": "pacs", "Objects": ["RTSTRUCT"], "When": "result"},
+            {"Modality": "pacs", "Objects": ["SEG"], "When": "accepted"},
+        )
+    )
+    desk.results.send(finished(), Mock(), again=False)
+    handed = desk.handed_over()
+    assert [(one.kind, one.is_held) for one in handed] == [("RTSTRUCT", False), ("SEG", True)]
+    desk.deliveries.unfinished.return_value = handed
+    desk.results.restore([])
+    desk.deliveries.hold.assert_called_once_with(handed[1])
+
+
+@pytest.mark.parametrize("again", [True, False])
+def test_who_has_it_gets_it_again_only_where_that_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch, *, again: bool
+) -> None:
+    desk, done = Desk(monkeypatch), finished()
+    desk.results.send(done, Mock(), again=again)
+    assert desk.deliveries.add.call_args.kwargs == {"again": again}
+    desk.results.decide(done, Mock(), decided(Verdict.ACCEPTED))
+    assert desk.deliveries.add.call_args.kwargs == {"again": False}
+
+
+def test_what_was_rejected_is_not_stored_as_approved(monkeypatch: pytest.MonkeyPatch) -> None:
+    desk = Desk(monkeypatch)
+    desk.clearances.note_review(decided(Verdict.REJECTED))
+    desk.results.send(finished(), Mock(), again=False)
+    desk.outside["store_approved"].assert_not_called()
+
+
+def test_a_decision_is_kept_before_it_is_shown_and_under_the_lock(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    desk = Desk(monkeypatch)
+    order = watched(desk)
+    monkeypatch.setattr(desk.clearances, "note_review", lambda _: order.append("keep"))
+    desk.results.decide(finished(), Mock(), decided(Verdict.REJECTED))
+    assert order == ["lock", "keep", "show"]
+
+
+def test_a_decision_takes_the_place_of_the_one_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    desk, before, now = Desk(monkeypatch), decided(Verdict.ACCEPTED), decided(Verdict.ACCEPTED)
+    series = Mock()
+    desk.clearances.note_review(before)
+    desk.outside["find_approved"].return_value = "approved before"
+    desk.results.decide(finished(), series, now)
+    desk.outside["find_approved"].assert_any_call(desk.orthanc, before, series.study)
+    desk.outside["store_approved"].assert_any_call(desk.orthanc, series, now, "approved before")

@@ -89,6 +89,13 @@ def test_the_former_result_is_marked_all_of_it() -> None:
     assert "which is marked" in shelf.logged[0]
 
 
+def test_the_same_object_filed_under_another_patient_is_a_former_one() -> None:
+    shelf = Shelf(old="RTSTRUCT", new="RTSTRUCT")
+    former = result("old") | {"SopInstanceUid": uid_of("new")}
+    supersede(shelf, record(former), job(result("new")), keep=True)
+    assert shelf.notes == {"old": BY_NEW}
+
+
 def test_or_deleted() -> None:
     shelf = Shelf(old="RTSTRUCT", seg="SEG", new="RTSTRUCT")
     supersede(shelf, record(result("old", "seg")), job(result("new")), keep=False)

@@ -9,6 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from orthanc_liver import __version__
 from orthanc_liver.engine.protocol import Outcome
 from orthanc_liver.host.jobs.job import Job
+from orthanc_liver.host.quality.chart import Rule
 from orthanc_liver.host.web.metrics import Ended, exposition
 from tests.plugin.host.conftest import Host
 
@@ -91,6 +92,8 @@ def test_a_name_with_quotes_is_still_readable() -> None:
         "Arrivals": {"sent": 2, "committed": 5, "refused": 1},
         "Reviews": {"accepted": 3, "rejected": 0},
         "Broker": {"State": "away", "Workers": 16, "Waiting": 9},
+        "ReturnedOutlines": {"Compared": 7, "Refused": 1, "Awaiting": 0},
+        "Quality": {"Cases": 160, "MeanDsc": 0.95, "SlowDsc": 0.9, "Rules": ["slow mean"]},
     }
     found = samples_of(exposition(status, Ended()))
     [about] = [dict(labels) for metric, labels in found if metric == "liver_info"]
@@ -105,6 +108,11 @@ def test_a_name_with_quotes_is_still_readable() -> None:
     assert found["liver_reviews_total", (("verdict", "accepted"),)] == 3
     assert found["liver_arrivals", (("arrival", "committed"),)] == 5
     assert found["liver_arrived_while_away", ()] == 3
+    assert found["liver_returned_outlines_total", (("outcome", "refused"),)] == 1
+    assert found["liver_quality_cases", ()] == 160
+    assert found["liver_quality_dsc", (("figure", "slow"),)] == 0.9
+    alarms = [found["liver_quality_alarm", (("rule", rule),)] for rule in Rule]
+    assert alarms == [0, 0, 1]
     alive = {
         thread: found["liver_thread_alive", (("thread", thread),)] for thread in status["Threads"]
     }

@@ -124,6 +124,9 @@ def test_jobs_lists_those_of_one_series_or_study(host: Host) -> None:
     [shown] = host.orthanc.get(f"/liver/jobs?expand&study={study_id}")
     assert shown["ID"] == one["ID"] != other["ID"]
     assert host.orthanc.get(f"/liver/jobs?series={NO_RESOURCE}") == []
+    for nobody in ("series=", "study=somebody"):
+        answer = host.orthanc.call("GET", f"/liver/jobs?{nobody}")
+        assert error_of(answer)[0] == 400
 
 
 def test_the_preview_is_a_png_on_the_series(host: Host) -> None:

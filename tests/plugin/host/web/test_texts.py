@@ -15,11 +15,11 @@ from orthanc_liver.host.web import routes
 
 WEB = Path(routes.__file__).parent
 TABLES = sorted((WEB / "texts").glob("*.json"))
-PAGES = [WEB / "app.html", WEB / "review.html"]
+PAGES = [WEB / "app.html", WEB / "review.html", WEB / "quality.html"]
 # Orthanc Explorer itself speaks English only.
 SCRIPTS = [one for one in sorted(WEB.glob("*.js")) if one.name != "explorer.js"]
 SIGNS = {"", "+", "\N{MINUS SIGN}"}
-_TABLES_OF_TEXTS = "STAGES|OUTCOMES|ENGINES|SURE|APPROVALS"
+_TABLES_OF_TEXTS = "STAGES|OUTCOMES|ENGINES|SURE|APPROVALS|RULES"
 
 
 class Static(HTMLParser):

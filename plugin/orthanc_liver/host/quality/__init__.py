@@ -1,0 +1,1 @@
+"""Physicians' own outlines of what we segmented: compared with ours, and watched over the cases."""

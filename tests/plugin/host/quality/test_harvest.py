@@ -1,0 +1,116 @@
+"""Cases from an Orthanc: what a network learns from and what is measured with, and no patient."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from liver_unet.nifti import read_nifti
+from liver_unet.training.layouts import find_cases
+from orthanc_liver.cli.main import main
+from orthanc_liver.dicom.training_cases import prepared
+from orthanc_liver.evaluation.case_list import read_case_list
+from orthanc_liver.evaluation.harvest import Get, HarvestRefused, harvest
+from tests.plugin.host.conftest import Host, only_real
+from tests.plugin.host.quality.drawn import (
+    BOX_ML,
+    COLUMNS,
+    ROWS,
+    SLICES,
+    VOXEL_ML,
+    compared,
+    liver,
+    returned,
+    segmented,
+)
+
+
+def get_of(host: Host, *only: str) -> Get:
+    """What harvest asks; only: the series that the table tells of."""
+
+    def get(path: str) -> bytes:
+        answer = host.orthanc.call("GET", path)
+        if answer.status_code != 200:
+            raise HarvestRefused(f"{path} answers {answer.status_code}")
+        if path != "/liver/quality":
+            return answer.content
+        head, *rows = answer.text.splitlines()
+        return "\n".join([head, *(row for row in rows if any(one in row for one in only))]).encode()
+
+    return get
+
+
+def test_a_case_is_pixels_place_liver_and_grade(host: Host, tmp_path: Path) -> None:
+    host.engine.behave(grade="look")
+    series, series_id = segmented(host, "harvested")
+    compared(host, series_id, returned(host, liver(series)))
+    beside, other_id = segmented(host, "harvested and deleted")
+    gone = returned(host, liver(beside))
+    compared(host, other_id, gone)
+    host.orthanc.call("DELETE", f"/instances/{gone}")
+
+    names, left_out = harvest(get_of(host, series_id, other_id), tmp_path / "out")
+    assert names == ["case_0001"]
+    assert [(one.series, "404" in one.reason) for one in left_out] == [(other_id, True)]
+
+    [case] = find_cases(prepared(tmp_path / "out", tmp_path / "cache"))
+    hu, grid = read_nifti(case.ct)
+    mask, of_mask = read_nifti(case.liver)
+    assert sorted(hu.shape) == [SLICES, ROWS, COLUMNS]
+    assert np.array_equal(grid.affine, of_mask.affine)
+    assert grid.voxel_ml == pytest.approx(VOXEL_ML)
+    assert mask.sum() * VOXEL_ML == pytest.approx(BOX_ML)
+    assert np.unique(hu).tolist() == list(range(997))
+    [listed] = read_case_list(tmp_path / "out" / "cases.csv")
+    assert (listed.ct, listed.reference) == (case.ct, case.liver)
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    [told] = manifest["cases"]
+    assert (told["case"], told["grade"]) == ("case_0001", "look")
+    for name, digest in told["sha256"].items():
+        content = (tmp_path / "out" / "case_0001" / name).read_bytes()
+        assert hashlib.sha256(content).hexdigest() == digest
+    assert {one.name for one in (tmp_path / "out").rglob("*")} == {
+        *("manifest.json", "cases.csv", "case_0001", "ct.nii.gz", "liver.nii.gz")
+    }
+
+
+def test_nothing_of_the_patient_is_in_a_case(host: Host, tmp_path: Path) -> None:
+    series, series_id = segmented(host, "harvested without a name")
+    compared(host, series_id, returned(host, liver(series)))
+    harvest(get_of(host, series_id), tmp_path / "out")
+    identifiers = {str(series[0][name].value) for name in ("PatientID", "StudyInstanceUID")}
+    identifiers |= {"Secret", series_id, str(series[0].SeriesInstanceUID), "by hand", "2.25."}
+    for path in (tmp_path / "out").rglob("*.*"):
+        content = path.read_bytes()
+        content += gzip.decompress(content) if path.suffix == ".gz" else b""
+        assert not [one for one in identifiers if one.encode() in content], path
+
+
+def test_a_folder_that_holds_something_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("mine")
+    with pytest.raises(HarvestRefused, match="not empty"):
+        harvest(lambda path: b"", tmp_path)
+    assert [one.name for one in tmp_path.iterdir()] == ["mine.txt"]
+
+
+@only_real
+def test_the_command_asks_an_orthanc(
+    host: Host, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    series, series_id = segmented(host, "harvested by the command")
+    compared(host, series_id, returned(host, liver(series)))
+    assert main(["harvest", "--orthanc", host.orthanc.url, "--out", str(tmp_path / "out")]) == 0
+    assert "1 cases in" in capsys.readouterr().out
+    assert (tmp_path / "out" / "case_0001" / "ct.nii.gz").exists()
+
+
+def test_an_orthanc_that_does_not_answer_is_said_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["harvest", "--orthanc", "http://127.0.0.1:9", "--out", str(tmp_path)]) == 3
+    assert "does not answer" in capsys.readouterr().err

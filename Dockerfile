@@ -9,6 +9,8 @@ RUN apt-get update \
 # Where pip finds PyTorch for CPU alone, a tenth of the size; empty: PyTorch for NVIDIA GPUs.
 ARG PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu
 ARG PIP_FIND_LINKS=
+# "[cluster]" for what docs/SCALE.md tells of.
+ARG EXTRAS=
 
 WORKDIR /opt/orthanc-liver
 COPY pyproject.toml constraints.txt README.md ./
@@ -17,7 +19,7 @@ COPY plugin plugin
 COPY docker docker
 RUN python3 -m venv .venv \
  && .venv/bin/pip install --no-cache-dir --no-compile --quiet --constraint constraints.txt \
-    --editable .
+    --editable ".${EXTRAS}"
 # For the CPU alone: with PyTorch for GPUs nobody has tried it. The made-up patient shows that nothing
 # is missing, and leaves the bytecode of what is loaded.
 RUN if [ -n "$PIP_EXTRA_INDEX_URL$PIP_FIND_LINKS" ]; then docker/trim.sh .venv; fi \

@@ -11,6 +11,7 @@ comma := ,
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 APT_RUN := orthanc orthanc-python orthanc-dicomweb
 APT_POSTGRESQL := orthanc-postgresql postgresql
+APT_BROKER := rabbitmq-server
 APT_TEST := dcmtk dicom3tools plastimatch
 AXE := 4.10.3
 # The newest, and the one that Orthanc's own OHIF plugin 1.8 brings: 100 MB to fetch, 100 MB on disk.
@@ -55,11 +56,11 @@ coverage: $(VENV)/installed ## what of the code the fast tests run; less than th
 .PHONY: test
 test: export LIVER_REQUIRE := orthanc
 test: orthanc judges browser $(VENV)/installed ## all tests that fit into a few minutes
-	$(PYTHON) -m pytest -m "not long and not viewers" $(SIDE_BY_SIDE) $(PYTEST)
+	$(PYTHON) -m pytest -m "not long and not viewers and not cluster" $(SIDE_BY_SIDE) $(PYTEST)
 
 .PHONY: test-long
 test-long: orthanc judges browser $(VENV)/installed ## the tests that take minutes each
-	$(PYTHON) -m pytest -m long $(PYTEST)
+	$(PYTHON) -m pytest -m "long and not cluster" $(PYTEST)
 
 .PHONY: test-viewers
 test-viewers: orthanc judges browser viewers $(VENV)/installed ## what other people's viewers and readers show of our results; minutes
@@ -81,6 +82,10 @@ test-postgresql: export LIVER_REQUIRE := orthanc
 test-postgresql: postgresql $(VENV)/installed ## the host's tests on Orthanc with its index in PostgreSQL
 	$(BESIDE_POSTGRESQL) $(PYTHON) -m pytest -m "orthanc and not browser and not long" \
 	  -k "not tools_reset" $(PYTEST) tests/plugin/host
+
+.PHONY: test-cluster
+test-cluster: orthanc rabbitmq $(VENV)/installed ## workers behind a broker: Orthancs, RabbitMQ and kills; ten minutes
+	$(PYTHON) -m pytest -m cluster $(PYTEST)
 
 .PHONY: check
 check: $(VENV)/installed ## style, types, import rules, bandit
@@ -143,6 +148,12 @@ orthanc:
 .PHONY: postgresql
 postgresql: orthanc
 	@$(call apt_install,$(APT_POSTGRESQL))
+
+# Where it was not there before, its service does not start: the tests have a broker of their own.
+.PHONY: rabbitmq
+rabbitmq:
+	@dpkg -s $(APT_BROKER) >/dev/null 2>&1 || { $(SUDO) ln -sf /dev/null /etc/systemd/system/rabbitmq-server.service || true; \
+	$(call apt_install,$(APT_BROKER)); }
 
 .PHONY: judges
 judges: $(JUDGES)/dcmrtstruct2nii/installed $(JUDGES)/pydicomrt/installed $(JUDGES)/schemathesis/installed

@@ -22,8 +22,8 @@ _NEEDS = {
     "network": {"default_weights", "FOLD_0_WEIGHTS", "real_ct", "Child"},
 }
 _CORES = len(os.sched_getaffinity(0))
-_VIEWERS = Path(__file__).parent / "viewers"
-_NOT_UNIT = ("orthanc", "browser", "network", "long", "viewers")
+_BY_FOLDER = ("viewers", "cluster")
+_NOT_UNIT = ("orthanc", "browser", "network", "long", *_BY_FOLDER)
 
 # A time-out of Hypothesis' own would be one more that a slow machine breaks.
 hypothesis.settings.register_profile("anywhere", deadline=None)
@@ -38,8 +38,9 @@ def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
         for need, names in _NEEDS.items():
             if used & names and not on_fake:
                 item.add_marker(need)
-        if item.path.is_relative_to(_VIEWERS):
-            item.add_marker("viewers")
+        for name in _BY_FOLDER:
+            if item.path.is_relative_to(Path(__file__).parent / name):
+                item.add_marker(name)
         if not any(item.get_closest_marker(name) for name in _NOT_UNIT):
             item.add_marker("unit")
 

@@ -8,6 +8,11 @@ LiverError
   ActivityRefused     no activity can be computed from these inputs (sirt/inputs.py)
   OutputRefused       results cannot be written there (cli/result_folder.py)
   CaseListRefused     a list of cases that cannot be read (evaluation/case_list.py)
+  HarvestRefused      nothing can be harvested as it was asked (evaluation/harvest.py)
+  NoConstancy         there is nothing to compare this installation with (cli/constancy_check.py)
+  BrokerRefused       the broker's address is none that can be used (cluster/broker.py)
+  CannotFetch         an Orthanc did not give a worker an image (cluster/orthancs.py)
+  OrthancsRefused     a worker's file of Orthancs that cannot be read (cluster/orthancs.py)
 
 The host's own tree is in host/errors.py, the model's in liver_unet/model_errors.py.
 """

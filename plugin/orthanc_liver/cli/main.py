@@ -27,6 +27,7 @@ from orthanc_liver.cli import (
     harvest,
     segment,
     train,
+    worker,
 )
 from orthanc_liver.cli.about import about
 from orthanc_liver.cli.exit_status import REFUSED, STOPPED
@@ -44,9 +45,13 @@ _COMMANDS = (
     atlas,
     constancy,
     doctor,
+    worker,
 )
-# What the extra "evaluation" installs, and everything else does without.
-_EXTRA = ("SimpleITK", "jinja2", "matplotlib")
+# What an extra installs, and everything else does without.
+_EXTRAS = {
+    **dict.fromkeys(("SimpleITK", "jinja2", "matplotlib"), "evaluation"),
+    **dict.fromkeys(("amqp", "celery", "kombu"), "cluster"),
+}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -72,9 +77,9 @@ def _run(options: argparse.Namespace) -> int:
         place = f"{error.filename}: " if error.filename else ""
         return _ended(REFUSED, f"{place}{error.strerror or error}")
     except ModuleNotFoundError as missing:
-        if missing.name not in _EXTRA:
+        if missing.name not in _EXTRAS:
             raise
-        install = "pip install 'orthanc-liver[evaluation]'"
+        install = f"pip install 'orthanc-liver[{_EXTRAS[missing.name]}]'"
         return _ended(REFUSED, f"{missing.name} is not installed: {install}")
 
 

@@ -3,6 +3,8 @@
 To the inference process: an Order, then its Instances. From it: Ready or Failed once; then for each
 order Progress, ResultObjects, a Preview, where there is doubt Unsure, and Done as the last. The
 document process takes one DocumentOrder with its Instances and answers with ResultObjects and Done.
+The dispatcher takes a Connect, then Errands and Recalls, and answers an Errand as an Order is
+answered; BrokerState at any time.
 
 On the pipe a message is two lengths (4 and 8 bytes, big endian), a JSON object and a payload: the
 field of type bytes. Whatever is not exactly one of these messages is a ProtocolError.
@@ -14,8 +16,9 @@ import json
 import math
 import struct
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
+from functools import cache
 from io import BytesIO
 from types import NoneType, UnionType
 from typing import Any, Protocol, get_args, get_origin, get_type_hints
@@ -151,6 +154,53 @@ class Instance:
 
 
 @dataclass(frozen=True)
+class Connect:
+    """Where the broker is, and which Orthanc asks there; url: without a password.
+
+    ca_file: whose signature on the broker's certificate is believed, empty: the system's.
+    """
+
+    url: str
+    password: str = field(repr=False)
+    ca_file: str
+    orthanc: str
+
+
+class Rank(StrEnum):
+    """Who waits for a case, who is served first first."""
+
+    PEOPLE = "people"
+    ARRIVALS = "arrivals"
+    BACKFILL = "backfill"
+
+
+@dataclass(frozen=True)
+class Errand:
+    """Have a worker segment a series; case: what engine/case.py writes."""
+
+    job: str
+    rank: Rank
+    case: bytes
+
+
+@dataclass(frozen=True)
+class Recall:
+    """Nobody waits for the job's errand any more."""
+
+    job: str
+
+
+@dataclass(frozen=True)
+class BrokerState:
+    """How the broker stands; problem: empty where it answers. workers: of this model; waiting:
+    cases that no worker has taken yet, of every Orthanc."""
+
+    problem: str
+    workers: int
+    waiting: int
+
+
+@dataclass(frozen=True)
 class Ready:
     """What the inference process says of itself when it is up."""
 
@@ -240,6 +290,7 @@ class Done:
     """The last message of a job. report: as pipeline.report tells it, where there is a result.
 
     is_last: the process ends, for a GPU that it lost or that a fresh one should try again.
+    is_final: where it failed, another attempt would fail as well.
     """
 
     job: str
@@ -247,28 +298,29 @@ class Done:
     reason: str
     report: dict[str, Any] | None
     is_last: bool = False
+    is_final: bool = False
 
     def __post_init__(self) -> None:
         report = self.report or {}
-        _typed(float | None, report.get("liver_ml"))
-        _typed(tuple[str, ...], report.get("warnings", []))
-        _typed(dict[str, Any], report.get("lungs", {}))
+        typed(float | None, report.get("liver_ml"))
+        typed(tuple[str, ...], report.get("warnings", []))
+        typed(dict[str, Any], report.get("lungs", {}))
         if report.get("grade") not in (None, *GRADES):
             raise ValueError("no grade")
-        for region in _typed(list[Any], report.get("look_at", [])):
-            first, last = _typed(tuple[int, ...], region["slices"])
+        for region in typed(list[Any], report.get("look_at", [])):
+            first, last = typed(tuple[int, ...], region["slices"])
             if not 0 < first <= last:
                 raise ValueError("no slices")
-        for seconds in _typed(dict[str, Any], report.get("seconds", {})).values():
-            _typed(float, seconds)
+        for seconds in typed(dict[str, Any], report.get("seconds", {})).values():
+            typed(float, seconds)
 
 
 AboutAJob = Progress | ResultObject | Preview | Unsure | Compared | Done
 AnyOrder = Order | DocumentOrder | ComparisonOrder
-Message = AnyOrder | OtherOutline | Instance | Ready | Failed | AboutAJob
-_FIELDS: Mapping[type, Mapping[str, Any]] = {
-    kind: get_type_hints(kind) for kind in (*get_args(Message), JobSettings, Agreement)
-}
+ToDispatcher = Connect | Errand | Recall
+Message = (
+    AnyOrder | OtherOutline | Instance | ToDispatcher | BrokerState | Ready | Failed | AboutAJob
+)
 _BY_NAME = {kind.__name__: kind for kind in get_args(Message)}
 
 _LENGTHS = struct.Struct(">IQ")
@@ -365,32 +417,38 @@ def _message(head: bytes, payload: bytes) -> Message:
         raise ValueError("a payload out of place")
     if name:
         fields[name] = payload
-    message: Message = _typed(kind, fields)
+    message: Message = typed(kind, fields)
     return message
 
 
-def _typed(kind: Any, value: Any) -> Any:
+def typed(kind: Any, value: Any) -> Any:
     """The value as a field of this type holds it; an error of any type where it is another."""
     choices = get_args(kind)
-    if kind in _FIELDS:
-        if set(value) != set(_FIELDS[kind]):
+    if hasattr(kind, "__dataclass_fields__"):
+        fields = _fields_of(kind)
+        if set(value) != set(fields):
             raise ValueError("fields are missing, or too many")
-        return kind(**{name: _typed(_FIELDS[kind][name], one) for name, one in value.items()})
+        return kind(**{name: typed(fields[name], one) for name, one in value.items()})
     if get_origin(kind) is UnionType:  # always X | None
-        return None if isinstance(value, NoneType) else _typed(choices[0], value)
+        return None if isinstance(value, NoneType) else typed(choices[0], value)
     if get_origin(kind) is tuple:
-        return tuple(_typed(choices[0], one) for one in _typed(list, value))
+        return tuple(typed(choices[0], one) for one in typed(list, value))
     if kind is float and type(value) is int:
         return float(value)
     if issubclass(get_origin(kind) or kind, StrEnum):
-        return kind(_typed(str, value))
+        return kind(typed(str, value))
     if type(value) is not (get_origin(kind) or kind):
         raise TypeError(f"a {type(value).__name__} where {kind} belongs")
     return value
 
 
 def _payload_field(kind: type) -> str:
-    return next((name for name, type_ in _FIELDS[kind].items() if type_ is bytes), "")
+    return next((name for name, type_ in _fields_of(kind).items() if type_ is bytes), "")
+
+
+@cache
+def _fields_of(kind: Any) -> Mapping[str, Any]:
+    return get_type_hints(kind)
 
 
 def _finite(text: str) -> float:

@@ -20,6 +20,7 @@ HostError
   JobFailed           this attempt failed; another one may succeed
   StoredElsewhere     an object does not belong to the study of its CT; nothing was kept
   NothingStored       SEG and SR that somebody asked for could not be written or stored
+  NotCompared         two outlines could not be compared (quality/quality_control.py)
   CannotSend          Orthanc could not even begin to send
   NotOurs             what is kept in Orthanc is not what orthanc-liver writes there
   StateUnreadable     so is the state of the whole server, and no job may run

@@ -26,6 +26,8 @@ from orthanc_liver.host.intake.backfill import Backfill, studies_wanted
 from orthanc_liver.host.intake.change_log import ChangeLog, end_of_log, place_to_begin
 from orthanc_liver.host.intake.intake import Door, Intake, Settled
 from orthanc_liver.host.intake.series_filter import SeriesFilter
+from orthanc_liver.host.jobs.engines import Embedded, Engines
+from orthanc_liver.host.jobs.fleet import Fleet
 from orthanc_liver.host.jobs.job import Job, State
 from orthanc_liver.host.jobs.job_queue import JobQueue
 from orthanc_liver.host.jobs.records import Ledger, read_unsure
@@ -137,9 +139,22 @@ class Plugin:
             self._clearances,
             self.settings,
         )
-        self._worker = Worker(
-            self.orthanc, self.queue, self.settings, of_orthanc.stable_age_s, self._results
-        )
+        at_once = self.settings.jobs_at_once if self.settings.broker else 1
+        computing = Fleet if self.settings.broker else Embedded
+        self._engines: Engines = computing(self.orthanc, self.settings)
+        self._workers = [
+            Worker(
+                self.orthanc,
+                self.queue,
+                self.settings,
+                of_orthanc.stable_age_s,
+                self._results,
+                self._engines,
+                "worker" if number == 1 else f"worker {number}",
+            )
+            for number in range(1, at_once + 1)
+        ]
+        self._worker = self._workers[0]
         self._filter = SeriesFilter(self.orthanc, self.settings)
         self._intake = Intake(
             self.orthanc,
@@ -157,11 +172,11 @@ class Plugin:
         self._change_log.on_arrived = self.quality.arrived
         self._change_log.on_gone = self._note_gone
         self._backfill = Backfill(
-            self.orthanc, self.queue, self._intake, self.settings.backfill_pause_seconds
+            self.orthanc, self.queue, self._intake, self.settings.backfill_pause_seconds, at_once
         )
         self._starting = Background("start", self.orthanc, self._try_to_start)
         self._threads = [
-            self._worker.thread,
+            *(worker.thread for worker in self._workers),
             self._change_log.thread,
             self._transmitter.thread,
             self._backfill.thread,
@@ -210,9 +225,17 @@ class Plugin:
             "LabelsProblem": self._results.labels.problem,
             "Viewer": self.settings.viewer,
             "Backfill": self._backfill.show(),
+            "Broker": self._show_broker(),
             "Threads": self._states(),
             "SettingsProblems": self._problems,
         }
+
+    def _show_broker(self) -> dict[str, Any] | None:
+        broker = self._engines.broker
+        if broker is None:
+            return None
+        state = "away" if broker.problem else "serves"
+        return {"State": state, "Workers": broker.workers, "Waiting": broker.waiting}
 
     def metrics(self) -> str:
         """The answer to GET /liver/metrics."""
@@ -238,7 +261,9 @@ class Plugin:
 
     def cancel(self, job_id: str, by: str) -> None:
         """End a job, and the inference process where it works on that job; by: who asks."""
-        self._worker.interrupt(self.queue.cancel(job_id, by))
+        job = self.queue.cancel(job_id, by)
+        for worker in self._workers:
+            worker.interrupt(job)
 
     def ask_backfill(self, asked: Mapping[str, Any]) -> dict[str, Any] | None:
         """Somebody asks for older studies. Errors: see studies_wanted and Backfill.ask."""
@@ -393,7 +418,8 @@ class Plugin:
                 self._backfill.thread.start()
                 if self.settings.webhook:
                     self._webhook.thread.start()
-                self._worker.thread.start()
+                for worker in self._workers:
+                    worker.thread.start()
                 self.quality.thread.start()
                 self._change_log.start(state.seq, end)
         for problem in self._problems:
@@ -404,3 +430,4 @@ class Plugin:
         self.orthanc.close()
         for thread in (self._starting, *self._threads):
             thread.stop(_STOP_TIMEOUT_S)
+        self._engines.close()

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from orthanc_liver.engine.case import NAME
 from orthanc_liver.engine.protocol import LOOK_HERE, NEEDS, SOURCE, JobSettings, Kind, with_needs
 from orthanc_liver.host.filter_conditions import did_you_mean, problem_of_filter
 from orthanc_liver.host.installation import default_interpreter
@@ -157,6 +158,24 @@ def _dose_limits(value: Any) -> str | None:
     return wrong_limits(value) or None
 
 
+def _broker(value: Any) -> str | None:
+    if value == {}:
+        return None
+    fields = {"Url", "Password", "Orthanc"}
+    if not isinstance(value, dict) or set(value) - {"CaFile"} != fields:
+        return (
+            'must be {"Url": "amqps://user@host/vhost", "Password": "...", "Orthanc": "..."}, at '
+            "will with CaFile, or empty"
+        )
+    if any(_text(_MAX_LINK_CHARS)(one) for one in value.values()):
+        return "all that it holds must be text on one line"
+    if not re.fullmatch(r"amqps?://[^\s/?#@:]+@[^\s/?#@]+/[!-~]*", value["Url"]):
+        return "Url must be amqps://user@host:port/vhost, without the password"
+    if not re.fullmatch(NAME, value["Orthanc"]):
+        return "Orthanc must be a name of letters, digits, _, - and ., at most 64"
+    return None
+
+
 def _setting(default: Any, meaning: str, check: Check) -> Any:
     metadata = {"meaning": meaning, "check": check}
     if isinstance(default, dict):
@@ -302,9 +321,23 @@ class Settings:
         _log_format,
     )
 
+    broker: Mapping[str, str] = _setting(
+        {},
+        'Have workers on other machines compute: {"Url": "amqps://user@host/vhost", "Password": '
+        '"...", "Orthanc": "this Orthanc\'s name among the workers"}, at will with CaFile; see '
+        "docs/SCALE.md. Empty: a process beside Orthanc computes.",
+        _broker,
+    )
+    jobs_at_once: int = _setting(
+        4, "With Broker, how many jobs are with workers at once.", _whole_number(1, 64)
+    )
+
     @property
     def command(self) -> list[str]:
-        """What starts the inference process."""
+        """What starts the process that computes, or has workers compute."""
+        if self.broker:
+            interpreter = str(interpreter_path(self.interpreter))
+            return [interpreter, "-m", "orthanc_liver.cluster.dispatcher"]
         return [
             str(interpreter_path(self.interpreter)),
             *("-m", "orthanc_liver.engine.inference_process"),

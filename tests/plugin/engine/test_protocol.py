@@ -15,10 +15,13 @@ import pytest
 from orthanc_liver.engine.protocol import (
     Agreement,
     Allowance,
+    BrokerState,
     Compared,
     ComparisonOrder,
+    Connect,
     DocumentOrder,
     Done,
+    Errand,
     Failed,
     Instance,
     JobSettings,
@@ -31,7 +34,9 @@ from orthanc_liver.engine.protocol import (
     Preview,
     Progress,
     ProtocolError,
+    Rank,
     Ready,
+    Recall,
     ResultObject,
     Unsure,
     read,
@@ -56,6 +61,10 @@ MESSAGES: list[Message] = [
     ComparisonOrder("j", 3, SETTINGS, "liver", b"\0rt"),
     OtherOutline("j", b"seg"),
     Instance("j", b"x" * 3_000_000),
+    Connect("amqp://worker@broker:5672/liver", "secret", "", "north"),
+    Errand("j", Rank.BACKFILL, b'{"protocol": 1}'),
+    Recall("j"),
+    BrokerState("", 3, 1),
     Ready("1.2", "net", "ab", "cpu"),
     Failed("no weights"),
     Progress("j", "infer", 0.25),
@@ -124,6 +133,7 @@ DONE: dict[str, Any] = {
     "reason": "",
     "report": {},
     "is_last": False,
+    "is_final": False,
 }
 
 

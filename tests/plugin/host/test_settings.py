@@ -13,6 +13,11 @@ from orthanc_liver.host.settings import Settings, read_settings, settings_table
 from tests.support.orthanc_server import CHECKOUT
 
 INTERPRETER = {"Interpreter": sys.executable}
+BROKER = {
+    "Url": "amqps://liver@broker.example:5671/liver",
+    "Password": "secret-of-the-broker",
+    "Orthanc": "north",
+}
 
 
 def problems_of(**section: Any) -> list[str]:
@@ -52,6 +57,8 @@ def test_every_key_reaches_its_attribute() -> None:
         "BackfillPauseSeconds": 9,
         "DoseLimitsGy": {"LungOnce": 25, "ResinNormal": 35.5},
         "LogFormat": "json",
+        "Broker": {},
+        "JobsAtOnce": 7,
     }
     settings, problems = read_settings({"LiverSegmentation": section})
     assert problems == []
@@ -59,6 +66,15 @@ def test_every_key_reaches_its_attribute() -> None:
     assert values == [tuple(v) if isinstance(v, list) else v for v in section.values()]
     assert settings.command[0] == sys.executable
     assert settings.command[-4:] == ["--device", "cuda:1", "--threads", "3"]
+
+
+def test_with_a_broker_the_dispatcher_stands_where_the_network_is_otherwise() -> None:
+    settings, problems = read_settings(
+        {"LiverSegmentation": {**INTERPRETER, "Broker": {**BROKER, "CaFile": "/etc/ca.pem"}}}
+    )
+    assert problems == []
+    assert settings.command == [sys.executable, "-m", "orthanc_liver.cluster.dispatcher"]
+    assert BROKER["Password"] not in " ".join(settings.command)
 
 
 def test_the_shipped_file_spells_out_the_defaults() -> None:
@@ -176,6 +192,15 @@ def test_the_table_explains_every_setting() -> None:
         ("DoseLimitsGy", {"LungTwice": 30}),
         ("LogFormat", "JSON"),
         ("LogFormat", ["json"]),
+        ("Broker", {"Url": "amqps://liver@broker.example/liver"}),
+        ("Broker", {**BROKER, "User": "liver"}),
+        ("Broker", {**BROKER, "Url": "amqps://liver:secret@broker.example/liver"}),
+        ("Broker", {**BROKER, "Url": "redis://liver@broker.example/0"}),
+        ("Broker", {**BROKER, "Orthanc": "north/south"}),
+        ("Broker", {**BROKER, "Password": ""}),
+        ("Broker", {**BROKER, "CaFile": 7}),
+        ("JobsAtOnce", 0),
+        ("JobsAtOnce", 65),
     ],
 )
 def test_a_wrong_value_is_one_problem_by_name_and_leaves_the_default(key: str, value: Any) -> None:

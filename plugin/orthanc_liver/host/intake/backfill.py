@@ -1,4 +1,4 @@
-"""Older studies, one series at a time and only while nothing newer waits.
+"""Older studies, as many series at a time as are worked on and only while nothing newer waits.
 
 What is left to do outlives a restart.
 """
@@ -94,13 +94,19 @@ def _date(asked: Mapping[str, Any], key: str) -> date:
 
 
 class Backfill:
-    """At most one at a time, in a thread of its own."""
+    """At most one at a time, in a thread of its own.
 
-    def __init__(self, orthanc: Orthanc, queue: JobQueue, intake: Intake, pause_s: float) -> None:
+    at_once: of how many unfinished jobs its next one may be the last.
+    """
+
+    def __init__(
+        self, orthanc: Orthanc, queue: JobQueue, intake: Intake, pause_s: float, at_once: int = 1
+    ) -> None:
         self._orthanc = orthanc
         self._queue = queue
         self._intake = intake
         self._pause_s = pause_s
+        self._at_once = at_once
         self.thread = Background("backfill", orthanc, self._turn)
         self._lock = threading.Lock()
         self._studies: list[str] = []
@@ -151,7 +157,7 @@ class Backfill:
         with self._lock:
             if self._place is None or self._place.stage is not Stage.RUNNING:
                 return _IDLE_S
-            if self._queue.is_busy():
+            if self._queue.unfinished() >= self._at_once:
                 return _LOOK_S
             if self._job:
                 self._job = None

@@ -10,13 +10,14 @@ import signal
 import subprocess
 import threading
 from collections.abc import Callable
-from typing import IO, cast
+from typing import IO, Protocol, cast
 
 from orthanc_liver.engine.protocol import (
     MAX_ANSWER_BYTES,
     AboutAJob,
     Allowance,
     AnyOrder,
+    Connect,
     Failed,
     Message,
     Order,
@@ -114,7 +115,8 @@ class EngineProcess:
         """Send one message; waits for as long as the process does not read."""
         if isinstance(message, AnyOrder):
             self._job, self._allowance.left_bytes = message.job, MAX_ANSWER_BYTES
-        self._has_seen_a_patient = self._has_seen_a_patient or not isinstance(message, Order)
+        is_empty_handed = isinstance(message, Order | Connect)
+        self._has_seen_a_patient = self._has_seen_a_patient or not is_empty_handed
         try:
             write(self._stdin, message)
         except OSError as error:
@@ -129,6 +131,16 @@ class EngineProcess:
             self.kill()
             raise self._gone()
         return message
+
+    def hear(self) -> Message:
+        """Wait for any message, of whatever job; EngineGone where none will come."""
+        message = self._next(None)
+        self._allowance.left_bytes = MAX_ANSWER_BYTES
+        return message
+
+    def leave(self) -> None:
+        """End it: it can finish nothing without us."""
+        self.close()
 
     def kill(self) -> None:
         """End the process and all that it started, and free whoever waits for it."""
@@ -227,6 +239,33 @@ class EngineProcess:
             return lines[-3:]
         safe = [found.group().strip() for line in lines if (found := _SAFE_LINE.match(line))]
         return safe[-3:]
+
+
+class Killable(Protocol):
+    """What a deadline ends."""
+
+    def kill(self) -> None:
+        """May be called from any thread."""
+        ...
+
+
+class Deadline:
+    """Kills a process that takes too long, which unblocks whoever waits for it."""
+
+    def __init__(self, limit_s: float, engine: Killable) -> None:
+        self.passed = False
+        self._engine = engine
+        self._timer = threading.Timer(limit_s, self._pass)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def cancel(self) -> None:
+        """The process was in time."""
+        self._timer.cancel()
+
+    def _pass(self) -> None:
+        self.passed = True
+        self._engine.kill()
 
 
 def _thread(work: Callable[[], None]) -> threading.Thread:

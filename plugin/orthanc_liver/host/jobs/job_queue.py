@@ -222,10 +222,14 @@ class JobQueue:
             ended = [job for job in last.values() if job.state not in UNFINISHED]
             return sorted(ended, key=lambda job: job.completed or job.created, reverse=True)
 
+    def unfinished(self) -> int:
+        """How many jobs are not finished."""
+        with self._changed:
+            return sum(job.state in UNFINISHED for job in self._jobs.values())
+
     def is_busy(self) -> bool:
         """Whether any job is not finished."""
-        with self._changed:
-            return any(job.state in UNFINISHED for job in self._jobs.values())
+        return self.unfinished() > 0
 
     def count(self) -> dict[str, int]:
         """How many jobs are in each state."""
@@ -273,12 +277,15 @@ class JobQueue:
 
     def _next(self) -> Job | None:
         now_s = time.monotonic()
-        due = [
-            job
-            for job in self._jobs.values()
-            if job.state in WAITING and self._not_before_s.get(job.id, 0.0) <= now_s
-        ]
+        due = [job for job in self._free() if self._not_before_s.get(job.id, 0.0) <= now_s]
         return min(due, key=lambda job: (-job.priority, job.created), default=None)
+
+    def _free(self) -> list[Job]:
+        """Those that wait, and not for another job of their series: the two would write over each
+        other's notes."""
+        running = {job.series for job in self._jobs.values() if job.state is State.RUNNING}
+        waiting = (job for job in self._jobs.values() if job.state in WAITING)
+        return [job for job in waiting if job.series not in running]
 
     def _rank(self, job: Job) -> tuple[object, ...]:
         rests_until_s = self._not_before_s.get(job.id, 0.0)
@@ -286,11 +293,7 @@ class JobQueue:
         return (job.state is not State.RUNNING, rest_s, -job.priority, job.created)
 
     def _seconds_to_next(self) -> float | None:
-        times_s = [
-            self._not_before_s.get(job.id, 0.0)
-            for job in self._jobs.values()
-            if job.state in WAITING
-        ]
+        times_s = [self._not_before_s.get(job.id, 0.0) for job in self._free()]
         return max(min(times_s) - time.monotonic(), 0.0) if times_s else None
 
     def _persist(self) -> None:

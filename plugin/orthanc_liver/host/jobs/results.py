@@ -5,6 +5,7 @@ When it is sent, and whether, is also what a person decided of it.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -51,6 +52,7 @@ class Results:
         self._reviews = reviews
         self._clearances = clearances
         self._settings = settings
+        self._one_at_a_time = threading.RLock()
         self.labels = StudyLabels(orthanc, ledger, clearances, is_on=settings.labels)
 
     def restore(self, finished: Iterable[Job]) -> None:
@@ -78,6 +80,12 @@ class Results:
         Errors: see store_beside. Whatever stops this half way, the next attempt finds what it had
         stored, for the job bears the UIDs from before.
         """
+        with self._one_at_a_time:
+            self._keep(job, series, objects, pictures)
+
+    def _keep(
+        self, job: Job, series: Series, objects: Sequence[tuple[str, bytes]], pictures: Pictures
+    ) -> None:
         if not self._queue.claim_storing(job, [sop_instance_uid(*one) for one in objects]):
             return
         record = self._ledger.read_record(series.id)
@@ -94,12 +102,13 @@ class Results:
 
     def end_without(self, job: Job, outcome: Outcome, reason: str = "") -> None:
         """End a running job that came to no result."""
-        withdraw(self._orthanc, self._ledger.read_record(job.series), job)
-        if outcome is Outcome.NO_LIVER:
-            self._queue.succeed(job, outcome)
-        else:
-            self._queue.fail(job, outcome, reason)
-        self.labels.renew(job.study)
+        with self._one_at_a_time:
+            withdraw(self._orthanc, self._ledger.read_record(job.series), job)
+            if outcome is Outcome.NO_LIVER:
+                self._queue.succeed(job, outcome)
+            else:
+                self._queue.fail(job, outcome, reason)
+            self.labels.renew(job.study)
 
     def send(self, job: Job, series: Series, *, again: bool) -> None:
         """Hand the job's result to today's recipients; Missing where the series is gone.

@@ -10,9 +10,7 @@ from typing import Any
 
 from orthanc_liver.engine.protocol import (
     Done,
-    Instance,
     Kind,
-    Order,
     Outcome,
     Preview,
     Progress,
@@ -28,11 +26,12 @@ from orthanc_liver.host.errors import (
     StoredElsewhere,
     fault_of_ours,
 )
-from orthanc_liver.host.jobs.engine_process import EngineProcess
+from orthanc_liver.host.jobs.engine_process import Deadline
+from orthanc_liver.host.jobs.engines import Engine, Engines
 from orthanc_liver.host.jobs.job import UNFINISHED, Job, State
 from orthanc_liver.host.jobs.job_queue import JobQueue
 from orthanc_liver.host.jobs.results import Results
-from orthanc_liver.host.jobs.source import files_key, md5_of, warnings_of_parts
+from orthanc_liver.host.jobs.source import warnings_of_parts
 from orthanc_liver.host.jobs.storing import Pictures
 from orthanc_liver.host.server.api import (
     BadFile,
@@ -59,25 +58,6 @@ class Answer:
     pictures: Pictures
 
 
-class Deadline:
-    """Kills a process that takes too long, which unblocks whoever waits for it."""
-
-    def __init__(self, limit_s: float, engine: EngineProcess) -> None:
-        self.passed = False
-        self._engine = engine
-        self._timer = threading.Timer(limit_s, self._pass)
-        self._timer.daemon = True
-        self._timer.start()
-
-    def cancel(self) -> None:
-        """The process was in time."""
-        self._timer.cancel()
-
-    def _pass(self) -> None:
-        self.passed = True
-        self._engine.kill()
-
-
 class Worker:
     """Runs jobs from the queue, one at a time, until stopped."""
 
@@ -88,18 +68,21 @@ class Worker:
         settings: Settings,
         stable_age_s: float,
         results: Results,
+        engines: Engines,
+        name: str = "worker",
     ) -> None:
         self._orthanc = orthanc
         self._queue = queue
         self._settings = settings
         self._stable_age_s = stable_age_s
         self._results = results
+        self._engines = engines
         # The model is loaded first of all, so that the status can tell of it.
-        self.thread = Background("worker", orthanc, self._turn, self._unblock)
+        self.thread = Background(name, orthanc, self._turn, self._unblock)
         self._lock = threading.Lock()
-        self._engine: EngineProcess | None = None
+        self._engine: Engine | None = None
         self._current: Job | None = None
-        self._loaded: EngineProcess | None = None  # the last that said it was ready
+        self._loaded: Engine | None = None  # the last that said it was ready
         self._ready: Ready | None = None  # what it said, which the next one will say as well
         self._problem = ""
         self._failures = 0  # of starts of the process, in a row
@@ -116,9 +99,11 @@ class Worker:
         """What GET /liver/status tells of the model."""
         ready, loaded = self._ready, self._loaded
         is_up = ready and loaded and loaded.alive
+        broker = self._engines.broker
+        problem = self._problem or (broker.problem if broker else "")
         return {
-            "Engine": "unavailable" if self._problem else "ready" if is_up else "starting",
-            "EngineProblem": self._problem,
+            "Engine": "unavailable" if problem else "ready" if is_up else "starting",
+            "EngineProblem": problem,
             "Model": self._model(),
             "Device": ready.device if ready else None,
         }
@@ -151,7 +136,10 @@ class Worker:
     def _unblock(self) -> None:
         """End the inference process and the wait for jobs."""
         self._queue.close()
-        self._end_engine()
+        with self._lock:
+            engine, self._engine = self._engine, None
+        if engine:
+            engine.leave()
 
     def _renew_engine(self) -> float:
         """No job is to blame for a process that does not come up, so jobs wait until one does."""
@@ -173,7 +161,7 @@ class Worker:
         with self._lock:
             if self.thread.stopping:
                 raise EngineUnavailable("Orthanc is stopping")
-            self._engine = engine = EngineProcess(self._settings.command, self._queue.wake)
+            self._engine = engine = self._engines.start(self._queue.wake)
         self._ready = ready = engine.wait_ready()
         self._loaded = engine
         self._problem = ""
@@ -185,7 +173,7 @@ class Worker:
         if engine:
             engine.close()
 
-    def _work(self, job: Job, engine: EngineProcess) -> None:
+    def _work(self, job: Job, engine: Engine) -> None:
         with self._lock:
             self._current = job
         try:
@@ -200,7 +188,7 @@ class Worker:
             with self._lock:
                 self._current = None
 
-    def _attempt_and_judge(self, job: Job, engine: EngineProcess) -> None:
+    def _attempt_and_judge(self, job: Job, engine: Engine) -> None:
         try:
             self._attempt_unless_gone(job, engine)
         except ServerStopping:
@@ -220,7 +208,7 @@ class Worker:
         if job.state not in UNFINISHED:
             del self._troubles[job.id]
 
-    def _attempt_unless_gone(self, job: Job, engine: EngineProcess) -> None:
+    def _attempt_unless_gone(self, job: Job, engine: Engine) -> None:
         try:
             self._attempt(job, engine)
         except Missing:
@@ -254,7 +242,7 @@ class Worker:
         else:
             self._queue.give_back(job, self._stable_age_s, _NOT_STABLE)
 
-    def _attempt(self, job: Job, engine: EngineProcess) -> None:
+    def _attempt(self, job: Job, engine: Engine) -> None:
         series = image_series(self._orthanc, self._orthanc.series(job.series))
         wait_s = series.seconds_until_settled(datetime.now(UTC), self._stable_age_s)
         if wait_s > 0:
@@ -262,9 +250,9 @@ class Worker:
             return
         job.source_key, job.source_updated = series.source_key, series.last_update
         job.files_key = ""
-        deadline = Deadline(self._settings.job_timeout_seconds, engine)
+        deadline = Deadline(self._engines.limit_s, engine)
         try:
-            self._feed(job, series, engine)
+            self._engines.feed(job, series, engine)
             answer = self._answer(job, engine)
         except EngineGone as gone:
             if deadline.passed:
@@ -277,19 +265,7 @@ class Worker:
             self._end_engine()
         self._finish(job, series, answer)
 
-    def _feed(self, job: Job, series: Series, engine: EngineProcess) -> None:
-        settings = replace(self._settings.for_engine(), projections=job.force)
-        engine.send(Order(job.id, len(series.instances), settings))
-        md5 = {}
-        for instance in series.instances:
-            if job.state is not State.RUNNING:
-                engine.kill()
-            file = self._orthanc.dicom_file(instance)
-            engine.send(Instance(job.id, file))
-            md5[instance] = md5_of(file)
-        job.files_key = files_key(md5)
-
-    def _answer(self, job: Job, engine: EngineProcess) -> Answer:
+    def _answer(self, job: Job, engine: Engine) -> Answer:
         objects: list[tuple[str, bytes]] = []
         pictures = Pictures()
         while True:
@@ -317,6 +293,8 @@ class Worker:
                 self._store(job, series, answer)
             case Outcome.NO_LIVER | Outcome.REFUSED:
                 self._results.end_without(job, done.outcome, done.reason)
+            case _ if done.is_final:
+                self._queue.fail(job, done.outcome, done.reason)
             case _:
                 raise JobFailed(done.reason or "the inference process gave no reason")
 

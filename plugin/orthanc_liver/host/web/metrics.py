@@ -109,6 +109,7 @@ def exposition(status: Mapping[str, Any], ended: Ended) -> str:
             "For how long the job that has waited longest has waited; 0 where none waits.",
             [({}, status["OldestWaitingSeconds"])],
         ),
+        *_of_broker(status.get("Broker")),
         _family("liver_queue_length", "gauge", "Jobs that wait for their turn.", [({}, waiting)]),
         _family(
             "liver_jobs",
@@ -180,6 +181,31 @@ def _of_quality(chart: Mapping[str, Any]) -> list[str]:
 
 def _by_stage(values: Mapping[str, float]) -> Samples:
     return [({"stage": stage}, value) for stage, value in values.items()]
+
+
+def _of_broker(broker: Mapping[str, Any] | None) -> list[str]:
+    if broker is None:
+        return []
+    return [
+        _family(
+            "liver_broker_serves",
+            "gauge",
+            "1 where the broker answers, else 0.",
+            [({}, broker["State"] == "serves")],
+        ),
+        _family(
+            "liver_workers",
+            "gauge",
+            "Workers of this model at the broker.",
+            [({}, broker["Workers"])],
+        ),
+        _family(
+            "liver_cases_waiting",
+            "gauge",
+            "Cases of all Orthancs that wait at the broker for a worker.",
+            [({}, broker["Waiting"])],
+        ),
+    ]
 
 
 def _family(name: str, kind: str, meaning: str, samples: Samples) -> str:

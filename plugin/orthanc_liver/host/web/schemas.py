@@ -146,6 +146,7 @@ _STATUS = answered(
     LabelsProblem=TEXT,
     Viewer=TEXT,
     Backfill=ref("Backfill"),
+    Broker=_or_null(answered(State=_one_of(["serves", "away"]), Workers=COUNT, Waiting=COUNT)),
     Threads={"type": "object", "additionalProperties": TEXT},
     SettingsProblems=list_of(TEXT),
 )

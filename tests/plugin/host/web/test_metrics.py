@@ -91,6 +91,7 @@ def test_a_name_with_quotes_is_still_readable() -> None:
         "Deliveries": {"Pending": 0},
         "Arrivals": {"sent": 2, "committed": 5, "refused": 1},
         "Reviews": {"accepted": 3, "rejected": 0},
+        "Broker": {"State": "away", "Workers": 16, "Waiting": 9},
         "ReturnedOutlines": {"Compared": 7, "Refused": 1, "Awaiting": 0},
         "Quality": {"Cases": 160, "MeanDsc": 0.95, "SlowDsc": 0.9, "Rules": ["slow mean"]},
     }
@@ -100,6 +101,9 @@ def test_a_name_with_quotes_is_still_readable() -> None:
     assert found["liver_queue_length", ()] == 3
     assert found["liver_engine_ready", ()] == 0
     assert found["liver_oldest_waiting_seconds", ()] == 75
+    assert found["liver_broker_serves", ()] == 0
+    assert found["liver_workers", ()] == 16
+    assert found["liver_cases_waiting", ()] == 9
     assert found["liver_outlines_total", (("grade", "doubtful"),)] == 0
     assert found["liver_reviews_total", (("verdict", "accepted"),)] == 3
     assert found["liver_arrivals", (("arrival", "committed"),)] == 5

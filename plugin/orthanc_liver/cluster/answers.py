@@ -1,0 +1,120 @@
+"""What a worker says of a case, as one message of the broker: the engine's own words in a row."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any
+
+from amqp.exceptions import PreconditionFailed
+from celery import Celery
+from kombu.messaging import Producer
+
+from orthanc_liver.cluster.broker import BROKER_ERRORS, answer_queue
+from orthanc_liver.engine.protocol import (
+    AboutAJob,
+    Done,
+    Outcome,
+    PipeClosed,
+    ProtocolError,
+    read,
+    write,
+)
+
+_log = logging.getLogger(__name__)
+
+_AGAIN_S = 1.0
+_CONFIRMED_WITHIN_S = 60.0
+
+
+def failed(job: str, reason: str, *, is_final: bool = False) -> Done:
+    """The end of a case that came to nothing."""
+    return Done(job, Outcome.FAILED, reason, None, is_final=is_final)
+
+
+def read_answer(body: bytes) -> list[AboutAJob]:
+    """The messages of an answer; ProtocolError where it is none."""
+    pipe = BytesIO(body)
+    messages: list[AboutAJob] = []
+    while pipe.tell() < len(body):
+        try:
+            message = read(pipe)
+        except PipeClosed:
+            raise ProtocolError("an answer without its end") from None
+        if not isinstance(message, AboutAJob):
+            raise ProtocolError("an answer about nothing")
+        messages.append(message)
+    return messages
+
+
+def ending_of(messages: Sequence[AboutAJob]) -> Done | None:
+    """How the case ended, where it has."""
+    return next((one for one in messages if isinstance(one, Done)), None)
+
+
+@dataclass(frozen=True)
+class Whose:
+    """Who waits for an answer, to which case, and which of Celery's tasks it is of."""
+
+    orthanc: str
+    key: str
+    task: str
+
+
+class Answers:
+    """A worker's way to the Orthancs that wait."""
+
+    def __init__(self, app: Celery) -> None:
+        # Between two cases nobody would send heartbeats.
+        self._connection = app.connection_for_write(heartbeat=0)
+        self._producer: Producer | None = None
+
+    def deliver(self, whose: Whose, messages: Sequence[AboutAJob]) -> None:
+        """Return once the broker has it; waits for the broker for as long as it is away."""
+        while True:
+            try:
+                return self._publish(whose, messages, is_lasting=True)
+            except PreconditionFailed:
+                self._disconnect()
+                reason = "the result is larger than the broker's max_message_size: raise that"
+                messages = [failed(messages[0].job, reason, is_final=True)]
+            except BROKER_ERRORS as error:
+                self._disconnect()
+                _log.warning("an answer waits for the broker: %s", type(error).__name__)
+                time.sleep(_AGAIN_S)
+
+    def mention(self, whose: Whose, message: AboutAJob) -> None:
+        """Say it if the broker is there; nobody misses it otherwise."""
+        try:
+            self._publish(whose, [message], is_lasting=False)
+        except BROKER_ERRORS:
+            self._disconnect()
+
+    def _publish(self, whose: Whose, messages: Sequence[AboutAJob], *, is_lasting: bool) -> None:
+        body = BytesIO()
+        for message in messages:
+            write(body, message)
+        options: dict[str, Any] = {"confirm_timeout": _CONFIRMED_WITHIN_S}
+        self._connected().publish(
+            body.getvalue(),
+            exchange="",
+            routing_key=answer_queue(whose.orthanc).name,
+            headers={"key": whose.key, "task": whose.task},
+            content_type="application/octet-stream",
+            content_encoding="binary",
+            delivery_mode=2 if is_lasting else 1,
+            **options,
+        )
+
+    def _connected(self) -> Producer:
+        if self._producer is None:
+            self._connection.connect()
+            self._producer = Producer(self._connection.channel())
+        return self._producer
+
+    def _disconnect(self) -> None:
+        self._producer = None
+        self._connection.collect()

@@ -1,0 +1,137 @@
+"""The broker's queues, and how all of us speak to it.
+
+liver.cases.<model>.<rank>   cases that wait; a quorum queue, so that a delivery limit holds
+liver.answers.<orthanc>      what workers say to one Orthanc, and its cases that became dead letters
+liver.dead                   the last dead letters of all, for a person to look at
+liver.workers.<model>        nothing; its readers are the workers that there are
+
+A model is named by the beginning of its SHA-256: workers of two models never share a queue.
+"""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import amqp
+from celery import Celery
+from kombu.entity import Exchange, Queue
+from kombu.exceptions import KombuError
+
+from orthanc_liver.engine.protocol import Rank
+from orthanc_liver.liver_errors import LiverError
+
+TASK = "liver.segment"
+# How often a case is handed out again after the worker that had it was lost.
+DELIVERY_LIMIT = 2
+# What may go wrong between us and the broker, after which one connects anew.
+BROKER_ERRORS = (OSError, amqp.exceptions.AMQPError, KombuError)
+
+_HEARTBEAT_S = 10
+_DEAD_KEPT = 1000
+_QUORUM = {"x-queue-type": "quorum"}
+_DEAD = Exchange("liver.dead", type="headers", durable=True)
+_DIRECTLY = Exchange("")
+
+
+class BrokerRefused(LiverError):
+    """The broker's address is none that we can use."""
+
+
+@dataclass(frozen=True)
+class Access:
+    """Where the broker is and who asks; url: amqp[s]://user@host[:port]/vhost."""
+
+    url: str
+    password: str = field(repr=False)
+    ca_file: str = ""
+
+    def __post_init__(self) -> None:
+        parts = urlsplit(self.url)
+        if parts.scheme not in ("amqp", "amqps") or not parts.hostname or not parts.username:
+            raise BrokerRefused("the broker's address must be amqps://user@host/vhost")
+        if parts.password is not None:
+            raise BrokerRefused("the broker's address must not hold the password, which others see")
+
+    @property
+    def place(self) -> str:
+        """Host and port, which may be told."""
+        return urlsplit(self.url).netloc.rpartition("@")[2]
+
+    @property
+    def whole_url(self) -> str:
+        """With the password: never to be told."""
+        return self.url.replace("@", f":{quote(self.password, safe='')}@", 1)
+
+    @property
+    def tls(self) -> dict[str, object] | None:
+        """How the broker's certificate is checked."""
+        parts = urlsplit(self.url)
+        if parts.scheme == "amqp":
+            return None
+        known = {"ca_certs": self.ca_file} if self.ca_file else {}
+        return {"cert_reqs": ssl.CERT_REQUIRED, "server_hostname": parts.hostname, **known}
+
+
+def new_app(access: Access) -> Celery:
+    """A Celery that keeps no results of its own and confirms what it publishes."""
+    app = Celery("orthanc-liver", set_as_current=False)
+    app.conf.update(
+        broker_url=access.whole_url,
+        broker_use_ssl=access.tls,
+        broker_heartbeat=_HEARTBEAT_S,
+        broker_transport_options={"confirm_publish": True},
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        task_serializer="json",
+        accept_content=["json"],
+        task_ignore_result=True,
+        task_acks_late=True,
+        task_reject_on_worker_lost=True,
+        task_acks_on_failure_or_timeout=False,
+        worker_prefetch_multiplier=1,
+    )
+    return app
+
+
+def case_queue(model_sha256: str, rank: Rank) -> Queue:
+    """Where the cases of a model wait."""
+    dead = {"x-delivery-limit": DELIVERY_LIMIT, "x-dead-letter-exchange": _DEAD.name}
+    return _queue(f"liver.cases.{model_sha256[:16]}.{rank}", dead)
+
+
+def answer_queue(orthanc: str) -> Queue:
+    """Where an Orthanc hears of its cases."""
+    return _queue(f"liver.answers.{orthanc}", {})
+
+
+def worker_queue(model_sha256: str) -> Queue:
+    """From this nobody ever gets anything: who reads it is a worker, and can be counted."""
+    return Queue(f"liver.workers.{model_sha256[:16]}", _DIRECTLY, durable=True)
+
+
+def declare_cases(channel: Any, model_sha256: str) -> list[Queue]:
+    """Make what workers of a model take cases from, the first first."""
+    _DEAD(channel).declare()
+    kept = _queue("liver.dead", {"x-max-length": _DEAD_KEPT})(channel)
+    kept.declare()
+    kept.bind_to(_DEAD, arguments={"x-match": "all"})
+    queues = [case_queue(model_sha256, rank)(channel) for rank in Rank]
+    for queue in queues:
+        queue.declare()
+    return queues
+
+
+def declare_answers(channel: Any, orthanc: str) -> Queue:
+    """Make what an Orthanc hears from; its dead letters come there as well."""
+    _DEAD(channel).declare()
+    queue = answer_queue(orthanc)(channel)
+    queue.declare()
+    queue.bind_to(_DEAD, arguments={"x-match": "all", "orthanc": orthanc})
+    return queue
+
+
+def _queue(name: str, arguments: dict[str, object]) -> Queue:
+    return Queue(name, _DIRECTLY, name, durable=True, queue_arguments={**_QUORUM, **arguments})

@@ -1,0 +1,158 @@
+"""What a worker does with one case: fetch, compute in the inference process, answer."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from celery.exceptions import Reject
+
+from orthanc_liver.cluster.answers import Answers, Whose, failed
+from orthanc_liver.cluster.orthancs import Address, CannotFetch, Files
+from orthanc_liver.engine.case import AnotherProtocol, Case, NoCase, read_case
+from orthanc_liver.engine.protocol import (
+    AboutAJob,
+    Done,
+    Instance,
+    Order,
+    Progress,
+    Ready,
+)
+from orthanc_liver.host.errors import EngineGone, EngineUnavailable
+from orthanc_liver.host.jobs.engine_process import Deadline, EngineProcess
+from orthanc_liver.host.jobs.source import md5_of
+
+_log = logging.getLogger(__name__)
+
+_PROGRESS_EVERY_S = 1.0
+# A worker that cannot compute at all shall not go through all cases that wait, failing each.
+_UNABLE_RESTS_S = 30.0
+
+
+@dataclass(frozen=True)
+class Means:
+    """command: what starts the inference process."""
+
+    orthancs: Mapping[str, Address]
+    command: Sequence[str]
+    model_sha256: str
+
+
+class Work:
+    """Owns the inference process, which stays warm between two cases."""
+
+    def __init__(self, means: Means, answers: Answers) -> None:
+        self._means = means
+        self._answers = answers
+        self._engine: EngineProcess | None = None
+        self._loaded: tuple[EngineProcess, Ready] | None = None
+
+    def warm(self) -> EngineProcess:
+        """The inference process, started unless it runs; does not wait for it to be ready."""
+        engine = self._engine
+        if not (engine and engine.alive):
+            self._end_engine()
+            engine = self._engine = EngineProcess(list(self._means.command))
+        return engine
+
+    def do(self, text: str, task: str) -> None:
+        """Answer the Orthanc that asks; Reject where nobody can be told from the message."""
+        try:
+            case = read_case(text)
+        except AnotherProtocol as other:
+            if other.orthanc not in self._means.orthancs:
+                raise Reject(str(other), requeue=False) from None
+            _log.error("job %s: %s", other.job, other)
+            whose = Whose(other.orthanc, other.key, task)
+            self._answers.deliver(whose, [failed(other.job, str(other))])
+            return
+        except NoCase as rubbish:
+            _log.error("a message was put aside: %s", rubbish)
+            raise Reject(str(rubbish), requeue=False) from None
+        whose = Whose(case.orthanc, case.key, task)
+        self._answers.deliver(whose, self._answer(case, whose))
+
+    def _answer(self, case: Case, whose: Whose) -> list[AboutAJob]:
+        began_s = time.monotonic()
+        try:
+            messages = list(self._messages(case, whose))
+        except (CannotFetch, EngineGone) as error:
+            self._end_engine()  # it may still wait for instances
+            messages = [failed(case.job, str(error))]
+        except EngineUnavailable as error:
+            self._end_engine()
+            _log.error("no case can be computed here: %s", error)
+            time.sleep(_UNABLE_RESTS_S)
+            messages = [failed(case.job, str(error))]
+        except Exception as error:  # noqa: BLE001 its own text may name the patient
+            self._end_engine()
+            messages = [failed(case.job, f"a fault of the worker: {type(error).__name__}")]
+        [*_, done] = messages
+        ending = done.outcome if isinstance(done, Done) else ""
+        _log.info("job %s: %s after %.1f s", case.job, ending, time.monotonic() - began_s)
+        return messages
+
+    def _messages(self, case: Case, whose: Whose) -> Iterator[AboutAJob]:
+        address = self._means.orthancs.get(case.orthanc)
+        if address is None:
+            reason = "the worker has no address of the Orthanc that asks: add it to --orthancs"
+            yield failed(case.job, reason)
+            return
+        engine = self.warm()
+        if not self._is_ready_for(case, engine):
+            reason = "the worker's model is not the one that was asked for"
+            yield failed(case.job, reason)
+            return
+        deadline = Deadline(case.limit_s, engine)
+        try:
+            self._feed(case, address, engine)
+            yield from self._heard(whose, engine)
+        except EngineGone:
+            if not deadline.passed:
+                raise
+            self._end_engine()
+            reason = f"it was stopped after JobTimeoutSeconds, {case.limit_s} s"
+            yield failed(case.job, reason)
+        finally:
+            deadline.cancel()
+
+    def _is_ready_for(self, case: Case, engine: EngineProcess) -> bool:
+        if self._loaded is None or self._loaded[0] is not engine:
+            self._loaded = engine, engine.wait_ready()
+        return self._loaded[1].model_sha256 == case.model_sha256
+
+    def _feed(self, case: Case, address: Address, engine: EngineProcess) -> None:
+        engine.send(Order(case.job, len(case.instances), case.settings))
+        files = Files(address)
+        try:
+            for instance, md5 in zip(case.instances, case.md5, strict=True):
+                file = files.file(instance)
+                if md5_of(file) != md5:
+                    raise CannotFetch(
+                        f"instance {instance} is not the file any more that was to be read"
+                    )
+                engine.send(Instance(case.job, file))
+        finally:
+            files.close()
+
+    def _heard(self, whose: Whose, engine: EngineProcess) -> Iterator[AboutAJob]:
+        told_s = 0.0
+        while True:
+            message = engine.receive()
+            if isinstance(message, Progress):
+                if time.monotonic() - told_s >= _PROGRESS_EVERY_S:
+                    told_s = time.monotonic()
+                    self._answers.mention(whose, message)
+                continue
+            yield message
+            if isinstance(message, Done):
+                if message.is_last:
+                    self._end_engine()
+                return
+
+    def _end_engine(self) -> None:
+        engine, self._engine = self._engine, None
+        if engine:
+            engine.close()

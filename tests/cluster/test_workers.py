@@ -1,0 +1,118 @@
+"""Workers outline an Orthanc's series, and whatever is killed meanwhile nothing is lost."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+
+from tests.cluster.conftest import Cluster, check_each_stored_once
+from tests.plugin.host.conftest import Host
+from tests.support.patience import wait_for
+
+
+def broker_of(host: Host) -> str:
+    """How Orthanc says that the broker is."""
+    return str(host.orthanc.get("/liver/status")["Broker"]["State"])
+
+
+def test_a_worker_outlines_what_arrives(cluster: Cluster) -> None:
+    host = cluster.start_host("north")
+    cluster.start_worker("one")
+    before = len(cluster.engine.jobs())
+    series = [host.upload(f"arrives {n}") for n in range(3)]
+    check_each_stored_once(host, series)
+    assert len(cluster.engine.jobs()) - before == 3
+    wait_for("workers", lambda: host.orthanc.get("/liver/status")["Broker"]["Workers"] == 1)
+    assert broker_of(host) == "serves"
+    assert host.jobs_of(series[0])[0]["Content"]["Model"]["Sha256"] == cluster.engine_sha256
+
+
+@pytest.mark.parametrize("who", ["worker", "pool child", "inference process"])
+def test_kill9_of_who_computes_loses_nothing(cluster: Cluster, who: str) -> None:
+    host = cluster.start_host(f"kills-{who.replace(' ', '-')}")
+    workers = [cluster.start_worker("one"), cluster.start_worker("two")]
+    before = len(cluster.engine.jobs())
+    cluster.behave(seconds=3)
+    series = [host.upload(f"kill of {who} {n}") for n in range(4)]
+    pid = cluster.at_work(before)
+    [at_it] = [one for one in workers if _is_below(pid, one.process.pid)]
+    match who:
+        case "worker":
+            at_it.kill9()
+        case "pool child":
+            os.kill(at_it.pool_child(), signal.SIGKILL)
+        case _:
+            os.kill(pid, signal.SIGKILL)
+    check_each_stored_once(host, series)
+    assert len(cluster.engine.jobs()) - before == 5
+
+
+def test_kill9_of_the_broker_loses_nothing_and_is_shown(cluster: Cluster) -> None:
+    host = cluster.start_host("without-broker")
+    cluster.start_worker("one")
+    cluster.start_worker("two")
+    before = len(cluster.engine.jobs())
+    cluster.behave(seconds=3)
+    series = [host.upload(f"no broker {n}") for n in range(4)]
+    cluster.at_work(before)
+    cluster.broker.kill9()
+    wait_for("away", lambda: broker_of(host) == "away")
+    assert "does not serve" in host.orthanc.get("/liver/status")["EngineProblem"]
+    series.append(host.upload("no broker at all"))
+    cluster.broker.start()
+    check_each_stored_once(host, series)
+    assert broker_of(host) == "serves"
+
+
+def test_kill9_of_orthanc_loses_nothing(cluster: Cluster) -> None:
+    host = cluster.start_host("killed")
+    cluster.start_worker("one")
+    cluster.start_worker("two")
+    before = len(cluster.engine.jobs())
+    cluster.behave(seconds=3)
+    series = [host.upload(f"orthanc killed {n}") for n in range(4)]
+    cluster.at_work(before)
+    host.orthanc.kill9()
+    host.orthanc.start()
+    check_each_stored_once(host, series)
+
+
+def test_a_cancelled_case_stops_at_the_worker_at_once(cluster: Cluster) -> None:
+    host = cluster.start_host("cancels")
+    cluster.start_worker("one")
+    before = len(cluster.engine.jobs())
+    cluster.behave("hang", times=1)
+    series = host.upload("cancelled")
+    pid = cluster.at_work(before)
+    [job] = host.jobs_of(series)
+    host.orthanc.post(f"/liver/jobs/{job['ID']}/cancel")
+    wait_for("the end of its process", lambda: pid not in cluster.engine.alive())
+    assert host.jobs_of(series)[0]["Content"]["Outcome"] == "cancelled"
+    check_each_stored_once(host, [host.upload("after the cancelled one")])
+    host.orthanc.post(f"/liver/jobs/{job['ID']}/resubmit")
+    check_each_stored_once(host, [series])
+
+
+def test_a_case_that_ends_every_worker_is_put_aside(cluster: Cluster) -> None:
+    host = cluster.start_host("poisoned", Retries=5)
+    worker = cluster.start_worker("one")
+    before = len(cluster.engine.jobs())
+    cluster.behave("hang", times=3)
+    series = host.upload("poison")
+    for n in range(3):
+        cluster.at_work(before + n)
+        os.kill(worker.pool_child(), signal.SIGKILL)
+    job = host.ended_job_of(series)
+    assert job["State"] == "Failure"
+    assert "every worker that had it was lost" in job["ErrorDescription"]
+    assert len(cluster.engine.jobs()) - before == 3
+    check_each_stored_once(host, [host.upload("no poison")])
+
+
+def _is_below(pid: int, ancestor: int) -> bool:
+    while pid > 1 and pid != ancestor:
+        with open(f"/proc/{pid}/stat") as stat:  # noqa: PTH123
+            pid = int(stat.read().rsplit(")", 1)[1].split()[1])
+    return pid == ancestor

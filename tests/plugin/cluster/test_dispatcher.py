@@ -1,0 +1,105 @@
+"""What the dispatcher keeps in mind, and what an answer is; with a broker: tests/cluster."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from io import BytesIO
+
+import pytest
+
+from orthanc_liver.cluster.answers import ending_of, failed, read_answer
+from orthanc_liver.cluster.broker import Access, BrokerRefused, case_queue
+from orthanc_liver.cluster.dispatcher import Answer, Errands
+from orthanc_liver.engine.case import Case
+from orthanc_liver.engine.protocol import (
+    AboutAJob,
+    Errand,
+    JobSettings,
+    Message,
+    Order,
+    Preview,
+    ProtocolError,
+    Rank,
+    write,
+)
+
+ID = "6b9e19d9-62094390-5f9ddb01-4a191ae7-9766b715"
+CASE = Case("north", "1234", 1, ID, (ID,), ("0" * 32,), JobSettings(), "a" * 64, 60)
+
+
+def asked_for(case: Case = CASE) -> Errands:
+    """One errand, which the broker has as task 7."""
+    errands = Errands()
+    key = errands.add(Errand(case.job, Rank.ARRIVALS, case.as_text().encode()))
+    errands.by_key[key].task = "7"
+    return errands
+
+
+def test_what_was_answered_by_its_own_task_is_over() -> None:
+    errands = asked_for()
+    errands.end(CASE.key, "7")
+    assert (errands.by_key, errands.to_revoke) == ({}, [])
+
+
+def test_where_another_task_answered_or_may_still_run_ours_is_revoked() -> None:
+    other, shaken, recalled = asked_for(), asked_for(), asked_for()
+    other.end(CASE.key, "6")
+    shaken.shake()
+    shaken.end(CASE.key, "7")
+    recalled.recall(CASE.job)
+    recalled.recall("another")
+    for errands in (other, shaken, recalled):
+        assert (errands.by_key, errands.to_revoke) == ({}, ["7"])
+
+
+def test_of_answers_that_nobody_asked_for_the_last_are_held() -> None:
+    errands = Errands()
+    for number in range(100):
+        errands.hold(str(number), Answer("", b""))
+    assert list(errands.held) == [str(number) for number in range(36, 100)]
+
+
+def packed(*messages: Message) -> bytes:
+    body = BytesIO()
+    for message in messages:
+        write(body, message)
+    return body.getvalue()
+
+
+def test_an_answer_is_read_whole() -> None:
+    messages: list[AboutAJob] = [Preview("1234", b"png"), failed("1234", "why")]
+    assert read_answer(packed(*messages)) == messages
+    assert ending_of(read_answer(packed(*messages))) == messages[1]
+    assert ending_of(read_answer(packed(messages[0]))) is None
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"rubbish", packed(failed("1", ""))[:-1], packed(Order("1", 2, JobSettings())), b"\0" * 99],
+)
+def test_what_is_no_answer_is_refused(body: bytes) -> None:
+    with pytest.raises(ProtocolError):
+        read_answer(body)
+
+
+def test_models_and_ranks_share_no_queue() -> None:
+    names = {case_queue(sha256, rank).name for sha256 in ("a" * 64, "b" * 64) for rank in Rank}
+    assert len(names) == 6
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["redis://u@host/0", "amqp://host/liver", "amqps://u:s3cret@host/liver", "amqp:///x", "host"],
+)
+def test_an_address_that_is_none_is_refused_without_its_secret(url: str) -> None:
+    with pytest.raises(BrokerRefused) as refused:
+        Access(url, "s3cret")
+    assert "s3cret" not in str(refused.value)
+
+
+def test_the_password_is_in_the_whole_url_alone() -> None:
+    access = Access("amqps://liver@broker.example:5671/liver", "p@ss/:ü")
+    assert access.place == "broker.example:5671"
+    assert access.whole_url == "amqps://liver:p%40ss%2F%3A%C3%BC@broker.example:5671/liver"
+    assert access.tls is not None
+    assert replace(access, url="amqp://liver@broker.example/liver").tls is None

@@ -1,0 +1,30 @@
+"""python -m tests.support.cluster_worker: the worker around another inference process.
+
+What a worker is told on its command line, apart from the program, comes in words of its own here:
+the broker, the file of Orthancs, the inference program, its model's SHA-256, the worker's name.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from pathlib import Path
+
+from orthanc_liver.cluster.broker import Access
+from orthanc_liver.cluster.orthancs import read_orthancs
+from orthanc_liver.cluster.work import Means
+from orthanc_liver.cluster.worker import serve
+
+
+def main() -> int:
+    """Serve until stopped."""
+    url, orthancs, program, sha256, name = sys.argv[1:]
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    access = Access(url, os.environ["ORTHANC_LIVER_BROKER_PASSWORD"])
+    means = Means(read_orthancs(Path(orthancs)), [program], sha256)
+    return serve(access, means, name)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

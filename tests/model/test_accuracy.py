@@ -14,7 +14,6 @@ import pytest
 import torch
 
 from liver_unet.graph import load_graph
-from liver_unet.inference import liver_probability
 from liver_unet.liver import Liver, is_liver
 from liver_unet.localise import coarse_localisation, fine_localisation
 from liver_unet.metrics import Agreement, agreement
@@ -81,29 +80,29 @@ def test_each_unseen_patient(
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("patient", [*UNSEEN, "btcv_0009", "btcv_0026", "btcv_0039"])
-def test_patches_near_the_liver_give_the_mask_of_all_patches(
-    segmenter: Segmenter, patient: str, record_property: Callable[[str, object], None]
+@pytest.mark.parametrize("patient", UNSEEN)
+def test_patches_around_the_liver_outline_it_as_well_as_a_grid_of_patches(
+    development: Segmenter, patient: str, record_property: Callable[[str, object], None]
 ) -> None:
-    """About agreement, not accuracy: here patients that were learnt from count too."""
+    """By one look of the fine network; the grid overlaps by half, everywhere, as published."""
     hu, ct_grid = read_nifti(real_ct("train", patient) / "ct.nii.gz")
-    spec = segmenter.fine.spec
-    volume = Volume(hu, ct_grid)
-    image, grid = to_model_input(volume, spec.spacing_mm, spec.window_hu)
-    everywhere = liver_probability(
-        segmenter.fine.network, image, spec.patch, precision=segmenter.fine.precision
-    )
-    expected = is_liver(one_liver(resample(everywhere, grid, ct_grid, fill=0.0).numpy()))
-    look = coarse_localisation(image, segmenter.fine, segmenter.coarse, lambda fraction: None)
+    truth, _ = read_nifti(real_ct("train", patient) / "liver.nii.gz")
+    fine, volume = development.fine, Volume(hu, ct_grid)
+    image, grid = to_model_input(volume, fine.spec.spacing_mm, fine.spec.window_hu)
+    everywhere = fine.probability(image)
+    by_grid = is_liver(one_liver(resample(everywhere, grid, ct_grid, fill=0.0).numpy()))
+    look = coarse_localisation(image, fine, development.coarse, lambda fraction: None)
     assert look
     probability, box, mask = fine_localisation(
-        segmenter.fine.patches(image), look.on_image(image), lambda fraction: None
+        fine.patches(image), look.on_image(image), lambda fraction: None
     )
     liver = outline(Found(image, grid, probability, box, mask), volume, Stages())
     assert isinstance(liver, Liver)
-    found = agreement(liver.mask_on_ct(), expected, ct_grid)
-    record_property(patient, found)
-    assert found.dsc >= 0.995, found
+    expected = agreement(by_grid, truth > 0, ct_grid)
+    found = agreement(liver.mask_on_ct(), truth > 0, ct_grid)
+    record_property(patient, (found, expected))
+    assert found.dsc >= expected.dsc - 0.005, (found, expected)
+    assert agreement(liver.mask_on_ct(), by_grid, ct_grid).dsc >= 0.975
 
 
 @pytest.mark.long

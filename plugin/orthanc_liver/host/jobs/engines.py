@@ -89,7 +89,8 @@ class Embedded:
 
     def feed(self, job: Job, series: Series, engine: Engine) -> None:
         """See Engines."""
-        assert isinstance(engine, EngineProcess)  # noqa: S101 start made it
+        if not isinstance(engine, EngineProcess):
+            raise TypeError("an engine that start did not make")
         settings = replace(self._settings.for_engine(), projections=job.force)
         engine.send(Order(job.id, len(series.instances), settings))
         md5 = {}

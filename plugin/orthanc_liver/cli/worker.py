@@ -11,7 +11,7 @@ from typing import Any
 
 from orthanc_liver.cli.parser import add_device, add_weights, new_command
 
-_SECRET_VARIABLE = "ORTHANC_LIVER_BROKER_PASSWORD"
+_FROM_VARIABLE = "ORTHANC_LIVER_BROKER_PASSWORD"
 
 
 def add_to(commands: Any) -> None:
@@ -26,7 +26,7 @@ def add_to(commands: Any) -> None:
         "--broker",
         required=True,
         metavar="URL",
-        help=f"RabbitMQ, without the password, which is taken from {_SECRET_VARIABLE}",
+        help=f"RabbitMQ, without the password, which is taken from {_FROM_VARIABLE}",
     )
     worker.add_argument(
         "--broker-ca",
@@ -68,6 +68,6 @@ def _run(options: argparse.Namespace) -> int:
         *("--threads", str(options.threads)),
         *(("--weights", str(weights)) if weights else ()),
     ]
-    access = Access(options.broker, os.environ.get(_SECRET_VARIABLE, ""), options.broker_ca)
+    access = Access(options.broker, os.environ.get(_FROM_VARIABLE, ""), options.broker_ca)
     means = Means(read_orthancs(options.orthancs), command, model_of(weights).sha256)
     return serve(access, means, options.name)

@@ -94,7 +94,7 @@ def test_what_was_taken_and_what_was_left_out_is_told(tmp_path: Path) -> None:
     dataset = pydicom.dcmread(path)
     [outlined] = dataset.ROIContourSequence
     short = copy.deepcopy(outlined.ContourSequence[0])
-    short.ContourData = short.ContourData[:3]
+    short.ContourData, short.NumberOfContourPoints = short.ContourData[:3], 1
     outlined.ContourSequence.append(short)
     dataset.save_as(path)
     write_nifti(tmp_path / "other.nii", phantom.liver.astype(np.uint8), phantom.volume.grid)

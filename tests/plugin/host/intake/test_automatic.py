@@ -46,6 +46,7 @@ def test_the_engine_gets_every_instance_and_the_settings(host: Host) -> None:
         "roi_colour": [221, 130, 101],
         "series_description": "Liver auto: {source}",
         "kinds": ["RTSTRUCT"],
+        "look_here": False,
         "projections": False,
     }
     host.job(host.segment(series_id, Force=True), "Success")

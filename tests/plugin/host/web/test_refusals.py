@@ -54,9 +54,8 @@ def test_each_error_of_the_domain_has_its_status(error: Exception, status: int) 
 def test_what_nobody_foresaw_is_an_honest_500_with_its_place_in_the_log() -> None:
     service, output = Mock(), Mock()
     service.queue.show_all.return_value = [{"Secret^Patient": "Content is missing"}]
-    Routes(service).answer(
-        output, "/liver/jobs", method="GET", groups=("jobs",), get={"expand": "", "series": "x"}
-    )
+    asked = {"expand": "", "series": "-".join(["0123abcd"] * 5)}
+    Routes(service).answer(output, "/liver/jobs", method="GET", groups=("jobs",), get=asked)
     ((status, text, _), _) = output.SendHttpStatus.call_args
     [[said]] = [call.args for call in service.orthanc.log_error.call_args_list]
     assert (status, json.loads(text)["HttpStatus"]) == (500, 500)

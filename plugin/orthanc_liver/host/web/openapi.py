@@ -52,8 +52,8 @@ _BAD = (HTTPStatus.BAD_REQUEST,)
 
 DESCRIBED: Mapping[tuple[str, str], Described] = {
     ("GET", "status"): Described(
-        "version, model, device, queue, how the plugin's threads are, and what is wrong with the "
-        "settings",
+        "version, model, device, queue, how the plugin's threads are, with `Broker` how it stands, "
+        "and what is wrong with the settings",
         _json(ref("Status")),
     ),
     ("GET", "app"): Described(

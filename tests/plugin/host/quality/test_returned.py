@@ -124,7 +124,7 @@ def test_what_is_no_physicians_liver_on_this_ct_is_left_alone(host: Host, change
 
 
 def test_what_a_program_drew_and_a_physician_approved_is_the_physicians(host: Host) -> None:
-    series, series_id = segmented(host, "approved")
+    series, series_id = segmented(host, "came back approved")
     drawn = liver(series, ROIGenerationAlgorithm="AUTOMATIC")
     drawn.ApprovalStatus = "APPROVED"
     assert compared(host, series_id, returned(host, drawn))["Approval"] == "APPROVED"

@@ -9,10 +9,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from liver_unet.volume import Box
+from liver_unet.volume import Box, Shape
 
 Mask = NDArray[np.bool_]
-Shape = tuple[int, int, int]
 
 # Of a patch along each axis: what is seen there is seen well. Further out a patch weighs little.
 _MIDDLE = 0.75

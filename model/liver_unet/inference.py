@@ -13,9 +13,8 @@ from torch import nn
 from torch.nn import functional
 
 from liver_unet.liver import LIVER
-from liver_unet.volume import Box
+from liver_unet.volume import Box, Shape
 
-Shape = tuple[int, int, int]
 _LEAST_WEIGHT = 1e-3
 # Threads of a CPU, each with a patch of its own.
 _MOST_PATCHES_AT_ONCE = 4
@@ -45,9 +44,7 @@ def patches_at_once(device: torch.device) -> int:
 class Patches:
     """Patches of one (slice, row, column) image, blended with a Gaussian as they are computed.
 
-    boxes: those that cover the image. They overlap by half (Li et al. 2025), or without overlap
-    as little as the shape allows. An image smaller than the patch is continued with air, up to
-    padded_shape.
+    An image smaller than the patch is continued with air, up to padded_shape.
     """
 
     def __init__(
@@ -57,7 +54,6 @@ class Patches:
         patch: Shape,
         *,
         precision: torch.dtype = torch.float32,
-        overlap: bool = True,
     ) -> None:
         z, y, x = image.shape
         self.shape: Shape = (z, y, x)
@@ -67,8 +63,6 @@ class Patches:
         z, y, x = image.shape
         self.padded_shape: Shape = (z, y, x)
         self.patch = patch
-        stride = [length // 2 if overlap else length for length in patch]
-        self.boxes = list(_boxes(self.padded_shape, patch, stride))
         self._network = network
         self._precision = precision
         self._image = image
@@ -115,10 +109,15 @@ def liver_probability(
     overlap: bool = True,
     progress: Callable[[float], None] = lambda fraction: None,
 ) -> torch.Tensor:
-    """Slide the patch over all of a (slice, row, column) image; return P(liver) of its shape."""
-    patches = Patches(network, image, patch, precision=precision, overlap=overlap)
-    for done, _ in enumerate(patches.compute(patches.boxes), start=1):
-        progress(done / len(patches.boxes))
+    """Slide the patch over all of a (slice, row, column) image; return P(liver) of its shape.
+
+    Patches overlap by half (Li et al. 2025), or without overlap as little as the shape allows.
+    """
+    patches = Patches(network, image, patch, precision=precision)
+    stride = [length // 2 if overlap else length for length in patch]
+    boxes = list(_boxes(patches.padded_shape, patch, stride))
+    for done, _ in enumerate(patches.compute(boxes), start=1):
+        progress(done / len(boxes))
     return patches.probability()
 
 
@@ -154,7 +153,7 @@ def _liver(network: nn.Module, patches: torch.Tensor, precision: torch.dtype) ->
     return liver
 
 
-def _boxes(shape: tuple[int, ...], patch: Shape, stride: Sequence[int]) -> Iterator[Box]:
+def _boxes(shape: Shape, patch: Shape, stride: Sequence[int]) -> Iterator[Box]:
     """Boxes a stride apart that cover the shape; the last one ends at its end."""
     starts = []
     for size, length, step in zip(shape, patch, stride, strict=True):

@@ -35,6 +35,15 @@ _INTERLEAVED, _FEWEST_PAIRS = 0.95, 7
 # Metal and its streaks would outweigh all else.
 _BRIGHTEST_HU = 400
 
+# So many passes may have been interleaved, and which slices then are of one of them.
+PASSES_IN_TURN: Mapping[int, str] = {2: "second", 3: "third"}
+MAY_BE_INTERLEAVED = (
+    "the slices of several passes may be interleaved, and the volume of no patient; check the CT, "
+    "and send each pass as its own series."
+)
+
+Clipped = Mapping[int, NDArray[np.float32]]
+
 
 def check_repeats(shown: Mapping[int, _Hu], hu: Sequence[_Hu], names: Sequence[str]) -> None:
     """Refuse slices that hold the very pixels of the slice before, as no scanner measures them.
@@ -54,9 +63,16 @@ def check_repeats(shown: Mapping[int, _Hu], hu: Sequence[_Hu], names: Sequence[s
         )
 
 
-def check_turns(shown: Mapping[int, _Hu], names: Sequence[str]) -> None:
+def clipped_hu(shown: Mapping[int, _Hu]) -> Clipped:
+    """A part of each slice as neighbours are compared, by the slice's number."""
+    return {
+        index: np.clip(one, AIR_HU, _BRIGHTEST_HU).astype(np.float32)
+        for index, one in shown.items()
+    }
+
+
+def check_turns(clipped: Clipped, names: Sequence[str]) -> None:
     """Refuse axial neighbours of which one is mirrored or turned."""
-    clipped = _clipped(shown)
     odd = [
         (below, above)
         for below, above in pairwise(clipped)
@@ -71,9 +87,8 @@ def check_turns(shown: Mapping[int, _Hu], names: Sequence[str]) -> None:
         )
 
 
-def notes_on_order(shown: Mapping[int, _Hu]) -> list[str]:
+def notes_on_order(shown: Mapping[int, _Hu], clipped: Clipped) -> list[str]:
     """Warn of axial neighbours that differ far more than others do, or would fit otherwise."""
-    clipped = _clipped(shown)
     moved = [pair for pair in pairwise(clipped) if _fits_elsewhere(clipped, *pair)]
     notes = []
     if odd := [pair for pair in _unlike(shown) if pair not in moved]:
@@ -89,26 +104,25 @@ def notes_on_order(shown: Mapping[int, _Hu]) -> list[str]:
     return notes
 
 
-def notes_on_passes(shown: Mapping[int, _Hu]) -> list[str]:
+def notes_on_passes(clipped: Clipped) -> list[str]:
     """Warn where slices are more like those two or three on than like their neighbours."""
-    clipped = list(_clipped(shown).values())
-    next_hu = np.array([np.abs(one - other).mean() for one, other in pairwise(clipped)])
-    likeness = {passes: _far_apart(clipped, next_hu, passes) for passes in (2, 3)}
+    stack = list(clipped.values())
+    next_hu = np.array([np.abs(one - other).mean() for one, other in pairwise(stack)])
+    likeness = {passes: _far_apart(stack, next_hu, passes) for passes in PASSES_IN_TURN}
     passes = min(likeness, key=lambda one: likeness[one])
     if likeness[passes] >= _INTERLEAVED:
         return []
     return [
-        f"Every {'second' if passes == 2 else 'third'} slice is more like the one {passes} slices "
-        "on than like its neighbour: the slices of several passes may be interleaved, and the "
-        "volume of no patient; check the CT, and send each pass as its own series."
+        f"Every {PASSES_IN_TURN[passes]} slice is more like the one {passes} slices on than like "
+        f"its neighbour: {MAY_BE_INTERLEAVED}"
     ]
 
 
 def _far_apart(
-    clipped: Sequence[NDArray[np.float32]], next_hu: NDArray[np.float64], passes: int
+    stack: Sequence[NDArray[np.float32]], next_hu: NDArray[np.float64], passes: int
 ) -> float:
     """How much slices differ so many on, in shares of what those between do; inf of too few."""
-    later = zip(clipped, clipped[passes:], strict=False)
+    later = zip(stack, stack[passes:], strict=False)
     apart_hu = np.array([np.abs(one - other).mean() for one, other in later])
     if len(apart_hu) < _FEWEST_PAIRS:
         return float("inf")
@@ -137,7 +151,7 @@ def _unlike(shown: Mapping[int, _Hu]) -> _Pairs:
     return [pair for pair, hu in steps.items() if hu > most_hu]
 
 
-def _fits_elsewhere(clipped: Mapping[int, NDArray[np.float32]], below: int, above: int) -> bool:
+def _fits_elsewhere(clipped: Clipped, below: int, above: int) -> bool:
     """Whether a neighbour fits far better if moved, what leaves at one side coming in at the
     other."""
     one, other = clipped[below], clipped[above]
@@ -149,18 +163,11 @@ def _fits_elsewhere(clipped: Mapping[int, NDArray[np.float32]], below: int, abov
     return bool(far >= _FARTHEST and apart.min() < least)
 
 
-def _clipped(shown: Mapping[int, _Hu]) -> dict[int, NDArray[np.float32]]:
-    return {
-        index: np.clip(one, AIR_HU, _BRIGHTEST_HU).astype(np.float32)
-        for index, one in shown.items()
-    }
-
-
 def _apart(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
     return float(np.square(one - other).mean())
 
 
-def _chance(clipped: Mapping[int, NDArray[np.float32]], below: int, above: int) -> float:
+def _chance(clipped: Clipped, below: int, above: int) -> float:
     """Half of how far apart they would be if they had nothing in common: what is not nearer shows
     no body twice."""
     return float(clipped[below].var() + clipped[above].var()) / 2

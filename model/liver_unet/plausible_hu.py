@@ -18,6 +18,7 @@ from liver_unet.model_errors import VolumeRefused
 from liver_unet.neighbours import (
     check_repeats,
     check_turns,
+    clipped_hu,
     holding,
     notes_on_order,
     notes_on_passes,
@@ -69,10 +70,11 @@ def check_hu(volume: Volume, slice_names: Sequence[str] = ()) -> list[str]:
     check_repeats(shown, own, slice_names)
     if is_axial:
         _check_steps(shown, len(own), slice_names)
-        check_turns(shown, slice_names)
+        clipped = clipped_hu(shown)
+        check_turns(clipped, slice_names)
         if volume.grid.lean_deg <= UPRIGHT_DEG:
-            notes += notes_on_order(shown)
-            notes += notes_on_passes(shown)
+            notes += notes_on_order(shown, clipped)
+            notes += notes_on_passes(clipped)
     if lowest_hu > _CLIPPED_HU:
         notes.append(
             f"The lowest value is {lowest_hu:g} HU, and air is at -1000: the values were cut off "

@@ -9,7 +9,7 @@ from typing import Any
 
 from orthanc_liver.cli.exit_status import SOME_FAILED
 from orthanc_liver.cli.parser import new_command
-from orthanc_liver.cli.rest import user_and_password
+from orthanc_liver.cli.rest import add_user, user_and_password
 
 _MEMINFO = Path("/proc/meminfo")
 
@@ -30,12 +30,7 @@ def add_to(commands: Any) -> None:
         help="what Orthanc is started with, a file or a folder of files",
     )
     doctor.add_argument("--url", default="http://localhost:8042", help="where Orthanc answers")
-    doctor.add_argument(
-        "--user",
-        default="",
-        metavar="NAME",
-        help="a user that Orthanc knows; the password is taken from ORTHANC_PASSWORD",
-    )
+    add_user(doctor)
     doctor.set_defaults(run=_run)
 
 

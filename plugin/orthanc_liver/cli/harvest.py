@@ -10,7 +10,7 @@ from typing import Any
 
 from orthanc_liver.cli.exit_status import SOME_FAILED
 from orthanc_liver.cli.parser import new_command
-from orthanc_liver.cli.rest import Rest, user_and_password
+from orthanc_liver.cli.rest import Rest, add_user, user_and_password
 
 _TIMEOUT_S = 120.0
 
@@ -27,12 +27,7 @@ def add_to(commands: Any) -> None:
         "--orthanc", required=True, metavar="URL", help="where Orthanc with the plugin answers"
     )
     harvesting.add_argument("--out", type=Path, required=True, help="a new folder")
-    harvesting.add_argument(
-        "--user",
-        default="",
-        metavar="NAME",
-        help="whom Orthanc lets in; the password is taken from ORTHANC_PASSWORD",
-    )
+    add_user(harvesting)
     harvesting.set_defaults(run=_run)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import base64
 import os
 import urllib.request
@@ -23,6 +24,16 @@ class Rest:
         request = urllib.request.Request(self._url + path, headers=self._headers)  # noqa: S310
         with urllib.request.urlopen(request, timeout=timeout_s) as answer:  # noqa: S310 # nosec
             return bytes(answer.read())
+
+
+def add_user(parser: argparse.ArgumentParser) -> None:
+    """Add --user, for user_and_password."""
+    parser.add_argument(
+        "--user",
+        default="",
+        metavar="NAME",
+        help="a user that Orthanc knows; the password is taken from ORTHANC_PASSWORD",
+    )
 
 
 def user_and_password(name: str) -> str:

@@ -51,7 +51,7 @@ def trace_contours(
     Contours come slice by slice; an island inside a hole is a contour of its own.
     """
     return [
-        Contour(first_slice + index, _to_mm(polygon, index, grid))
+        Contour(first_slice + index, points_on_slice(polygon, index, grid))
         for index, plane in enumerate(probability)
         for polygon in polygons_of(plane)
     ]
@@ -65,7 +65,8 @@ def on_own_slices(traced: Iterable[Contour], ct: Volume) -> list[Contour]:
     ]
 
 
-def _to_mm(polygon: NDArray[np.float64], index: int, grid: Grid) -> NDArray[np.float64]:
+def points_on_slice(polygon: NDArray[np.float64], index: int, grid: Grid) -> NDArray[np.float64]:
+    """A contour's points in mm, rounded as they are written; polygon: (n, 2) (row, column)."""
     points = np.column_stack([np.full(len(polygon), float(index)), polygon])
     return np.round(grid.to_mm(points), DECIMALS_MM) + 0.0  # + 0.0 turns -0.0 into 0.0
 

@@ -13,6 +13,7 @@ from datetime import date
 import numpy as np
 from numpy.typing import NDArray
 
+from liver_unet.neighbours import MAY_BE_INTERLEAVED, PASSES_IN_TURN
 from orthanc_liver.dicom.ct_image import CtImage
 from orthanc_liver.liver_errors import SeriesRefused
 
@@ -41,7 +42,6 @@ _MOST_TO_AND_FRO = 3.0
 _PASSES_APART_S = 2.0
 _DATE, _TIME = r"(\d{4})(\d\d)(\d\d)", r"(\d\d)(?::?(\d\d)(?::?(\d\d(?:\.\d+)?))?)?"
 _ZONE = r"(?:[+-]\d{4})?"
-_MOST_PASSES = 3
 
 
 def check_one_pass(images: Sequence[CtImage]) -> list[str]:
@@ -100,14 +100,10 @@ def _note_on_counting(images: Sequence[CtImage]) -> list[str]:
     if any(number is None for number in numbers):
         return []
     counted = np.array(numbers, dtype=np.float64)
-    for passes in range(2, _MOST_PASSES + 1):
+    for passes, which in PASSES_IN_TURN.items():
         steps = np.abs(counted[passes:] - counted[:-passes])
         if len(steps) > passes and (steps == 1).all():
-            return [
-                f"InstanceNumber counts every {'second' if passes == 2 else 'third'} slice: the "
-                "slices of several passes may be interleaved, and the volume of no patient; check "
-                "the CT, and send each pass as its own series."
-            ]
+            return [f"InstanceNumber counts every {which} slice: {MAY_BE_INTERLEAVED}"]
     return []
 
 

@@ -11,7 +11,7 @@ import torch
 from liver_unet.liver import Unsure
 from liver_unet.resample import resample
 from liver_unet.volume import Grid, Volume
-from orthanc_liver.dicom.contours import DECIMALS_MM, Contour, polygons_of
+from orthanc_liver.dicom.contours import Contour, points_on_slice, polygons_of
 
 # Of a pixel. Contours are told in whole numbers, which are shorter.
 _PARTS = 100
@@ -47,8 +47,7 @@ def as_contours(found: Mapping[int, list[list[int]]], ct: Volume) -> list[Contou
     for number, polygons in sorted(found.items()):
         for polygon in polygons:
             pixels = np.array(polygon, dtype=float).reshape(-1, 2)[:, ::-1] / _PARTS
-            at = np.column_stack([np.full(len(pixels), float(ct.own_slices[number])), pixels])
-            points_mm = np.round(ct.grid.to_mm(at), DECIMALS_MM) + 0.0
+            points_mm = points_on_slice(pixels, ct.own_slices[number], ct.grid)
             contours.append(Contour(number, points_mm))
     return contours
 

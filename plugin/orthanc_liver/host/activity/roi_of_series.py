@@ -118,33 +118,33 @@ def _read_rois(orthanc: Orthanc, instance: str, md5: str) -> tuple[Roi, ...]:
 
 def _rois_in(orthanc: Orthanc, instance: str) -> Iterator[Roi]:
     tags = orthanc.get(f"/instances/{instance}/simplified-tags")
-    rois = _items(tags, "StructureSetROISequence")
+    rois = items_in(tags, "StructureSetROISequence")
     described: dict[str, list[dict[str, Any]]] = {}
     for roi in rois:
-        described.setdefault(_text(roi, "ROINumber"), []).append(roi)
-    for number, outlined in enumerate(_items(tags, "ROIContourSequence")):
-        meant = described.get(_text(outlined, "ReferencedROINumber"), [])
-        contours = _items(outlined, "ContourSequence")
+        described.setdefault(text_in(roi, "ROINumber"), []).append(roi)
+    for number, outlined in enumerate(items_in(tags, "ROIContourSequence")):
+        meant = described.get(text_in(outlined, "ReferencedROINumber"), [])
+        contours = items_in(outlined, "ContourSequence")
         kinds = tuple(str(one.get("ContourGeometricType")) for one in contours)
-        says = (_text(one, "NumberOfContourPoints") for one in contours)
+        says = (text_in(one, "NumberOfContourPoints") for one in contours)
         points = tuple(int(one) if one.isdecimal() else 0 for one in says)
-        offsets = (_text(one, name) for one in contours for name in _OFFSET)
+        offsets = (text_in(one, name) for one in contours for name in _OFFSET)
         is_moved = any(re.search("[1-9]", one) for one in offsets)
         for roi in meant if kinds else ():
             yield Roi(
                 instance,
-                _text(roi, "ROIName"),
-                _text(roi, "ReferencedFrameOfReferenceUID") or _only_frame(tags),
+                text_in(roi, "ROIName"),
+                text_in(roi, "ReferencedFrameOfReferenceUID") or _only_frame(tags),
                 number,
                 kinds,
-                _text(tags, "StructureSetLabel"),
-                _text(tags, "ApprovalStatus"),
+                text_in(tags, "StructureSetLabel"),
+                text_in(tags, "ApprovalStatus"),
                 _drawn_at(tags),
                 tuple(_series_of(tags)),
                 is_the_only=len(meant) == 1,
                 points=points,
                 is_moved=is_moved,
-                generation=_text(roi, "ROIGenerationAlgorithm"),
+                generation=text_in(roi, "ROIGenerationAlgorithm"),
             )
 
 
@@ -194,30 +194,32 @@ def rtstructs_beside(orthanc: Orthanc, series: Series, wanted: str | None) -> li
 
 
 def _only_frame(tags: dict[str, Any]) -> str:
-    frames = _items(tags, "ReferencedFrameOfReferenceSequence")
-    uids = {_text(one, "FrameOfReferenceUID") for one in frames}
+    frames = items_in(tags, "ReferencedFrameOfReferenceSequence")
+    uids = {text_in(one, "FrameOfReferenceUID") for one in frames}
     return uids.pop() if len(uids) == 1 else ""
 
 
 def _drawn_at(tags: dict[str, Any]) -> str:
     """A time without its day tells nothing."""
-    day = _text(tags, "StructureSetDate")
-    return day and day + _text(tags, "StructureSetTime")
+    day = text_in(tags, "StructureSetDate")
+    return day and day + text_in(tags, "StructureSetTime")
 
 
 def _series_of(tags: dict[str, Any]) -> Iterator[str]:
-    for frame in _items(tags, "ReferencedFrameOfReferenceSequence"):
-        for study in _items(frame, "RTReferencedStudySequence"):
-            for series in _items(study, "RTReferencedSeriesSequence"):
-                yield _text(series, "SeriesInstanceUID")
+    for frame in items_in(tags, "ReferencedFrameOfReferenceSequence"):
+        for study in items_in(frame, "RTReferencedStudySequence"):
+            for series in items_in(study, "RTReferencedSeriesSequence"):
+                yield text_in(series, "SeriesInstanceUID")
 
 
-def _items(tags: dict[str, Any], keyword: str) -> list[dict[str, Any]]:
+def items_in(tags: dict[str, Any], keyword: str) -> list[dict[str, Any]]:
+    """A sequence's items in Orthanc's simplified tags; none where it is not there."""
     value = tags.get(keyword)
     return value if isinstance(value, list) else []
 
 
-def _text(tags: dict[str, Any], keyword: str) -> str:
+def text_in(tags: dict[str, Any], keyword: str) -> str:
+    """A value in Orthanc's simplified tags; empty where it is not there."""
     return str(tags.get(keyword) or "").strip()
 
 
@@ -230,7 +232,7 @@ def _planes(orthanc: Orthanc, series: Series) -> Planes:
 
 def _slices(orthanc: Orthanc, planes: Planes, roi: Roi) -> Slices:
     first = orthanc.get(f"/instances/{planes.instances[0]}/simplified-tags")
-    check_frame(roi.frame, _text(first, "FrameOfReferenceUID"))
+    check_frame(roi.frame, text_in(first, "FrameOfReferenceUID"))
     return Slices.of(planes.orientation, planes.positions)
 
 

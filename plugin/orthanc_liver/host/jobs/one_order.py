@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from orthanc_liver.host.jobs.engine_process import EngineProcess
+from orthanc_liver.host.jobs.engine_process import Deadline, EngineProcess
 
 
 @contextmanager
 def process_for_one_order(command: list[str], timeout_s: float) -> Iterator[EngineProcess]:
     """Whatever hangs, the end of the process unblocks it: after that time, or with the block."""
     process = EngineProcess(command)
-    deadline = threading.Timer(timeout_s, process.kill)
-    deadline.daemon = True
-    deadline.start()
+    deadline = Deadline(timeout_s, process)
     try:
         yield process
     finally:

@@ -13,7 +13,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from orthanc_liver.engine.protocol import Kind, Outcome
-from orthanc_liver.host.activity.roi_of_series import Roi, rois_of, rtstructs_beside
+from orthanc_liver.host.activity.roi_of_series import (
+    Roi,
+    items_in,
+    rois_of,
+    rtstructs_beside,
+    text_in,
+)
 from orthanc_liver.host.intake.copies import is_ours
 from orthanc_liver.host.jobs.job import Job
 from orthanc_liver.host.jobs.records import Ledger
@@ -122,18 +128,18 @@ class Returns:
 
     def _segments(self, instance: str) -> list[_Drawn]:
         tags = self._orthanc.get(f"/instances/{instance}/simplified-tags")
-        referenced = _items(tags, "ReferencedSeriesSequence")
+        referenced = items_in(tags, "ReferencedSeriesSequence")
         return [
             _Drawn(
-                roi=_text(one, "SegmentLabel"),
-                frame=_text(tags, "FrameOfReferenceUID"),
-                series_uids=tuple(_text(each, "SeriesInstanceUID") for each in referenced),
+                roi=text_in(one, "SegmentLabel"),
+                frame=text_in(tags, "FrameOfReferenceUID"),
+                series_uids=tuple(text_in(each, "SeriesInstanceUID") for each in referenced),
                 approval="",
-                drawn_at=_text(tags, "ContentDate") + _text(tags, "ContentTime"),
-                generation=_text(one, "SegmentAlgorithmType"),
+                drawn_at=text_in(tags, "ContentDate") + text_in(tags, "ContentTime"),
+                generation=text_in(one, "SegmentAlgorithmType"),
             )
-            for one in _items(tags, "SegmentSequence")
-            if self._is_liver(_text(one, "SegmentLabel")) or _is_coded_liver(one)
+            for one in items_in(tags, "SegmentSequence")
+            if self._is_liver(text_in(one, "SegmentLabel")) or _is_coded_liver(one)
         ]
 
     def _is_liver(self, name: str) -> bool:
@@ -181,14 +187,5 @@ def _of_roi(roi: Roi) -> _Drawn:
 
 
 def _is_coded_liver(segment: dict[str, Any]) -> bool:
-    types = _items(segment, "SegmentedPropertyTypeCodeSequence")
-    return any(_text(one, "CodeValue") in _LIVER_CODES for one in types)
-
-
-def _items(tags: dict[str, Any], keyword: str) -> list[dict[str, Any]]:
-    value = tags.get(keyword)
-    return value if isinstance(value, list) else []
-
-
-def _text(tags: dict[str, Any], keyword: str) -> str:
-    return str(tags.get(keyword) or "").strip()
+    types = items_in(segment, "SegmentedPropertyTypeCodeSequence")
+    return any(text_in(one, "CodeValue") in _LIVER_CODES for one in types)

@@ -5,6 +5,7 @@ LiverError
   ContoursDisagree    our own contours do not give the mask back: a fault of ours
   OutlineRefused      there is no such outline, or it does not fit its CT (dicom/roi_choice.py)
     EmptyOutline      it holds nothing (dicom/roi_choice.py)
+  CutRefused          a cut that leaves no parts (dicom/liver_parts.py)
   ActivityRefused     no activity can be computed from these inputs (sirt/inputs.py)
   OutputRefused       results cannot be written there (cli/result_folder.py)
   CaseListRefused     a list of cases that cannot be read (evaluation/case_list.py)

@@ -33,7 +33,10 @@ from pydicom.valuerep import format_number_as_ds
 
 from orthanc_liver.engine.child_process import end_with_the_other_side
 from orthanc_liver.engine.protocol import (
+    LEFT_LOBE,
     LOOK_HERE,
+    NOT_PERFUSED,
+    RIGHT_LOBE,
     Agreement,
     Compared,
     ComparisonOrder,
@@ -43,6 +46,7 @@ from orthanc_liver.engine.protocol import (
     Order,
     OtherOutline,
     Outcome,
+    PartsOrder,
     PipeClosed,
     Preview,
     Progress,
@@ -178,7 +182,7 @@ def main(folder: Path, arguments: list[str]) -> None:
     if _DOCUMENTS in arguments:
         if script.real_documents:
             os.execv(sys.executable, [sys.executable, *arguments])  # noqa: S606
-        _compare(folder, script)
+        _answer_document_order(folder, script)
         return
     _note(folder / "starts.txt", {"pid": os.getpid(), "arguments": arguments})
     outgoing, incoming = sys.stdout.buffer, sys.stdin.buffer
@@ -202,8 +206,11 @@ def main(folder: Path, arguments: list[str]) -> None:
         _work(folder, order, incoming, outgoing)
 
 
-def _compare(folder: Path, script: Script) -> None:
+def _answer_document_order(folder: Path, script: Script) -> None:
     order = read(sys.stdin.buffer)
+    if isinstance(order, PartsOrder):
+        _cut(order)
+        return
     assert isinstance(order, ComparisonOrder)
     assert isinstance(read(sys.stdin.buffer), OtherOutline)
     _note(folder / "comparisons.txt", {"pid": os.getpid(), "roi": order.roi})
@@ -216,6 +223,27 @@ def _compare(folder: Path, script: Script) -> None:
     outcome = Outcome.SEGMENTED if script.dsc else Outcome.REFUSED
     reason = "" if script.dsc else "the returned outline was told so"
     write(sys.stdout.buffer, Done(order.job, outcome, reason, None))
+
+
+def _cut(order: PartsOrder) -> None:
+    """Two parts that both look like the liver; a plane through the origin alone is refused."""
+    instances = list(read_instances(sys.stdin.buffer, order))
+    if order.cut.plane and not any(order.cut.plane):
+        write(sys.stdout.buffer, Done(order.job, Outcome.REFUSED, "the cut was told so", None))
+        return
+    named = [RIGHT_LOBE, LEFT_LOBE] if order.cut.plane else ["Perfused 1", NOT_PERFUSED]
+    source = pydicom.dcmread(BytesIO(order.rtstruct)).SOPInstanceUID
+    of = f"{source} {order.cut} {order.by}"
+    written = pydicom.dcmread(BytesIO(result(Kind.RTSTRUCT, instances, of, is_wrong=False)))
+    _outline_once_more(written)
+    for roi, name in zip(written.StructureSetROISequence, named, strict=True):
+        roi.ROIName, roi.ROIGenerationAlgorithm = name, "SEMIAUTOMATIC"
+    written.OperatorsName = order.by
+    buffer = BytesIO()
+    written.save_as(buffer, enforce_file_format=True)
+    write(sys.stdout.buffer, ResultObject(order.job, Kind.RTSTRUCT, buffer.getvalue()))
+    parts_ml = dict(zip(named, (900.0, 600.0), strict=True))
+    write(sys.stdout.buffer, Done(order.job, Outcome.SEGMENTED, "", {"parts_ml": parts_ml}))
 
 
 def _work(folder: Path, order: Order, incoming: BinaryIO, outgoing: BinaryIO) -> None:

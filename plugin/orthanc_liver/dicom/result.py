@@ -23,6 +23,8 @@ IMPLEMENTATION_UID = UID("2.25.141434931519494872490792050208018830546")
 ORGAN = codes.SCT.Liver
 # Of what shows where the networks are unsure.
 LOOK_HERE_COLOUR = (255, 176, 0)
+# Of parts of a liver: told apart by people who see red and green alike, too (Okabe and Ito).
+PART_COLOURS = ((0, 158, 115), (86, 180, 233), (230, 159, 0), (204, 121, 167), (240, 228, 66))
 
 # An RTSTRUCT lives in the CT's study and must repeat these as the CT has them, besides all
 # patient and clinical trial attributes (groups 0010 and 0012).

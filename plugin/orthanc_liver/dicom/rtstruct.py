@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, astuple, dataclass
 from datetime import datetime
 from functools import cached_property
 
@@ -34,6 +34,7 @@ from orthanc_liver.dicom.result import (
     IMPLEMENTATION_UID,
     LOOK_HERE_COLOUR,
     ORGAN,
+    PART_COLOURS,
     SOFTWARE,
     Provenance,
     RoiStyle,
@@ -43,7 +44,7 @@ from orthanc_liver.dicom.result import (
     uid_from,
     whose,
 )
-from orthanc_liver.engine.protocol import LOOK_HERE
+from orthanc_liver.engine.protocol import LEFT_LOBE, LOOK_HERE, RIGHT_LOBE
 
 # Detached Study Management: long retired, and still what a reference to a study is written with.
 _STUDY_SOP_CLASS = UID("1.2.840.10008.3.1.2.3.1")
@@ -53,12 +54,14 @@ _LONGEST_EXPLICIT_DS = 65534
 
 @dataclass(frozen=True, eq=False)
 class _Roi:
-    """One ROI; contours: on the CT's own slices."""
+    """One ROI; contours: on the CT's own slices; organ: None where it is none."""
 
     number: int
     name: str
     colour: tuple[int, ...]
     contours: Sequence[Contour]
+    organ: Code | None = ORGAN
+    generation: str = "AUTOMATIC"
 
     @cached_property
     def contour_data(self) -> list[str]:
@@ -68,6 +71,27 @@ class _Roi:
     def parts(self) -> list[object]:
         """What of it makes one result differ from another."""
         return [[contour.slice_index for contour in self.contours], self.contour_data]
+
+
+@dataclass(frozen=True, eq=False)
+class LiverParts:
+    """What a person cut a liver into. rois: contours by name; of: the UID of the structure set that
+    was cut; by: who cut it; label: what the whole is called; remarks: how it was cut."""
+
+    rois: Mapping[str, Sequence[Contour]]
+    of: str
+    by: str
+    label: str
+    remarks: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Texts:
+    """Of a structure set."""
+
+    label: str
+    description: str
+    operator: str = ""
 
 
 def build_rtstruct(
@@ -88,20 +112,60 @@ def build_rtstruct(
     """
     rois = [_Roi(1, style.name, style.colour, contours)]
     if look_here:
-        rois.append(_Roi(2, LOOK_HERE, LOOK_HERE_COLOUR, look_here))
+        rois.append(_Roi(2, LOOK_HERE, LOOK_HERE_COLOUR, look_here, organ=None))
     label = structure_set_label(style.name, series.header)
-    description = structure_set_description(remarks, _origin(provenance))
-    texts = [style.name, style.series_description, label, description]
-    fingerprint = _fingerprint(series, rois, provenance, style, texts)
+    texts = _Texts(label, structure_set_description(remarks, _origin(provenance)))
+    return _built(series, rois, provenance, style, created, texts)
+
+
+def build_parts_rtstruct(
+    series: CtSeries,
+    parts: LiverParts,
+    provenance: Provenance,
+    series_description: str,
+    created: datetime,
+) -> Dataset:
+    """Build the RTSTRUCT of a liver's parts, an ROI each; UIDs and errors as of build_rtstruct."""
+    rois = [
+        _Roi(
+            number,
+            name,
+            PART_COLOURS[(number - 1) % len(PART_COLOURS)],
+            contours,
+            organ=ORGAN if name in (RIGHT_LOBE, LEFT_LOBE) else None,
+            generation="SEMIAUTOMATIC",
+        )
+        for number, (name, contours) in enumerate(parts.rois.items(), start=1)
+    ]
+    style = RoiStyle(parts.label, PART_COLOURS[0], series_description)
+    description = structure_set_description(parts.remarks, _origin(provenance))
+    label = structure_set_label(parts.label, series.header)
+    texts = _Texts(label, description, parts.by.replace("\\", "/"))
+    dataset = _built(series, rois, provenance, style, created, texts)
+    dataset.PredecessorStructureSetSequence = [_reference(RTStructureSetStorage, parts.of)]
+    return dataset
+
+
+def _built(
+    series: CtSeries,
+    rois: Sequence[_Roi],
+    provenance: Provenance,
+    style: RoiStyle,
+    created: datetime,
+    texts: _Texts,
+) -> Dataset:
+    told = [style.name, style.series_description, *filter(None, astuple(texts))]
+    fingerprint = _fingerprint(series, rois, provenance, style, told)
     dataset = Dataset()
     copy_patient_and_study(dataset, series.header)
-    if not can_be_written([*texts, provenance.model_name], series.header):
+    if not can_be_written([*told, provenance.model_name], series.header):
         dataset.SpecificCharacterSet = "ISO_IR 192"
     _add_series(dataset, series, style, created, uid_from(fingerprint, "series"))
     _add_equipment(dataset, provenance, created)
     _add_structure_set(dataset, created, uid_from(fingerprint, "instance"))
-    dataset.StructureSetLabel, dataset.StructureSetName = label, style.series_description
-    dataset.StructureSetDescription = description
+    dataset.OperatorsName = texts.operator
+    dataset.StructureSetLabel, dataset.StructureSetName = texts.label, style.series_description
+    dataset.StructureSetDescription = texts.description
     dataset.ReferencedFrameOfReferenceSequence = [_referenced_frame(series)]
     dataset.StructureSetROISequence = [_roi(series, provenance, roi) for roi in rois]
     dataset.ROIContourSequence = [_roi_contour(series, roi) for roi in rois]
@@ -139,7 +203,6 @@ def _add_series(
     dataset.SeriesNumber = series_number(series.header, uid)
     dataset.SeriesDescription = style.series_description
     dataset.SeriesDate, dataset.SeriesTime = date_and_time(created)
-    dataset.OperatorsName = ""
 
 
 def _add_equipment(dataset: Dataset, provenance: Provenance, created: datetime) -> None:
@@ -185,7 +248,9 @@ def _add_structure_set(dataset: Dataset, created: datetime, uid: UID) -> None:
 def _referenced_frame(series: CtSeries) -> Dataset:
     ct_series = Dataset()
     ct_series.SeriesInstanceUID = series.header.SeriesInstanceUID
-    ct_series.ContourImageSequence = [_image(uid) for uid in series.sop_instance_uids]
+    ct_series.ContourImageSequence = [
+        _reference(CTImageStorage, one) for one in series.sop_instance_uids
+    ]
     study = Dataset()
     study.ReferencedSOPClassUID = _STUDY_SOP_CLASS
     study.ReferencedSOPInstanceUID = series.header.StudyInstanceUID
@@ -196,11 +261,11 @@ def _referenced_frame(series: CtSeries) -> Dataset:
     return frame
 
 
-def _image(sop_instance_uid: str) -> Dataset:
-    image = Dataset()
-    image.ReferencedSOPClassUID = CTImageStorage
-    image.ReferencedSOPInstanceUID = sop_instance_uid
-    return image
+def _reference(sop_class_uid: UID, sop_instance_uid: str) -> Dataset:
+    item = Dataset()
+    item.ReferencedSOPClassUID = sop_class_uid
+    item.ReferencedSOPInstanceUID = sop_instance_uid
+    return item
 
 
 def _roi(series: CtSeries, provenance: Provenance, drawn: _Roi) -> Dataset:
@@ -214,7 +279,7 @@ def _roi(series: CtSeries, provenance: Provenance, drawn: _Roi) -> Dataset:
     roi.ReferencedFrameOfReferenceUID = series.header.FrameOfReferenceUID
     roi.ROIName = drawn.name
     roi.ROIDescription = NOTE
-    roi.ROIGenerationAlgorithm = "AUTOMATIC"
+    roi.ROIGenerationAlgorithm = drawn.generation
     roi.ROIGenerationDescription = _short(
         f"{SOFTWARE} {provenance.software_version}, model {provenance.model_sha256[:12]}"
     )
@@ -238,7 +303,7 @@ def _roi_contour(series: CtSeries, drawn: _Roi) -> Dataset:
 def _contour_item(number: int, contour: Contour, text: str, sop_instance_uid: str) -> Dataset:
     item = Dataset()
     item.ContourNumber = number
-    item.ContourImageSequence = [_image(sop_instance_uid)]
+    item.ContourImageSequence = [_reference(CTImageStorage, sop_instance_uid)]
     item.ContourGeometricType = "CLOSED_PLANAR"
     item.NumberOfContourPoints = len(contour.points_mm)
     # A pydicom number per coordinate would take seconds for a liver; text is written as it is.
@@ -249,11 +314,9 @@ def _contour_item(number: int, contour: Contour, text: str, sop_instance_uid: st
 def _observation(drawn: _Roi) -> Dataset:
     observation = Dataset()
     observation.ObservationNumber = observation.ReferencedROINumber = drawn.number
-    if drawn.name == LOOK_HERE:
-        observation.RTROIInterpretedType = ""
-    else:
-        observation.RTROIIdentificationCodeSequence = [_code(ORGAN)]
-        observation.RTROIInterpretedType = "ORGAN"
+    observation.RTROIInterpretedType = "ORGAN" if drawn.organ else ""
+    if drawn.organ:
+        observation.RTROIIdentificationCodeSequence = [_code(drawn.organ)]
     observation.ROIInterpreter = ""
     return observation
 

@@ -234,14 +234,14 @@ def mask_of(found: Outline, ct: Volume, path: Path) -> NDArray[np.bool_]:
         slice_index = round(float(grid.to_index(above)[0]))
         for region in regions:
             edges = [grid.to_index(np.array(one) @ plane + above)[..., 1:] for one in region if one]
-            inside = [_inside(one, grid.shape[1:]) for one in edges]
+            inside = [pixels_inside(one, grid.shape[1:]) for one in edges]
             mask[slice_index] ^= np.logical_or.reduce(inside)
     if not mask.any():
         raise OutlineRefused(f"{path} outlines no pixel of its CT")
     return interpolate_mask(mask, ct)
 
 
-def _inside(edges: NDArray[np.float64], shape: tuple[int, ...]) -> NDArray[np.bool_]:
+def pixels_inside(edges: NDArray[np.float64], shape: tuple[int, ...]) -> NDArray[np.bool_]:
     """Return which pixel centres lie inside a polygon, even-odd; edges: (n, 2 ends, 2)."""
     rows, columns = shape
     turns = np.zeros((rows, columns + 1), dtype=bool)

@@ -38,10 +38,13 @@ def interpolate_hu(hu: NDArray[np.int16] | NDArray[np.float32], places: Sequence
 
 def interpolate_mask(mask: Mask, ct: Volume) -> Mask:
     """Fill what lies between the CT's own slices of an outline that was drawn on them alone."""
-    if not ct.measured:
-        return mask
+    return fill_between(mask, ct.measured, ct) if ct.measured else mask
+
+
+def fill_between(mask: Mask, drawn: Sequence[int], ct: Volume) -> Mask:
+    """Fill what lies between slices that something is drawn on; drawn: these, ascending."""
     filled = mask.copy()
-    for below, above in pairwise(ct.measured):
+    for below, above in pairwise(drawn):
         if above == below + 1:
             continue
         depths_mm = [_depth_mm(mask[one], ct) for one in (below, above)]
@@ -62,6 +65,7 @@ def _between(
 
 def _depth_mm(plane: Mask, ct: Volume) -> NDArray[np.float64]:
     """How far inside; negative outside."""
-    spacing_mm = ct.grid.spacing_mm[1:]
-    inside = distance_transform_edt(plane, sampling=spacing_mm)
-    return np.asarray(inside - distance_transform_edt(~plane, sampling=spacing_mm))
+    spacing_mm, padded = ct.grid.spacing_mm[1:], np.pad(plane, 1)  # something is outside
+    inside = distance_transform_edt(padded, sampling=spacing_mm)
+    depth_mm = inside - distance_transform_edt(~padded, sampling=spacing_mm)
+    return np.asarray(depth_mm[1:-1, 1:-1])

@@ -1,5 +1,5 @@
-"""The process for a liver whose RTSTRUCT is in Orthanc already: it writes SEG and SR of it, or
-compares it with what a physician drew.
+"""The process for a liver whose RTSTRUCT is in Orthanc already: it writes SEG and SR of it, cuts it
+into parts, or compares it with what a physician drew.
 
 It lives for one order and needs no network and no GPU.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime
 from io import BytesIO
 from pathlib import Path
@@ -20,10 +21,12 @@ from pydicom.dataset import Dataset
 from liver_unet.volume import Volume
 from orthanc_liver.dicom.contours import Contour
 from orthanc_liver.dicom.ct_series import CtSeries, read_ct_series
+from orthanc_liver.dicom.liver_parts import border_of, parts_of, trace_part
 from orthanc_liver.dicom.memory import MemoryLimit
 from orthanc_liver.dicom.result import Provenance, RoiStyle, to_bytes
 from orthanc_liver.dicom.result_objects import Source, build
 from orthanc_liver.dicom.roi_choice import RoiChoice
+from orthanc_liver.dicom.rtstruct import LiverParts, build_parts_rtstruct
 from orthanc_liver.dicom.rtstruct_reader import Roi, mask_of, outline_of, refusing_damaged, roi_of
 from orthanc_liver.engine.child_process import begin
 from orthanc_liver.engine.protocol import (
@@ -35,6 +38,7 @@ from orthanc_liver.engine.protocol import (
     Kind,
     OtherOutline,
     Outcome,
+    PartsOrder,
     ProtocolError,
     ResultObject,
     read,
@@ -44,7 +48,7 @@ from orthanc_liver.engine.protocol import (
 )
 from orthanc_liver.liver_errors import LiverError
 
-Order = DocumentOrder | ComparisonOrder
+Order = DocumentOrder | ComparisonOrder | PartsOrder
 Mask = NDArray[np.bool_]
 
 # What a message calls them, whose names and places are Orthanc's business.
@@ -65,6 +69,10 @@ def main() -> None:
     try:
         if isinstance(order, ComparisonOrder):
             write(outgoing, _compared(order, other, instances))
+        elif isinstance(order, PartsOrder):
+            written, parts_ml = _parts(order, instances)
+            write(outgoing, written)
+            done = replace(done, report={"parts_ml": parts_ml})
         else:
             for written in _documents(order, instances):
                 write(outgoing, written)
@@ -99,6 +107,34 @@ def _documents(order: DocumentOrder, instances: Iterator[bytes]) -> Iterator[Res
     for kind in with_needs(order.settings.kinds):
         made[kind] = build(kind, source, made)
         yield ResultObject(order.job, kind, to_bytes(made[kind]))
+
+
+def _parts(order: PartsOrder, instances: Iterator[bytes]) -> tuple[ResultObject, dict[str, float]]:
+    stored, liver, series, mask = _segmented(order, instances)
+    volume, is_plane = series.volume, bool(order.cut.plane)
+    masks = parts_of(mask, volume, order.cut)
+    border = border_of(liver.points_mm, volume.grid)
+    how = "a plane through three points" if is_plane else "lassos on slices"
+    accepted = "accepted by a person" if stored.ApprovalStatus == "APPROVED" else "not accepted"
+    parts = LiverParts(
+        rois={name: trace_part(one, volume, border) for name, one in masks.items()},
+        of=str(stored.SOPInstanceUID),
+        by=order.by,
+        label="Lobes" if is_plane else "Perfused",
+        remarks=(
+            f"parts of the liver of structure set {stored.SOPInstanceUID}, {accepted}, which a "
+            f"person cut by {how}",
+        ),
+    )
+    provenance = Provenance(order.software_version, order.model_name, order.model_sha256)
+    described = f"Parts of {stored.SeriesDescription}"[:64].strip()
+    now = datetime.now().astimezone()
+    dataset = build_parts_rtstruct(series, parts, provenance, described, now)
+    parts_ml = {
+        name: round(float(np.count_nonzero(one)) * volume.grid.voxel_ml, 2)
+        for name, one in masks.items()
+    }
+    return ResultObject(order.job, Kind.RTSTRUCT, to_bytes(dataset)), parts_ml
 
 
 def _compared(order: ComparisonOrder, other: bytes, instances: Iterator[bytes]) -> Compared:

@@ -2,7 +2,8 @@
 
 To the inference process: an Order, then its Instances. From it: Ready or Failed once; then for each
 order Progress, ResultObjects, a Preview, where there is doubt Unsure, and Done as the last. The
-document process takes one DocumentOrder with its Instances and answers with ResultObjects and Done.
+document process takes one DocumentOrder, ComparisonOrder or PartsOrder with its Instances and
+answers with ResultObjects or Compared, and Done.
 The dispatcher takes a Connect, then Errands and Recalls, and answers an Errand as an Order is
 answered; BrokerState at any time.
 
@@ -134,6 +135,41 @@ class ComparisonOrder:
     instances: int
     settings: JobSettings
     roi: str
+    rtstruct: bytes
+
+
+# Lists of numbers that a cut may hold, and numbers in them: brackets and length of a message end.
+MOST_DRAWINGS, MOST_REGIONS, MOST_NUMBERS = 100, 4, 12_000
+RIGHT_LOBE, LEFT_LOBE, NOT_PERFUSED = "Right lobe", "Left lobe", "Not perfused"
+
+
+@dataclass(frozen=True)
+class Cut:
+    """How a person cuts a liver, in mm of the patient (LPS): x, y, z, x, y, z ...
+
+    plane: its three points; or lassos: of each perfused region what was drawn around it, on a slice
+    each. Of the two one is empty.
+    """
+
+    plane: tuple[float, ...] = ()
+    lassos: tuple[tuple[tuple[float, ...], ...], ...] = ()
+
+
+@dataclass(frozen=True)
+class PartsOrder:
+    """Cut the liver of an RTSTRUCT of ours into parts, and write these as one of their own.
+
+    by: whose work it is. The names say what made the RTSTRUCT.
+    """
+
+    job: str
+    instances: int
+    settings: JobSettings
+    software_version: str
+    model_name: str
+    model_sha256: str
+    cut: Cut
+    by: str
     rtstruct: bytes
 
 
@@ -287,7 +323,8 @@ class Compared:
 
 @dataclass(frozen=True)
 class Done:
-    """The last message of a job. report: as pipeline.report tells it, where there is a result.
+    """The last message of a job. report: as pipeline.report tells it, where there is a result; of
+    parts "parts_ml" by their names.
 
     is_last: the process ends, for a GPU that it lost or that a fresh one should try again.
     is_final: where it failed, another attempt would fail as well.
@@ -305,6 +342,8 @@ class Done:
         typed(float | None, report.get("liver_ml"))
         typed(tuple[str, ...], report.get("warnings", []))
         typed(dict[str, Any], report.get("lungs", {}))
+        for ml in typed(dict[str, Any], report.get("parts_ml", {})).values():
+            typed(float, ml)
         if report.get("grade") not in (None, *GRADES):
             raise ValueError("no grade")
         for region in typed(list[Any], report.get("look_at", [])):
@@ -316,7 +355,7 @@ class Done:
 
 
 AboutAJob = Progress | ResultObject | Preview | Unsure | Compared | Done
-AnyOrder = Order | DocumentOrder | ComparisonOrder
+AnyOrder = Order | DocumentOrder | ComparisonOrder | PartsOrder
 ToDispatcher = Connect | Errand | Recall
 Message = (
     AnyOrder | OtherOutline | Instance | ToDispatcher | BrokerState | Ready | Failed | AboutAJob

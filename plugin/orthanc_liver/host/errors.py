@@ -8,6 +8,7 @@ HostError
     NotAdmitted       the settings do not admit the series
     BackfillRefused   the studies are not named as they must be, or are too many
     ReviewRefused     what a person decided is not said as it must be
+    CutAskedBadly     a liver is to be cut in a way that leaves no parts, or is no way
     NotShown          there is no such outline, or the slices do not say where they lie
   Conflict            what is asked for does not fit how things stand
     NoModelYet        nobody can tell before a model is loaded
@@ -71,6 +72,10 @@ class BackfillRefused(Refused):
 
 class ReviewRefused(Refused):
     """What a person decided is not said as it must be."""
+
+
+class CutAskedBadly(Refused):
+    """A liver is to be cut in a way that leaves no parts, or is no way."""
 
 
 class NotShown(Refused):

@@ -37,6 +37,7 @@ from orthanc_liver.host.jobs.worker import Worker
 from orthanc_liver.host.quality.quality_control import WORSE, QualityControl
 from orthanc_liver.host.review.clearance import Clearances
 from orthanc_liver.host.review.outlines import outline_text, outlines_of, stack_of
+from orthanc_liver.host.review.parts import Parts
 from orthanc_liver.host.review.review import Verdict
 from orthanc_liver.host.review.reviews import Reviews, review_asked
 from orthanc_liver.host.server.api import Missing, Orthanc, OrthancModule, Series
@@ -139,6 +140,7 @@ class Plugin:
             self._clearances,
             self.settings,
         )
+        self._parts = Parts(self.orthanc, self._ledger, self.reviews, self._results, self.settings)
         at_once = self.settings.jobs_at_once if self.settings.broker else 1
         computing = Fleet if self.settings.broker else Embedded
         self._engines: Engines = computing(self.orthanc, self.settings)
@@ -361,6 +363,18 @@ class Plugin:
         facts = {"Series": series_id, "Job": job.id, "Rtstruct": review.rtstruct}
         self.journal.write("outline reviewed", facts | {"Verdict": str(review.verdict)})
         return review.as_json()
+
+    def cuts(self, series_id: str) -> list[dict[str, Any]]:
+        """How people cut a series' outlines into parts; Missing."""
+        return self._parts.of(self.orthanc.series(series_id))
+
+    def cut(self, series_id: str, asked: Mapping[str, Any], user: str) -> dict[str, Any]:
+        """Somebody cuts the result of the series' last job into parts. Errors: see Parts.store."""
+        self._refuse_unless_running()
+        stored = self._parts.store(self._images_of(series_id), asked, user)
+        names = ("Series", "Job", "Instance", "Outline")
+        self.journal.write("outline cut", {name: stored[name] for name in names})
+        return stored
 
     def _note_end(self, job: Job) -> None:
         self._ended.note(job)

@@ -19,6 +19,7 @@ from orthanc_liver.engine.protocol import (
     Compared,
     ComparisonOrder,
     Connect,
+    Cut,
     DocumentOrder,
     Done,
     Errand,
@@ -30,6 +31,7 @@ from orthanc_liver.engine.protocol import (
     Order,
     OtherOutline,
     Outcome,
+    PartsOrder,
     PipeClosed,
     Preview,
     Progress,
@@ -55,10 +57,13 @@ REPORT = {
     "lungs": {"ml": 4100.0, "kg": 0.9},
     "new": [{}],
 }
+LASSOS = Cut(lassos=(((0.5,) * 9, (1.5,) * 12), ((2.5,) * 9,)))
 MESSAGES: list[Message] = [
     Order("j", 3, SETTINGS),
     DocumentOrder("j", 3, SETTINGS, "1.2", "net", "ab", {"Inputs": [{"Value": None}]}, b"\0rt"),
     ComparisonOrder("j", 3, SETTINGS, "liver", b"\0rt"),
+    PartsOrder("j", 3, SETTINGS, "1.2", "net", "ab", Cut((1.5, -2.0, 3.0)), "Ada", b"\0rt"),
+    PartsOrder("j", 3, SETTINGS, "1.2", "net", "ab", LASSOS, "", b"\0rt"),
     OtherOutline("j", b"seg"),
     Instance("j", b"x" * 3_000_000),
     Connect("amqp://worker@broker:5672/liver", "secret", "", "north"),
@@ -73,6 +78,7 @@ MESSAGES: list[Message] = [
     Unsure("j", b"{}"),
     Compared("j", Agreement(0.9, None, 1.1, 1.1, 1650.0, 1500.0, 7, 3.5, ("a gap",))),
     Done("j", Outcome.SEGMENTED, "", REPORT),
+    Done("j", Outcome.SEGMENTED, "", {"parts_ml": {"Right lobe": 900.0}}),
     Done("j", Outcome.REFUSED, "müde", None),
 ]
 
@@ -99,6 +105,8 @@ def test_what_is_written_is_read() -> None:
         {"grade": 1},
         {"look_at": {}},
         {"lungs": 0.9},
+        {"parts_ml": [900.0]},
+        {"parts_ml": {"Right lobe": "900"}},
         {"look_at": [{"ml": 3}]},
         {"look_at": [{"slices": [3]}]},
         {"look_at": [{"slices": [4, 3]}]},

@@ -1,4 +1,5 @@
-"""SEG and SR of a segmentation that is in Orthanc already, written by a process of its own."""
+"""SEG and SR of a segmentation that is in Orthanc already, written by a process of its own; so are
+others' documents."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ from orthanc_liver.engine.protocol import (
     Done,
     Instance,
     Kind,
+    PartsOrder,
     ResultObject,
 )
 from orthanc_liver.host.errors import (
@@ -46,27 +48,35 @@ def store_documents(
 
     Raises NothingStored where they could not be written or stored, Busy where others wait.
     """
-    with _gate:
-        try:
-            return store_beside(orthanc, series, _written(orthanc, series, settings, wanted))
-        except (EngineGone, EngineUnavailable, StoredElsewhere, OrthancError) as error:
-            raise NothingStored(f"nothing was stored: {error}") from error
+    try:
+        order = _order(orthanc, series, settings, wanted)
+        objects, done = written_documents(orthanc, series, settings, order)
+        if done.reason:
+            raise NothingStored(f"nothing was stored: {done.reason}")
+        return store_beside(orthanc, series, objects)
+    except (StoredElsewhere, OrthancError) as error:
+        raise NothingStored(f"nothing was stored: {error}") from error
 
 
-def _written(
-    orthanc: Orthanc, series: Series, settings: Settings, wanted: Documents
-) -> list[tuple[str, bytes]]:
+def written_documents(
+    orthanc: Orthanc, series: Series, settings: Settings, order: DocumentOrder | PartsOrder
+) -> tuple[list[tuple[str, bytes]], Done]:
+    """What a process of its own writes at such an order, and how it ended.
+
+    Raises NothingStored where the process fails, Busy where others wait.
+    """
     objects: list[tuple[str, bytes]] = []
-    with process_for_one_order(settings.writer_command, _TIMEOUT_S) as writer:
-        writer.send(_order(orthanc, series, settings, wanted))
-        for instance in series.instances:
-            writer.send(Instance(wanted.job.id, orthanc.dicom_file(instance)))
-        while not isinstance(message := writer.receive(), Done):
-            if isinstance(message, ResultObject):
-                objects.append((message.kind, message.content))
-    if message.reason:
-        raise NothingStored(f"nothing was stored: {message.reason}")
-    return objects
+    try:
+        with _gate, process_for_one_order(settings.writer_command, _TIMEOUT_S) as writer:
+            writer.send(order)
+            for instance in series.instances:
+                writer.send(Instance(order.job, orthanc.dicom_file(instance)))
+            while not isinstance(message := writer.receive(), Done):
+                if isinstance(message, ResultObject):
+                    objects.append((message.kind, message.content))
+    except (EngineGone, EngineUnavailable, OrthancError) as error:
+        raise NothingStored(f"nothing was stored: {error}") from error
+    return objects, message
 
 
 def _order(

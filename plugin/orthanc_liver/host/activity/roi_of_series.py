@@ -11,6 +11,8 @@ from functools import lru_cache
 from math import isfinite
 from typing import Any
 
+from orthanc_liver.host.errors import NotOurs
+from orthanc_liver.host.jobs.records import read_cut
 from orthanc_liver.host.jobs.source import stored_md5
 from orthanc_liver.host.server.api import Missing, Orthanc, Series
 from orthanc_liver.host.server.image_series import images_of
@@ -82,6 +84,8 @@ def roi_named(orthanc: Orthanc, series: Series, roi_name: str, rtstruct: str | N
     beside = rtstructs_beside(orthanc, series, rtstruct)
     rois = [roi for instance in beside for roi in rois_of(orthanc, instance)]
     found = [roi for roi in rois if roi.name == roi_name]
+    if rtstruct is None and found:
+        found = _standing(orthanc, found)
     if len(found) > 1:
         choice = "; ".join(roi.words for roi in found)
         raise ActivityRefused(f"several ROIs have this name: choose one by Rtstruct: {choice}")
@@ -89,6 +93,25 @@ def roi_named(orthanc: Orthanc, series: Series, roi_name: str, rtstruct: str | N
         names = ", ".join(sorted({repr(roi.name) for roi in rois})) or "none at all"
         raise ActivityRefused(f"no ROI with an outline has this name; there are: {names}")
     return found[0]
+
+
+def _standing(orthanc: Orthanc, found: list[Roi]) -> list[Roi]:
+    """Without parts of a liver that newer ones, or a newer outline, took the place of."""
+    standing = [roi for roi in found if not _is_set_aside(orthanc, roi)]
+    if not standing:
+        choice = "; ".join(roi.words for roi in found)
+        raise ActivityRefused(
+            "newer parts, or a newer outline, took the place of those of this name: cut the newest "
+            f"outline, or choose one by Rtstruct: {choice}"
+        )
+    return standing
+
+
+def _is_set_aside(orthanc: Orthanc, roi: Roi) -> bool:
+    try:
+        return bool(read_cut(orthanc, roi.instance).superseded_by)
+    except (Missing, NotOurs):
+        return False
 
 
 def others_on_that_ct(orthanc: Orthanc, series: Series, ours: Roi) -> list[Roi]:

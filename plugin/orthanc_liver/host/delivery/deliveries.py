@@ -75,7 +75,8 @@ class Deliveries:
         """
         with self._lock:
             for one in self.unfinished():
-                is_other = one.series == job.series and one.instance not in job.result_instances
+                is_own = {one.instance, one.outline} & set(job.result_instances)  # or of its parts
+                is_other = one.series == job.series and not is_own
                 if one.is_held and one.state in WAITING and is_other:
                     self._end(one, State.FAILURE, _OVERTAKEN)
             needless = {

@@ -75,11 +75,19 @@ def _outlined(orthanc: Orthanc, study: str) -> set[str]:
         tags = orthanc.get(f"/instances/{instance}/simplified-tags")
         named = {ids[uid]: images for uid, images in _images_named(tags).items() if uid in ids}
         here = {one for one, images in named.items() if images <= slices(one).keys()}
-        if kind == Kind.RTSTRUCT:
+        if kind == Kind.RTSTRUCT and not _holds_parts(tags):
             outlined |= {one for one in here if _are_whole(named[one], slices(one))}
         if not str(tags.get("SOPInstanceUID")).startswith(_OUR_UIDS):
             _mark(orthanc, instance, is_here=bool(here))
     return outlined
+
+
+def _holds_parts(tags: dict[str, Any]) -> bool:
+    """Whether it is what a person cut an outline into, and not the outline."""
+    rois = tags.get("StructureSetROISequence")
+    return isinstance(rois, list) and any(
+        one.get("ROIGenerationAlgorithm") == "SEMIAUTOMATIC" for one in rois
+    )
 
 
 def _are_whole(named: set[str], lying: Mapping[str, str]) -> bool:

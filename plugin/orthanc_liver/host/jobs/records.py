@@ -9,6 +9,7 @@ On a series:         metadata 4501     the job that ended last, the RTSTRUCT sto
 On a result:         metadata 4504     the UID of the result that took its place, or that its
                                        slices are no longer the same or not in its study; never
                                        read
+On parts of a liver: metadata 4508     how a person cut them, and what took their place
 For the whole server, global properties:
                      4501              the place in Orthanc's change log
                      4502              deliveries under way
@@ -35,6 +36,7 @@ from orthanc_liver.engine.protocol import Outcome
 from orthanc_liver.host.delivery.delivery import Delivery
 from orthanc_liver.host.errors import NotOurs, StateUnreadable
 from orthanc_liver.host.intake.place import Place
+from orthanc_liver.host.jobs import stored_form
 from orthanc_liver.host.jobs.job import UNFINISHED, Job
 from orthanc_liver.host.jobs.stored_form import (
     Fields,
@@ -59,6 +61,7 @@ from orthanc_liver.host.jobs.stored_form import (
 )
 from orthanc_liver.host.quality.comparison import Comparison, ModelLimits
 from orthanc_liver.host.review.clearance import DRAWERS, Clearance
+from orthanc_liver.host.review.cut import StoredCut
 from orthanc_liver.host.review.review import Review
 from orthanc_liver.host.server.api import Missing, Orthanc, OrthancError
 from orthanc_liver.host.server.identifiers import RESOURCE
@@ -69,6 +72,7 @@ _DELIVERIES_METADATA = 4503
 _SUPERSEDED_METADATA = 4504
 _REVIEWS_METADATA = 4505
 _COMPARISONS_METADATA = 4507
+_CUT_METADATA = 4508
 _PREVIEW_ATTACHMENT = 4502
 _UNSURE_ATTACHMENT = 4506
 _STATE_PROPERTY = 4501
@@ -429,6 +433,18 @@ def unmark_superseded(orthanc: Orthanc, instance: str) -> None:
     """This result stands."""
     with contextlib.suppress(Missing):
         orthanc.delete(f"/instances/{instance}/metadata/{_SUPERSEDED_METADATA}")
+
+
+def write_cut(orthanc: Orthanc, instance: str, cut: StoredCut) -> None:
+    """Leave on the RTSTRUCT of parts how they were cut; Missing where it is gone."""
+    text = document(**cut.as_json())
+    orthanc.put(f"/instances/{instance}/metadata/{_CUT_METADATA}", text.encode())
+
+
+def read_cut(orthanc: Orthanc, instance: str) -> StoredCut:
+    """What write_cut left; Missing where nothing is there, NotOurs for anything else."""
+    path = f"/instances/{instance}/metadata/{_CUT_METADATA}"
+    return stored_form.read_cut(opened(_parsed_note(orthanc.get_bytes(path)), "Outline"))
 
 
 def write_preview(orthanc: Orthanc, series_id: str, png: bytes) -> None:

@@ -6,10 +6,11 @@ When it is sent, and whether, is also what a person decided of it.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
-from orthanc_liver.engine.protocol import Outcome
+from orthanc_liver.engine.protocol import Kind, Outcome
 from orthanc_liver.host.delivery.deliveries import Deliveries
 from orthanc_liver.host.delivery.delivery import Delivery
 from orthanc_liver.host.delivery.destinations import recipient_of, recipients_of
@@ -26,6 +27,7 @@ from orthanc_liver.host.review.approval import (
     supersede_approved,
 )
 from orthanc_liver.host.review.clearance import Clearances
+from orthanc_liver.host.review.cuts import settle_cuts
 from orthanc_liver.host.review.review import Review, Verdict
 from orthanc_liver.host.review.reviews import Reviews
 from orthanc_liver.host.server.api import Orthanc, Series
@@ -94,6 +96,7 @@ class Results:
         _warn_of_others(job, [rtstruct, *further])
         supersede(self._orthanc, record, job, keep=self._settings.keep_superseded)
         supersede_approved(self._orthanc, self._ledger.read_reviews(series.id), job)
+        self.settle_parts(job, series)
         self._clearances.note_grade(series.id, rtstruct["Instance"], job.grade or "")
         self.send(job, series, again=False)
         job.intended_uids = []
@@ -141,6 +144,40 @@ class Results:
             self._deliveries.add(job, new, again=again)
             if review:
                 self._settle(series, review)
+
+    @contextmanager
+    def standing_still(self) -> Iterator[None]:
+        """Meanwhile no result is stored, and nobody decides anything."""
+        with self._one_at_a_time, self._reviews.standing_still():
+            yield
+
+    def settle_parts(self, job: Job, series: Series) -> None:
+        """Of the parts that people cut of a series, mark what no longer stands, and send it no
+        further; twice does no harm."""
+        outline = (job.result or {})["SopInstanceUid"]
+        for instance in settle_cuts(self._orthanc, series.id, series.study, outline):
+            self._deliveries.refuse(instance, "newer parts, or a newer outline, took their place")
+            self._orthanc.log(f"instance {instance}, parts of a liver, is superseded: marked")
+
+    def send_parts(self, job: Job, series: Series, instance: str) -> None:
+        """Hand the RTSTRUCT of parts of the job's outline to those who take one, when the outline
+        may go there."""
+        outline = job.result_instances[0]
+        clearance = self._clearances.of(series.id, outline)
+        new = [
+            Delivery(
+                job=job.id,
+                series=series.id,
+                outline=outline,
+                instance=instance,
+                kind=Kind.RTSTRUCT,
+                destination=one.destination,
+                is_held=not clearance.opens(one.when),
+            )
+            for one in recipients_of(self._orthanc, self._settings, series)
+            if one.takes(Kind.RTSTRUCT)
+        ]
+        self._deliveries.add(job, new, again=False)
 
     def decide(self, job: Job, series: Series, review: Review) -> None:
         """Keep what a person decided of the job's result, and send it or never do.

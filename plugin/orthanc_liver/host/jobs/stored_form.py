@@ -23,12 +23,13 @@ from orthanc_liver.engine.protocol import GRADES, Agreement, Kind, Outcome
 from orthanc_liver.host.delivery.delivery import Arrival, Delivery
 from orthanc_liver.host.delivery.destinations import Destination
 from orthanc_liver.host.delivery.destinations import Kind as Way
-from orthanc_liver.host.errors import NotOurs
+from orthanc_liver.host.errors import CutAskedBadly, NotOurs
 from orthanc_liver.host.intake.place import Place, Stage
 from orthanc_liver.host.jobs.job import Job, State
 from orthanc_liver.host.quality.chart import Limits
 from orthanc_liver.host.quality.comparison import Comparison, ModelLimits, Returned
 from orthanc_liver.host.review.clearance import Clearance
+from orthanc_liver.host.review.cut import StoredCut, cut_asked
 from orthanc_liver.host.review.review import Review, Verdict
 from orthanc_liver.host.server.identifiers import DICOM_UID, JOB, RESOURCE
 from orthanc_liver.host.server.times import text_of, time_of
@@ -347,6 +348,29 @@ def read_review(kept: Any) -> Review:
     if review.problem:
         raise NotOurs(review.problem)
     return review
+
+
+def read_cut(one: Fields) -> StoredCut:
+    """The cut that as_json of it shows."""
+    time = one.time("Time")
+    if time is None:
+        raise NotOurs("Time is missing")
+    given = {name: one.all[name] for name in ("Plane", "Lassos") if one.all.get(name)}
+    try:
+        cut = cut_asked(given)
+    except CutAskedBadly as error:
+        raise NotOurs(str(error)) from error
+    parts_ml = Fields(one.all.get("PartsMl"))
+    return StoredCut(
+        series=one.text("Series", RESOURCE),
+        outline=one.text("Outline", DICOM_UID),
+        cut=cut,
+        by=one.text("By"),
+        is_typed=one.flag("IsTyped"),
+        time=time,
+        parts_ml={name: parts_ml.real(name, 0, _LARGEST) for name in parts_ml.all},
+        superseded_by=one.text("SupersededBy", f"(?:{DICOM_UID})?"),
+    )
 
 
 def stored_clearance(one: Clearance) -> dict[str, Any]:

@@ -63,8 +63,10 @@ class Stack:
             "DownColumn": self.down_column,
             "Normal": self.normal,
             "Slices": [
-                {"Instance": instance, "OffsetMm": round(offset_mm, 3)}
-                for instance, offset_mm in zip(self.instances, self.offsets_mm, strict=True)
+                {"Instance": instance, "OffsetMm": round(offset_mm, 3), "CornerMm": corner}
+                for instance, offset_mm, corner in zip(
+                    self.instances, self.offsets_mm, self.corners, strict=True
+                )
             ],
         }
 

@@ -35,11 +35,11 @@ class Review:
 
     @property
     def problem(self) -> str:
-        if not _is_line(self.by, NAME_CHARS):
+        if not is_line(self.by, NAME_CHARS):
             return f"By must be a name on one line of at most {NAME_CHARS} characters"
         if self.verdict is Verdict.REJECTED and not self.reason.strip():
             return "Reason must say why the outline is rejected"
-        if self.reason and not _is_line(self.reason, REASON_CHARS):
+        if self.reason and not is_line(self.reason, REASON_CHARS):
             return f"Reason must be on one line of at most {REASON_CHARS} characters"
         return ""
 
@@ -57,5 +57,6 @@ class Review:
         }
 
 
-def _is_line(text: str, most: int) -> bool:
+def is_line(text: str, most: int) -> bool:
+    """Whether it is one printable line with something on it, of at most so many characters."""
     return 1 <= len(text.strip()) <= len(text) <= most and text.isprintable()

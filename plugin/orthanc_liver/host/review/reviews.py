@@ -12,7 +12,7 @@ from typing import Any
 from orthanc_liver.host.errors import NoResult, NotAllowed, ReviewRefused
 from orthanc_liver.host.jobs.job import Job
 from orthanc_liver.host.jobs.records import Ledger
-from orthanc_liver.host.review.review import Review, Verdict
+from orthanc_liver.host.review.review import NAME_CHARS, Review, Verdict, is_line
 
 NOBODY = "-"
 
@@ -75,6 +75,18 @@ class Reviews:
             self._last.pop(series_id, None)
 
 
+def person_asking(asked: Mapping[str, Any], user: str) -> tuple[str, bool]:
+    """Whose work is asked for, and whether that is only a name that was typed; user: whom Orthanc
+    knows, or NOBODY. ReviewRefused where nobody is named."""
+    by = asked.get("By", "")
+    if user != NOBODY and by not in ("", user):
+        raise ReviewRefused("Orthanc knows who asks: leave By out")
+    name = by if user == NOBODY else user
+    if not isinstance(name, str) or not is_line(name, NAME_CHARS):
+        raise ReviewRefused(f"By must be a name on one line of at most {NAME_CHARS} characters")
+    return name.strip(), user == NOBODY
+
+
 def review_asked(job: Job | None, asked: Mapping[str, Any], user: str) -> Review:
     """The review that a request's body means; user: whom Orthanc knows, or NOBODY.
 
@@ -85,8 +97,7 @@ def review_asked(job: Job | None, asked: Mapping[str, Any], user: str) -> Review
         raise ReviewRefused(f"the body holds texts only: {', '.join(words)}")
     if words["Verdict"] not in tuple(Verdict):
         raise ReviewRefused(f"Verdict must be one of: {', '.join(Verdict)}")
-    if user != NOBODY and words["By"] not in ("", user):
-        raise ReviewRefused("Orthanc knows who asks: leave By out")
+    by, is_typed = person_asking(asked, user)
     if job is None or not job.result:
         raise NoResult("the series' last job left no outline to decide on")
     if words["Rtstruct"] != job.result["Instance"]:
@@ -97,8 +108,8 @@ def review_asked(job: Job | None, asked: Mapping[str, Any], user: str) -> Review
         rtstruct=words["Rtstruct"],
         verdict=Verdict(words["Verdict"]),
         reason=words["Reason"].strip(),
-        by=words["By"].strip() if user == NOBODY else user,
-        is_typed=user == NOBODY,
+        by=by,
+        is_typed=is_typed,
         time=datetime.now(UTC),
     )
     if review.problem:

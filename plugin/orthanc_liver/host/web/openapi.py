@@ -189,6 +189,19 @@ DESCRIBED: Mapping[tuple[str, str], Described] = {
         is_needed=True,
         refuses=_CONFLICT,
     ),
+    ("GET", "series/{id}/cuts"): Described(
+        "how people cut the series' outlines into lobes or perfused parts, newest first",
+        _json(list_of(ref("Parts"))),
+    ),
+    ("POST", "series/{id}/cut"): Described(
+        "cuts the last job's outline, or its accepted copy, and stores the parts: "
+        '`{"Rtstruct": id, "Plane": [x, y, z, ...]}` with three points, or `"Lassos"`; `By` where '
+        "Orthanc does not know who asks",
+        _json(ref("Parts")),
+        body=ref("CutAsked"),
+        is_needed=True,
+        refuses=_CONFLICT,
+    ),
 }
 
 _ALWAYS_REFUSES = (HTTPStatus.INTERNAL_SERVER_ERROR, HTTPStatus.SERVICE_UNAVAILABLE)

@@ -140,6 +140,7 @@ async function begin() {
   beginWithSlices();
   showJob();
   listenToPlanes();
+  listenToCut();
   listenToActivity();
   get('decide').addEventListener('submit', decide);
   get('outline').addEventListener('change', () => {

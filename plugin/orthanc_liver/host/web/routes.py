@@ -51,6 +51,7 @@ from orthanc_liver.sirt.activity import Activity
 from orthanc_liver.sirt.inputs import ActivityRefused
 
 _MAX_BACKFILL_BYTES = 200_000  # room for the identifiers of the most studies that are taken
+_MAX_CUT_BYTES = 250_000  # and for the points of a cut, of 16 characters each
 # On every answer: no other site shows it in a frame, takes it for another type or finds it kept.
 _HEADERS = {
     "Content-Security-Policy": "frame-ancestors 'self'",
@@ -91,6 +92,8 @@ class Service(Protocol):
     def outlines(self, series_id: str) -> list[dict[str, Any]]: ...
     def outline(self, series_id: str, rtstruct: str, roi: str) -> str: ...
     def unsure(self, series_id: str) -> dict[str, Any]: ...
+    def cuts(self, series_id: str) -> list[dict[str, Any]]: ...
+    def cut(self, series_id: str, asked: Mapping[str, Any], user: str) -> dict[str, Any]: ...
     def review(self, series_id: str, asked: Mapping[str, Any], user: str) -> dict[str, Any]: ...
 
 
@@ -136,6 +139,8 @@ class Routes:
             ("GET", f"series/{_RESOURCE}/outline", self._outline),
             ("GET", f"series/{_RESOURCE}/unsure", self._unsure),
             ("POST", f"series/{_RESOURCE}/decision", self._decide),
+            ("GET", f"series/{_RESOURCE}/cuts", self._cuts),
+            ("POST", f"series/{_RESOURCE}/cut", self._cut),
             ("GET", "quality", self._quality),
             ("GET", "quality/chart", self._quality_chart),
             ("GET", "quality/page", self._quality_page),
@@ -249,6 +254,13 @@ class Routes:
 
     def _decide(self, request: Request, output: RestOutput) -> None:
         answer_json(output, self._service.review(request.id, request.fields(), request.user))
+
+    def _cuts(self, request: Request, output: RestOutput) -> None:
+        answer_json(output, self._service.cuts(request.id))
+
+    def _cut(self, request: Request, output: RestOutput) -> None:
+        asked = request.fields(_MAX_CUT_BYTES)
+        answer_json(output, self._service.cut(request.id, asked, request.user))
 
     def _quality(self, request: Request, output: RestOutput) -> None:
         output.AnswerBuffer(quality_table(self._service.quality.rows()), CSV)

@@ -8,13 +8,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from orthanc_liver.engine.protocol import DOUBTFUL, GRADES, Outcome
+from orthanc_liver.engine.protocol import (
+    DOUBTFUL,
+    GRADES,
+    MOST_DRAWINGS,
+    MOST_NUMBERS,
+    MOST_REGIONS,
+    Outcome,
+)
 from orthanc_liver.engine.protocol import Kind as ObjectKind
 from orthanc_liver.host.delivery.delivery import Arrival
 from orthanc_liver.host.delivery.destinations import Kind as DestinationKind
 from orthanc_liver.host.intake.backfill import MAX_STUDIES
 from orthanc_liver.host.intake.place import Stage
 from orthanc_liver.host.jobs.job import JOB_TYPE, State
+from orthanc_liver.host.review.cut import FARTHEST_MM, LEAST_NUMBERS, PLANE_NUMBERS
 from orthanc_liver.host.review.review import NAME_CHARS, REASON_CHARS, Verdict
 from orthanc_liver.host.server.identifiers import JOB, RESOURCE
 from orthanc_liver.sirt.inputs import CHOICES, QUANTITIES, ROIS
@@ -81,6 +89,29 @@ def _page_of(jobs: Schema, **more: Schema) -> Schema:
 
 
 _SEQUENCE: Schema = list_of(NUMBER)
+_BY: Schema = {
+    **TEXT,
+    "minLength": 1,
+    "maxLength": NAME_CHARS,
+    "description": "on one line; only where Orthanc does not know who asks",
+}
+_PLACE_MM: Schema = {"type": "number", "minimum": -FARTHEST_MM, "maximum": FARTHEST_MM}
+_PLANE: Schema = {
+    **list_of(_PLACE_MM, minItems=PLANE_NUMBERS, maxItems=PLANE_NUMBERS),
+    "description": "x, y, z of three points in mm of the patient",
+}
+_LASSOS: Schema = {
+    **list_of(
+        list_of(
+            list_of(_PLACE_MM, minItems=LEAST_NUMBERS, maxItems=MOST_NUMBERS),
+            minItems=1,
+            maxItems=MOST_DRAWINGS,
+        ),
+        minItems=1,
+        maxItems=MOST_REGIONS,
+    ),
+    "description": "for each region what is drawn around it, x, y, z of each point, a list a slice",
+}
 _DESTINATION: Schema = {"type": "object", "propertyNames": _one_of(DestinationKind)}
 
 _OUTCOMES = ("", *Outcome)
@@ -227,12 +258,26 @@ NAMED: Mapping[str, Schema] = {
             "maxLength": REASON_CHARS,
             "description": "on one line; why it is rejected",
         },
-        By={
-            **TEXT,
-            "minLength": 1,
-            "maxLength": NAME_CHARS,
-            "description": "on one line; only where Orthanc does not know who asks",
-        },
+        By=_BY,
+    ),
+    "CutAsked": {
+        "oneOf": [
+            sent(["Rtstruct", "Plane"], Rtstruct=RESOURCE_ID, Plane=_PLANE, By=_BY),
+            sent(["Rtstruct", "Lassos"], Rtstruct=RESOURCE_ID, Lassos=_LASSOS, By=_BY),
+        ]
+    },
+    "Parts": answered(
+        Instance=RESOURCE_ID,
+        SopInstanceUid=TEXT,
+        Series=RESOURCE_ID,
+        Outline=TEXT,
+        Plane=_SEQUENCE,
+        Lassos=list_of(list_of(_SEQUENCE)),
+        By=TEXT,
+        IsTyped=FLAG,
+        Time=_TIME,
+        PartsMl={"type": "object", "additionalProperties": NUMBER},
+        SupersededBy=TEXT,
     ),
     "Forced": sent(Force=FLAG),
     "BackfillAsked": {
@@ -262,7 +307,7 @@ NAMED: Mapping[str, Schema] = {
             AlongRow=_SEQUENCE,
             DownColumn=_SEQUENCE,
             Normal=_SEQUENCE,
-            Slices=list_of(answered(Instance=RESOURCE_ID, OffsetMm=NUMBER)),
+            Slices=list_of(answered(Instance=RESOURCE_ID, OffsetMm=NUMBER, CornerMm=_SEQUENCE)),
         ),
     ),
     "Outline": answered(

@@ -226,6 +226,7 @@ function paint() {
       pen.stroke(there.path);
     }
   }
+  drawCut(pen, perMm);
 }
 
 // An empty canvas with as many pixels as the screen has in its place.
@@ -385,6 +386,8 @@ function onMove(event) {
     const apart = (one) => Math.hypot(one[0] - other[0], one[1] - other[1]);
     zoom(apart(now) / Math.max(apart(before), 1), (now[0] + other[0]) / 2, (now[1] + other[1]) / 2);
     move(dx / 2 / perMm, dy / 2 / perMm);
+  } else if (isLassoing()) {
+    return;
   } else if (dragging() === 'move') {
     move(dx / perMm, dy / perMm);
   } else if (dragging() === 'window') {

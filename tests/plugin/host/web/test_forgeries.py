@@ -20,6 +20,7 @@ POSTS = [
     f"series/{NO_RESOURCE}/segment",
     f"series/{NO_RESOURCE}/activity",
     f"series/{NO_RESOURCE}/decision",
+    f"series/{NO_RESOURCE}/cut",
     f"studies/{NO_RESOURCE}/segment",
 ]
 

@@ -432,6 +432,8 @@ def test_in_german_in_the_dark_and_on_a_phone_nothing_keeps_anybody_out(
         window.see("#activity summary").click()
         window.see("#activity-form button")
         window.see("#planes summary").click()
+        window.see("#cutting summary").click()
+        window.see("#cut-hint")
         wait_for("both outlines", lambda: len(options(window)) == 3)
         window.screenshot(name)
         assert serious_faults(window) == [], name

@@ -19,7 +19,7 @@ PAGES = [WEB / "app.html", WEB / "review.html", WEB / "quality.html"]
 # Orthanc Explorer itself speaks English only.
 SCRIPTS = [one for one in sorted(WEB.glob("*.js")) if one.name != "explorer.js"]
 SIGNS = {"", "+", "\N{MINUS SIGN}"}
-_TABLES_OF_TEXTS = "STAGES|OUTCOMES|ENGINES|SURE|APPROVALS|RULES"
+_TABLES_OF_TEXTS = "STAGES|OUTCOMES|ENGINES|SURE|APPROVALS|RULES|CLICKS"
 
 
 class Static(HTMLParser):

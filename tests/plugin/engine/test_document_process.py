@@ -14,6 +14,7 @@ from orthanc_liver.engine.protocol import (
     AboutAJob,
     Compared,
     ComparisonOrder,
+    Cut,
     DocumentOrder,
     Done,
     Instance,
@@ -21,6 +22,7 @@ from orthanc_liver.engine.protocol import (
     Kind,
     OtherOutline,
     Outcome,
+    PartsOrder,
     ResultObject,
 )
 from orthanc_liver.host.jobs.engine_process import EngineProcess
@@ -71,6 +73,39 @@ def test_a_series_that_is_refused_says_why(process: EngineProcess) -> None:
     assert isinstance(done, Done)
     assert done.outcome is Outcome.REFUSED
     assert "24 slices" in done.reason
+
+
+@pytest.mark.parametrize(
+    ("plane", "outcome", "told"),
+    [
+        ((88.0, 66.0, 60.0, 100.0, 96.0, 60.0, 96.0, 66.0, 90.0), Outcome.SEGMENTED, ""),
+        ((88.0, 66.0, 60.0, 100.0, 96.0, 60.0, 900.0, 66.0, 90.0), Outcome.REFUSED, "outside"),
+    ],
+)
+def test_a_liver_is_cut_or_it_is_said_why_not(
+    process: EngineProcess, plane: tuple[float, ...], outcome: Outcome, told: str
+) -> None:
+    by_the_job = segmented(Kind.RTSTRUCT).objects[Kind.RTSTRUCT]
+    ct = [to_bytes(one) for one in write_ct_series(with_liver())]
+    made_by = (__version__, SPEC.name, SPEC.sha256)
+    process.send(
+        PartsOrder(
+            "j", len(ct), JobSettings(10), *made_by, Cut(plane), "M\u00fcller\\A", by_the_job
+        )
+    )
+    for one in ct:
+        process.send(Instance("j", one))
+    *written, done = [process.receive()] if told else [process.receive(), process.receive()]
+    assert isinstance(done, Done)
+    assert (done.outcome, told in done.reason) == (outcome, True)
+    for one in written:
+        assert isinstance(one, ResultObject)
+        parts = pydicom.dcmread(BytesIO(one.content))
+        assert [roi.ROIName for roi in parts.StructureSetROISequence] == list(
+            (done.report or {})["parts_ml"]
+        )
+        assert parts.OperatorsName == "M\u00fcller/A"
+        assert parts.SeriesDescription.startswith("Parts of Liver auto")
 
 
 def test_an_outline_that_came_back_is_compared_with_the_jobs(process: EngineProcess) -> None:

@@ -130,10 +130,16 @@ function drawPlaneLine(pen) {
   pen.stroke();
 }
 
+function tellOfCut(text, isWrong = false) {
+  get('cut-told').className = isWrong ? 'wrong' : '';
+  get('cut-told').textContent = text;
+}
+
 const flat = (points) => points.flat().map((part) => Math.round(part * 100) / 100);
 
 function cutBody() {
-  const body = { Rtstruct: outline?.rtstruct || '' };
+  const isOfCut = cuts.some((one) => one.Instance === outline?.rtstruct);   // shown since it was stored
+  const body = { Rtstruct: isOfCut ? lookedFor : outline?.rtstruct || '' };
   if (!get('by-label').hidden) { body.By = get('by').value.trim(); }
   if (cutBy() === 'plane') { return { ...body, Plane: flat(clicked.plane) }; }
   const regions = REGIONS.map((_, region) => clicked.lassos.filter((one) => one.region === region).map((one) => flat(one.points)));
@@ -144,11 +150,11 @@ async function storeParts() {
   const body = cutBody();
   if (body.By === '') {
     get('by').focus();
-    tell(t('Type your name to store the parts.'), true);
+    tellOfCut(t('Type your name to store the parts.'), true);
     return;
   }
   get('cut-store').disabled = true;
-  tell(t('Cutting'));
+  tellOfCut(t('Cutting'));
   try {
     const stored = await call(`${LIVER}series/${SERIES}/cut`, 'POST', JSON.stringify(body));
     await offerOutlines(lookedFor);
@@ -157,9 +163,10 @@ async function storeParts() {
     await chooseOutline();
     showDecision();
     await offerCuts();
-    tell(`${t('Stored')}: ${volumesOf(stored)}`);
+    if (asks) { showInputs(); }   // of the activity, with the new outlines
+    tellOfCut(`${t('Stored')}: ${volumesOf(stored)}`);
   } catch (error) {
-    tellError(error);
+    tellOfCut(error.message, true);
   }
   showCut();
 }
@@ -214,7 +221,10 @@ function listenToCut() {
   stage.addEventListener('pointerup', onRelease);
   stage.addEventListener('pointercancel', () => { stroke = pressedAt = null; draw(); });
   for (const field of [...document.querySelectorAll('[name=cut]'), get('region')]) { field.addEventListener('change', showCut); }
-  get('cutting').addEventListener('toggle', () => { showCut(); offerCuts().catch(tellError); });
+  get('cutting').addEventListener('toggle', () => {
+    showCut();
+    if (get('cutting').open) { offerCuts().catch(tellError); }
+  });
   get('undo').addEventListener('click', () => { clicked = before.pop(); showCut(); });
   get('cut-store').addEventListener('click', storeParts);
   get('reopen').addEventListener('click', reopen);

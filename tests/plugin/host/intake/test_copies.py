@@ -137,6 +137,18 @@ def test_a_copy_with_our_outline_of_its_slices_is_not_segmented_again(
     assert fake.ended_job_of(ct, 2)["Content"]["Outcome"] == "segmented"
 
 
+def test_parts_of_an_outline_alone_are_no_outline(fake: FakeHost) -> None:
+    series_id, study = segmented(fake, "parts without their outline")
+    outline = fake.rtstructs_beside(series_id)[0]
+    plane = [0.0, 1.0, 5.0, 2.0, 4.0, 9.0, 1.0, 2.0, 20.0]
+    asked = {"Rtstruct": outline, "Plane": plane, "By": "Ada"}
+    fake.orthanc.post(f"/liver/series/{series_id}/cut", asked)
+    fake.orthanc.call("DELETE", f"/instances/{outline}")
+    [ct], [parts] = ct_and_copies(fake, copy(fake, study, follow=True, note="AnonymizedFrom"))
+    assert fake.ended_job_of(ct)["Content"]["Outcome"] == "segmented"
+    assert not is_superseded(fake, parts)
+
+
 def test_a_copy_that_was_segmented_is_a_series_like_any_other(tmp_path: Path) -> None:
     """Other pixels under the UIDs of its slices are another source, whatever outline came along."""
     host = overwriting(FakeHost, tmp_path)

@@ -105,7 +105,7 @@ def test_three_clicks_make_lobes_that_others_read_and_the_activity_takes(
     go_to(window, 60.0)
     window.screenshot("cut-plane")
     window.see("#cut-store:enabled").click()
-    window.see("#message", "Stored: Right lobe")
+    window.see("#cut-told", "Stored: Right lobe")
     window.see("#outline", "Right lobe")
     window.screenshot("cut-stored")
     [stored] = stored_cuts(host, series_id)
@@ -137,6 +137,15 @@ def test_three_clicks_make_lobes_that_others_read_and_the_activity_takes(
     [perfused] = [one["Value"] for one in activity["Inputs"] if one["Name"] == "PerfusedMl"]
     assert perfused == pytest.approx(stored["PartsMl"]["Right lobe"], rel=0.02)
 
+    click(window, (X + 30, Y, 90.0))
+    window.see("#cut-store:enabled").click()  # while a part is shown: the liver is cut again
+    wait_for("the changed lobes", lambda: len(stored_cuts(host, series_id)) == 2)
+    assert stored_cuts(host, series_id)[1]["SupersededBy"]
+    window.see("#cut-told", "Stored: Right lobe")
+    window.see("#by").clear()
+    window.see("#cut-store:enabled").click()
+    window.see("#cut-told.wrong", "Type your name")
+
 
 def test_lassos_are_drawn_undone_stored_and_opened_for_change(
     host: RealEngineHost, window: Browser
@@ -150,7 +159,7 @@ def test_lassos_are_drawn_undone_stored_and_opened_for_change(
     window.see("#undo").click()
     window.see("#cut-hint", "Drawn on slices 10, 17")
     window.see("#cut-store:enabled").click()
-    window.see("#message", "Stored: Perfused 1")
+    window.see("#cut-told", "Stored: Perfused 1")
     [first] = stored_cuts(host, series_id)
     assert list(first["PartsMl"]) == ["Perfused 1", "Not perfused"]
     # A box from 40 mm to 60 mm wide on 8 slices, all within the liver.

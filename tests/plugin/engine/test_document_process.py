@@ -98,9 +98,9 @@ def test_a_liver_is_cut_or_it_is_said_why_not(
     *written, done = [process.receive()] if told else [process.receive(), process.receive()]
     assert isinstance(done, Done)
     assert (done.outcome, told in done.reason) == (outcome, True)
-    for one in written:
-        assert isinstance(one, ResultObject)
-        parts = pydicom.dcmread(BytesIO(one.content))
+    for message in written:
+        assert isinstance(message, ResultObject)
+        parts = pydicom.dcmread(BytesIO(message.content))
         assert [roi.ROIName for roi in parts.StructureSetROISequence] == list(
             (done.report or {})["parts_ml"]
         )

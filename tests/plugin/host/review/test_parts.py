@@ -232,7 +232,7 @@ def alone(rtstruct: pydicom.FileDataset, name: str, path: Path) -> Path:
         ("ROIContourSequence", "ReferencedROINumber"),
         ("RTROIObservationsSequence", "ReferencedROINumber"),
     ):
-        kept = [item for item in one[sequence] if item[keyword].value == number]
+        kept = [item for item in getattr(one, sequence) if item[keyword].value == number]
         setattr(one, sequence, kept)
     path.write_bytes(to_bytes(one))
     return path

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -85,10 +86,23 @@ class Cluster:
         self.orthancs_file = folder / "orthancs.json"
         self.hosts: dict[str, Host] = {}
         self.workers: list[Worker] = []
+        self._held: list[Path] = []
 
     def behave(self, ending: Any = "segmented", **script: Any) -> None:
         """How every case goes that starts from now on."""
         self.engine.behave(ending, **{"model_sha256": self.engine_sha256, **script})
+
+    def hold_cases(self) -> None:
+        """Let every case that starts from now on compute until it is let go."""
+        gate = self.folder / f"gate {time.monotonic_ns()}"
+        self.behave(until=str(gate))
+        self._held.append(gate)
+
+    def let_go(self) -> None:
+        """Let what is held, and whatever starts from now on, come to its end."""
+        self.behave()
+        while self._held:
+            self._held.pop().touch()
 
     def start_host(self, name: str, **ours: Any) -> Host:
         """An Orthanc of this name, which the workers that start later know."""

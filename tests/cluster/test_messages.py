@@ -59,7 +59,8 @@ def forger(cluster: Cluster) -> Forger:
 def case_of(cluster: Cluster, orthanc: str) -> Case:
     md5 = ("0" * 32,)
     settings = JobSettings()
-    return Case(orthanc, "1234", 1, ID, (ID,), md5, settings, cluster.engine_sha256, 60)
+    model = cluster.engine_sha256
+    return Case(orthanc, "1234", 1, ID, "1.2", "1.2.3", (ID,), md5, settings, model, 60)
 
 
 def reason_of(queue: Any) -> str:

@@ -92,6 +92,7 @@ class Script:
     """How every job goes from now on; after `times` jobs, as if there were no script.
 
     dsc: of every outline that comes back; 0: it is refused, less: the process ends.
+    until: a file; the result is not sent before it is there.
     real_documents: what writes and compares documents is the product's own process.
     """
 
@@ -108,6 +109,7 @@ class Script:
     start: Literal["ready", "failed", "crash", "hang", "wrong types"] = "ready"
     dsc: float = 0.9
     real_documents: bool = False
+    until: str = ""
 
     @property
     def told(self) -> dict[str, Any]:
@@ -234,6 +236,8 @@ def _work(folder: Path, order: Order, incoming: BinaryIO, outgoing: BinaryIO) ->
     for step in range(10):
         write(outgoing, Progress(order.job, "infer", step / 10))
         time.sleep(script.seconds / 10)
+    while script.until and not Path(script.until).exists():
+        time.sleep(0.02)
     match script.ending:
         case "crash":
             print("pydicom says Name^Secret", file=sys.stderr)  # noqa: T201 as a library would

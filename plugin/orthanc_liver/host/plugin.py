@@ -235,7 +235,12 @@ class Plugin:
         if broker is None:
             return None
         state = "away" if broker.problem else "serves"
-        return {"State": state, "Workers": broker.workers, "Waiting": broker.waiting}
+        return {
+            "State": state,
+            "Workers": broker.workers,
+            "Waiting": broker.waiting,
+            "DoneBy": {one.worker: [one.cases, one.seconds] for one in broker.done},
+        }
 
     def metrics(self) -> str:
         """The answer to GET /liver/metrics."""

@@ -146,7 +146,14 @@ _STATUS = answered(
     LabelsProblem=TEXT,
     Viewer=TEXT,
     Backfill=ref("Backfill"),
-    Broker=_or_null(answered(State=_one_of(["serves", "away"]), Workers=COUNT, Waiting=COUNT)),
+    Broker=_or_null(
+        answered(
+            State=_one_of(["serves", "away"]),
+            Workers=COUNT,
+            Waiting=COUNT,
+            DoneBy={"type": "object", "additionalProperties": list_of({"type": "number"})},
+        )
+    ),
     Threads={"type": "object", "additionalProperties": TEXT},
     SettingsProblems=list_of(TEXT),
 )

@@ -233,11 +233,7 @@ def _work(folder: Path, order: Order, incoming: BinaryIO, outgoing: BinaryIO) ->
             _leave_an_orphan(folder, in_session_of_its_own=True)
         time.sleep(3600)
     instances = list(read_instances(incoming, order))
-    for step in range(10):
-        write(outgoing, Progress(order.job, "infer", step / 10))
-        time.sleep(script.seconds / 10)
-    while script.until and not Path(script.until).exists():
-        time.sleep(0.02)
+    _take_time(script, order, outgoing)
     match script.ending:
         case "crash":
             print("pydicom says Name^Secret", file=sys.stderr)  # noqa: T201 as a library would
@@ -263,6 +259,14 @@ def _work(folder: Path, order: Order, incoming: BinaryIO, outgoing: BinaryIO) ->
         report |= {"liver_ml": None, "no_liver": {"reason": "all is as dark as fat", "seen_ml": 7}}
     write(outgoing, Done(order.job, outcome, reason, report, script.is_last))
     _note(folder / "answers.txt", {"pid": os.getpid()})
+
+
+def _take_time(script: Script, order: Order, outgoing: BinaryIO) -> None:
+    for step in range(10):
+        write(outgoing, Progress(order.job, "infer", step / 10))
+        time.sleep(script.seconds / 10)
+    while script.until and not Path(script.until).exists():
+        time.sleep(0.02)
 
 
 def _tell_doubt(script: Script, order: Order, outgoing: BinaryIO) -> None:

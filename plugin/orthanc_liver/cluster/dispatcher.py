@@ -104,13 +104,13 @@ class Answer:
         """Whatever came; what a worker would not send is left out."""
         protocol, worker, seconds = (headers.get(one) for one in ("protocol", "worker", "seconds"))
         is_named = isinstance(worker, str) and re.fullmatch(_WORKER, worker)
-        is_timed = isinstance(seconds, int | float) and math.isfinite(seconds) and seconds >= 0
+        took_s = float(seconds) if isinstance(seconds, int | float) else math.nan
         return cls(
             str(headers.get("task", "")),
             body if isinstance(body, bytes) else b"",
             protocol if isinstance(protocol, int) else 0,
             str(worker) if is_named else "",
-            float(seconds) if is_timed else 0.0,
+            took_s if math.isfinite(took_s) and took_s >= 0 else 0.0,
         )
 
 

@@ -102,7 +102,8 @@ class TakeInOrder(bootsteps.StartStopStep):  # type: ignore[misc] # Celery has n
         self._queues = declare_cases(consumer.connection.default_channel, self.model_sha256)
         self._take_up = consumer.create_task_handler()
         self._look_at_s = 0.0
-        self._hold(None)  # the broker hands out again what was held
+        self._held: Message | None = None  # what was held the broker hands out again
+        self._hold(None)
         self._is_alone = False
         Panel.register(name=LOOK, visible=False)(lambda *_, **__: consumer.call_soon(self._hear))
         self._timer = consumer.timer.call_repeatedly(_IS_FREE_EVERY_S, self._take)

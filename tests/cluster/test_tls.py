@@ -40,7 +40,7 @@ class TlsServer(OrthancServer):
     def __init__(self, folder: Path, overrides: dict[str, Any], authority: Authority) -> None:
         certificate, key = authority.server("DNS:localhost")
         both = folder / "orthanc.pem"
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
         both.write_text(certificate.read_text() + key.read_text())
         tls = {"SslEnabled": True, "SslCertificate": str(both)}
         super().__init__(folder, overrides | tls, http_port=free_port())

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+from contextlib import closing
 
 import pytest
+from pydicom.uid import RLELossless
 
 from tests.cluster.conftest import Cluster, check_each_stored_once
 from tests.plugin.host.conftest import Host
+from tests.plugin.host.series import small_ct
+from tests.support.gate import Gate
 from tests.support.patience import wait_for
 
 
@@ -27,6 +32,22 @@ def test_a_worker_outlines_what_arrives(cluster: Cluster) -> None:
     wait_for("workers", lambda: host.orthanc.get("/liver/status")["Broker"]["Workers"] == 1)
     assert broker_of(host) == "serves"
     assert host.jobs_of(series[0])[0]["Content"]["Model"]["Sha256"] == cluster.engine_sha256
+
+
+def test_a_worker_fetches_by_dicomweb_what_orthanc_stored(cluster: Cluster) -> None:
+    host = cluster.start_host("dicomweb")
+    with closing(Gate(host.orthanc.http_port)) as gate:
+        by_dicom_web = {"Url": f"http://127.0.0.1:{gate.port}", "DicomWeb": "/dicom-web"}
+        cluster.orthancs_file.write_text(json.dumps({"dicomweb": by_dicom_web}))
+        cluster.start_worker("one")
+        datasets = small_ct("by dicomweb", slices=7)
+        for one in datasets[::2]:
+            one.compress(RLELossless, generate_instance_uid=False)
+        gate.hold(b"GET /dicom-web/studies/")
+        series = host.store(datasets)
+        wait_for("its request", gate.is_held.is_set)
+        gate.open()
+        check_each_stored_once(host, [series])
 
 
 @pytest.mark.parametrize("who", ["worker", "pool child", "inference process"])

@@ -55,7 +55,7 @@ def _address(path: Path, name: str, one: Any) -> Address:
         raise OrthancsRefused(f"{path}: a name holds letters, digits, _, - and . alone, at most 64")
     if not isinstance(one, dict) or not set(one) <= {"Url", *_OPTIONAL} or "Url" not in one:
         raise OrthancsRefused(
-            f"{path}: {name} must hold Url, and of {', '.join(_OPTIONAL)} those that it needs"
+            f"{path}: {name} must hold Url; optional are {', '.join(_OPTIONAL)}, nothing else"
         )
     if not all(isinstance(value, str) and value.isprintable() for value in one.values()):
         raise OrthancsRefused(f"{path}: all that {name} holds must be text on one line")

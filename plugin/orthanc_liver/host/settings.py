@@ -164,8 +164,8 @@ def _broker(value: Any) -> str | None:
     fields = {"Url", "Password", "Orthanc"}
     if not isinstance(value, dict) or set(value) - {"CaFile"} != fields:
         return (
-            'must be {"Url": "amqps://user@host/vhost", "Password": "...", "Orthanc": "..."}, at '
-            "will with CaFile, or empty"
+            'must be {"Url": "amqps://user@host/vhost", "Password": "...", "Orthanc": "..."}, '
+            "optionally with CaFile, or empty"
         )
     if any(_text(_MAX_LINK_CHARS)(one) for one in value.values()):
         return "all that it holds must be text on one line"
@@ -324,7 +324,7 @@ class Settings:
     broker: Mapping[str, str] = _setting(
         {},
         'Have workers on other machines compute: {"Url": "amqps://user@host/vhost", "Password": '
-        '"...", "Orthanc": "this Orthanc\'s name among the workers"}, at will with CaFile; see '
+        '"...", "Orthanc": "this Orthanc\'s name among the workers"}, optionally with CaFile; see '
         "docs/SCALE.md. Empty: a process beside Orthanc computes.",
         _broker,
     )

@@ -3,7 +3,8 @@
 Simulated inference of 5 s, cases of 40 small instances of one Orthanc's over loopback. First what
 broker and dispatcher add to a case, one at a time: it is given to the inference process and to a
 worker in turn, which fetch it alike. Then what it gains to fetch the next case of a backfill while
-one computes, with series of 133 MB; at last the throughput of 1 to 16 workers.
+one computes, with series of 133 MB; how soon a cancelled case stops; at last the throughput of 1
+to 16 workers.
 """
 
 from __future__ import annotations
@@ -39,16 +40,19 @@ from orthanc_liver.engine.protocol import (
     Order,
     Outcome,
     Rank,
+    Recall,
 )
 from orthanc_liver.host.jobs.engine_process import EngineProcess
 from tests.cluster.conftest import Cluster
 from tests.support.ct_writer import write_ct_series
+from tests.support.patience import wait_for
 
 _SECONDS = 5.0
 _SMALL = (40, 4, 6)
 _LARGE = (250, 512, 520)
 _ONE_BY_ONE = 5
 _CASES_A_WORKER = 4
+_CANCELLED = 3
 _COUNTS = (1, 2, 4, 8, 16)
 
 
@@ -83,6 +87,7 @@ def main() -> None:
         cluster.start_worker("w0")
         _one_by_one(cluster, small, Address("measured", host.orthanc.url))
         _ahead(cluster, large)
+        _cancelled(cluster, small)
         single = 0.0
         for count in counts:
             _have_workers(cluster, count)
@@ -170,6 +175,24 @@ def _ahead(cluster: Cluster, series: Series) -> None:
             cases = [series.case() for _ in range(_CASES_A_WORKER)]
             took_s = _by_workers_s(dispatcher, cases, rank)
         _tell(what, took_s, len(cases), took_s / len(cases), _SECONDS * len(cases) / took_s)
+
+
+def _cancelled(cluster: Cluster, series: Series) -> None:
+    """From Orthanc's word to the end of the process that computes."""
+    took_s = []
+    with _dispatcher(cluster, 1) as dispatcher:
+        for _ in range(_CANCELLED):
+            before = len(cluster.engine.jobs())
+            cluster.behave("hang", times=1)
+            case = series.case()
+            dispatcher.send(Errand(case.job, Rank.PEOPLE, case.as_text().encode()))
+            pid = cluster.at_work(before)
+            began_s = time.monotonic()
+            dispatcher.send(Recall(case.job))
+            wait_for("its end", lambda pid=pid: pid not in cluster.engine.alive())  # type: ignore[misc]
+            took_s.append(time.monotonic() - began_s)
+    _line("cancelled, the slowest", str(len(took_s)), "", f"{max(took_s):.3f}", "", "")
+    cluster.behave(seconds=_SECONDS)
 
 
 def _throughput(cluster: Cluster, series: Series, count: int, single: float) -> float:

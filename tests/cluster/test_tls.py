@@ -44,6 +44,7 @@ class TlsServer(OrthancServer):
         both.write_text(certificate.read_text() + key.read_text())
         tls = {"SslEnabled": True, "SslCertificate": str(both)}
         super().__init__(folder, overrides | tls, http_port=free_port())
+        self._session.trust_env = False  # a variable may name other authorities
         self._session.verify = str(authority.ca_file)
 
     @property

@@ -87,6 +87,22 @@ def test_kill9_of_the_broker_loses_nothing_and_is_shown(cluster: Cluster) -> Non
     assert broker_of(host) == "serves"
 
 
+def test_the_broker_may_be_lost_while_workers_are_told_of_a_case(cluster: Cluster) -> None:
+    with closing(Gate(cluster.broker.port)) as gate:
+        url = cluster.broker.url.replace(str(cluster.broker.port), str(gate.port))
+        host = cluster.start_host("tells", broker_url=url)
+        wait_for("the broker", lambda: broker_of(host) == "serves")
+        gate.hold(b"liver_look")
+        series = host.upload("told of when the broker is lost")
+        wait_for("its word", gate.is_held.is_set)
+        cluster.broker.kill9()
+        gate.open()
+        wait_for("away", lambda: broker_of(host) == "away")
+        cluster.broker.start()
+        cluster.start_worker("one")
+        check_each_stored_once(host, [series])
+
+
 def test_kill9_of_orthanc_loses_nothing(cluster: Cluster) -> None:
     host = cluster.start_host("killed")
     cluster.start_worker("one")

@@ -14,6 +14,7 @@ class Authority:
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True)
         self._folder = folder
+        self._signed = 0
         self.ca_file = folder / "ca.pem"
         _openssl(
             *("req", "-x509", *_KEY, "-days", "2", "-subj", "/CN=an authority of the tests"),
@@ -22,8 +23,9 @@ class Authority:
 
     def server(self, names: str) -> tuple[Path, Path]:
         """The certificate and the key of a server; names: as in DNS:localhost,IP:127.0.0.1."""
+        self._signed += 1
         certificate, key, asked, extensions = (
-            self._folder / f"server.{end}" for end in ("pem", "key", "csr", "ext")
+            self._folder / f"{self._signed}.{end}" for end in ("pem", "key", "csr", "ext")
         )
         extensions.write_text(f"subjectAltName={names}\n")
         _openssl("req", *_KEY, "-subj", "/CN=a server", "-keyout", key, "-out", asked)

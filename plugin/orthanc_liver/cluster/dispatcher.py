@@ -228,8 +228,8 @@ class Dispatcher:
                 while True:
                     self._take_inbox()
                     if self._publish(producer):
-                        self._app.control.broadcast(LOOK, connection=connection)
-                    self._revoke(connection)
+                        self._command(producer, LOOK)
+                    self._revoke(producer)
                     if time.monotonic() >= look_at_s:
                         look_at_s = time.monotonic() + _STATE_EVERY_S
                         connection.heartbeat_check()
@@ -276,10 +276,25 @@ class Dispatcher:
             asked.task = task
         return bool(unpublished)
 
-    def _revoke(self, connection: Any) -> None:
+    def _revoke(self, producer: Producer) -> None:
         if tasks := self._errands.to_revoke:
-            self._app.control.revoke(tasks, terminate=True, signal="SIGKILL", connection=connection)
+            self._command(producer, "revoke", task_id=tasks, terminate=True, signal="SIGKILL")
             self._errands.to_revoke = []
+
+    def _command(self, producer: Producer, name: str, **arguments: Any) -> None:
+        """Tell all workers. Celery's own way would, where the broker is lost meanwhile, wait for it
+        and go on without the queue of answers."""
+        exchange = self._app.control.mailbox.exchange
+        body = {"method": name, "arguments": arguments, "destination": None}
+        producer.publish(
+            {**body, "pattern": None, "matcher": None},
+            exchange=exchange.name,
+            declare=[exchange],
+            headers={"clock": self._app.clock.forward(), "expires": 0},
+            serializer="json",
+            retry=False,
+            confirm_timeout=_CONFIRMED_WITHIN_S,
+        )
 
     def _state(self, cases: list[Any]) -> BrokerState:
         waiting = sum(one.queue_declare(passive=True).message_count for one in cases)

@@ -77,7 +77,10 @@ class Worker:
                 cwd=CHECKOUT,
                 start_new_session=True,
             )
-        wait_for(f"worker {name}", lambda: self.log().count(" ready.") > 0, 30)
+
+    def wait_ready(self) -> None:
+        """Until it takes cases."""
+        wait_for(f"worker {self.name}", lambda: self.log().count(" ready.") > 0, 30)
 
     def log(self) -> str:
         """All that it has written."""
@@ -158,7 +161,15 @@ class Cluster:
         """A worker of this name."""
         worker = Worker(self, name, gates, protocol)
         self.workers.append(worker)
+        worker.wait_ready()
         return worker
+
+    def have_workers(self, count: int) -> None:
+        """Start as many as there are not yet, side by side."""
+        for number in range(len(self.workers), count):
+            self.workers.append(Worker(self, f"w{number}"))
+        for worker in self.workers:
+            worker.wait_ready()
 
     def end_all_but_the_broker(self) -> None:
         """Orthancs too: the next test has others."""

@@ -16,7 +16,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,13 +83,13 @@ def main() -> None:
         small, large = (_stored(cluster, shape) for shape in (_SMALL, _LARGE))
         cluster.behave(seconds=_SECONDS)
         _line("what", "cases", "seconds", "a case", "of ideal", "load")
-        cluster.start_worker("w0")
+        cluster.have_workers(1)
         _one_by_one(cluster, small, Address("measured", host.orthanc.url))
         _ahead(cluster, large)
         _cancelled(cluster, small)
         single = 0.0
         for count in counts:
-            _have_workers(cluster, count)
+            cluster.have_workers(count)
             single = _throughput(cluster, small, count, single)
     finally:
         cluster.close()
@@ -112,13 +111,6 @@ def _ct(shape: tuple[int, int, int]) -> list[pydicom.FileDataset]:
     affine = np.array([[0, 0, 0.8, -9], [0, 0.7, 0, -7], [2, 0, 0, 5], [0, 0, 0, 1]], float)
     hu = np.full(shape, 40, np.float32)
     return list(write_ct_series(Volume(hu, Grid(shape, affine)), uid_seed=f"measured {shape}"))
-
-
-def _have_workers(cluster: Cluster, count: int) -> None:
-    """Start as many as there are not yet, side by side."""
-    names = [f"w{number}" for number in range(len(cluster.workers), count)]
-    with ThreadPoolExecutor(4) as starting:
-        list(starting.map(cluster.start_worker, names))
 
 
 def _line(*cells: str) -> None:
@@ -147,8 +139,8 @@ def _one_by_one(cluster: Cluster, series: Series, address: Address) -> None:
     finally:
         engine.close()
     for what, each in (
-        ("one at a time, embedded", embedded),
-        ("one at a time, a worker", by_worker),
+        ("embedded", embedded),
+        ("a worker", by_worker),
     ):
         median_s = statistics.median(each)
         _tell(f"one at a time, {what}", sum(each), len(each), median_s, _SECONDS / median_s)

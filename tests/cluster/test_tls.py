@@ -9,6 +9,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import pytest
 from tests.cluster.conftest import Cluster, ClusterHost, check_each_stored_once
 from tests.plugin.host.conftest import Host
 from tests.support.certificates import Authority
+from tests.support.nginx import documented_server, nginx
 from tests.support.orthanc_server import CHECKOUT, OrthancServer, free_port
 from tests.support.patience import wait_for
 from tests.support.rabbitmq import TlsRabbitMq, User, rabbitmq_is_installed
@@ -34,30 +36,8 @@ def users_of_the_paper() -> list[User]:
     return [User(name, PASSWORD, *rights) for name, *rights in words]
 
 
-class TlsServer(OrthancServer):
-    """An Orthanc that is asked by TLS alone."""
-
-    def __init__(self, folder: Path, overrides: dict[str, Any], authority: Authority) -> None:
-        certificate, key = authority.server("DNS:localhost")
-        both = folder / "orthanc.pem"
-        folder.mkdir(parents=True, exist_ok=True)
-        both.write_text(certificate.read_text() + key.read_text())
-        tls = {"SslEnabled": True, "SslCertificate": str(both)}
-        super().__init__(folder, overrides | tls, http_port=free_port())
-        self._session.trust_env = False  # a variable may name other authorities
-        self._session.verify = str(authority.ca_file)
-
-    @property
-    def url(self) -> str:
-        return f"https://localhost:{self.http_port}"
-
-
-class TlsHost(ClusterHost):
-    """An Orthanc with TLS and a password."""
-
-    def __init__(self, folder: Path, authority: Authority, **ours: Any) -> None:
-        self._authority = authority
-        super().__init__(folder, **ours)
+class LockedHost(ClusterHost):
+    """An Orthanc with a password."""
 
     def _server(self, folder: Path, ours: dict[str, Any]) -> OrthancServer:
         overrides = {
@@ -66,7 +46,7 @@ class TlsHost(ClusterHost):
             "AuthenticationEnabled": True,
             "RegisteredUsers": {ORTHANCS_USER["Username"]: ORTHANCS_USER["Password"]},
         }
-        server = TlsServer(folder, overrides, self._authority)
+        server = OrthancServer(folder, overrides, http_port=free_port())
         server._session.auth = (ORTHANCS_USER["Username"], ORTHANCS_USER["Password"])
         return server
 
@@ -82,20 +62,34 @@ class TlsCluster(Cluster):
         self.broker.url, self.broker.password = self.broker.url_of("worker"), PASSWORD
         self.broker_ca = str(authority.ca_file)
 
-    def start_tls_host(self, name: str, ca_file: str, **ours: Any) -> Host:
+    def start_locked_host(self, name: str, ca_file: str, **ours: Any) -> Host:
         """ca_file: whom it believes the broker by."""
         assert isinstance(self.broker, TlsRabbitMq)
         url = self.broker.url_of("north")
         broker = {"Url": url, "Password": PASSWORD, "Orthanc": "north", "CaFile": ca_file}
         ours = {"Interpreter": sys.executable, "Broker": broker, "JobsAtOnce": 3, **ours}
-        host = self.hosts[name] = TlsHost(self.folder / name, self.authority, **ours)
+        host = self.hosts[name] = LockedHost(self.folder / name, **ours)
         host.orthanc.start()
         return host
 
-    def know(self, host: Host, **further: str) -> None:
-        """What workers that start from now on know of the Orthanc."""
-        address = {"Url": host.orthanc.url, **ORTHANCS_USER, **further}
+    @contextmanager
+    def behind_nginx(self, host: Host, **further: str) -> Iterator[None]:
+        """Workers that start meanwhile know the Orthanc by TLS, through the paper's nginx: Debian
+        12's Orthanc ends by itself at the first request by TLS."""
+        port = free_port()
+        certificate, key = self.authority.server("DNS:localhost")
+        folder = self.folder / f"nginx {port}"
+        folder.mkdir()
+        told = {
+            "listen 443 ssl": f"listen 127.0.0.1:{port} ssl",
+            "/etc/ssl/certs/orthanc.pem": str(certificate),
+            "/etc/ssl/private/orthanc.key": str(key),
+            "http://127.0.0.1:8042/": f"{host.orthanc.url}/",
+        }
+        address = {"Url": f"https://localhost:{port}/orthanc", **ORTHANCS_USER, **further}
         self.orthancs_file.write_text(json.dumps({"north": address}))
+        with nginx(folder, documented_server("INSTALL.md", told)):
+            yield
 
 
 @pytest.fixture(scope="module")
@@ -164,29 +158,29 @@ def test_a_worker_says_in_a_sentence_why_it_does_not_work_for_a_broker(
 
 
 def test_cases_cross_by_tls_with_no_more_rights_than_the_paper_gives(cluster: TlsCluster) -> None:
-    host = cluster.start_tls_host("tls", cluster.broker_ca)
-    cluster.know(host, CaFile=cluster.broker_ca)
-    worker = cluster.start_worker("one")
-    check_each_stored_once(host, [host.upload(f"by tls {n}") for n in range(2)])
-    before = len(cluster.engine.jobs())
-    cluster.behave("hang", times=1)
-    series = host.upload("cancelled by tls")
-    pid = cluster.at_work(before)
-    [job] = host.jobs_of(series)
-    host.orthanc.post(f"/liver/jobs/{job['ID']}/cancel")
-    wait_for("the end of its process", lambda: pid not in cluster.engine.alive(), timeout_s=2)
+    host = cluster.start_locked_host("tls", cluster.broker_ca)
+    with cluster.behind_nginx(host, CaFile=cluster.broker_ca):
+        worker = cluster.start_worker("one")
+        check_each_stored_once(host, [host.upload(f"by tls {n}") for n in range(2)])
+        before = len(cluster.engine.jobs())
+        cluster.behave("hang", times=1)
+        series = host.upload("cancelled by tls")
+        pid = cluster.at_work(before)
+        [job] = host.jobs_of(series)
+        host.orthanc.post(f"/liver/jobs/{job['ID']}/cancel")
+        wait_for("its end", lambda: pid not in cluster.engine.alive(), timeout_s=2)
     assert "ACCESS_REFUSED" not in worker.log() + host.orthanc.log()
-    broker_log = (cluster.broker.folder / "log.txt").read_text(errors="replace")
-    assert "access_refused" not in broker_log.lower()
+    [broker_log] = (cluster.broker.folder / "log").glob("liver*[0-9]@localhost.log")
+    assert "caused a channel exception access_refused" not in broker_log.read_text()
 
 
 def test_an_orthanc_whose_certificate_nobody_signed_that_we_know_is_not_asked(
     cluster: TlsCluster,
 ) -> None:
-    host = cluster.start_tls_host("unknown", cluster.broker_ca, Retries=0)
-    cluster.know(host)
-    cluster.start_worker("one")
-    job = host.ended_job_of(host.upload("from an unknown Orthanc"))
+    host = cluster.start_locked_host("unknown", cluster.broker_ca, Retries=0)
+    with cluster.behind_nginx(host):
+        cluster.start_worker("one")
+        job = host.ended_job_of(host.upload("from an unknown Orthanc"))
     assert job["State"] == "Failure"
     assert "from Orthanc north: its certificate is not believed" in job["ErrorDescription"]
 
@@ -195,7 +189,7 @@ def test_an_orthanc_that_does_not_believe_the_broker_says_so(
     cluster: TlsCluster, tmp_path: Path
 ) -> None:
     other = Authority(tmp_path / "other")
-    host = cluster.start_tls_host("unbelieving", str(other.ca_file))
+    host = cluster.start_locked_host("unbelieving", str(other.ca_file))
     said = wait_for("its problem", lambda: _problem(host, "certificate"))
     assert "its certificate is not believed" in said
     assert "CaFile" in said

@@ -103,6 +103,8 @@ class RabbitMq:
             "RABBITMQ_CONFIG_FILE": str(self.folder / "rabbitmq.conf"),
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(self.folder / "plugins"),
             "RABBITMQ_PID_FILE": str(self.folder / "pid"),
+            # Its script becomes the server then, instead of starting it, so that it ends with us.
+            "RUNNING_UNDER_SYSTEMD": "true",
             # One scheduler that does not spin: the tests need the cores.
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+S 1:1 +sbwt none",
         }

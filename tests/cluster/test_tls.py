@@ -78,7 +78,7 @@ class TlsCluster(Cluster):
         12's Orthanc ends by itself at the first request by TLS."""
         port = free_port()
         certificate, key = self.authority.server("DNS:localhost")
-        folder = self.folder / f"nginx {port}"
+        folder = self.folder / f"nginx-{port}"
         folder.mkdir()
         told = {
             "listen 443 ssl": f"listen 127.0.0.1:{port} ssl",

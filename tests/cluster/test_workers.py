@@ -8,6 +8,7 @@ import signal
 from contextlib import closing
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 from pydicom.uid import RLELossless
 
 from tests.cluster.conftest import Cluster, check_each_stored_once
@@ -22,6 +23,14 @@ def broker_of(host: Host) -> str:
     return str(host.orthanc.get("/liver/status")["Broker"]["State"])
 
 
+def cases_of(host: Host, worker: str) -> float:
+    """How many cases of this Orthanc's the worker has answered, by Orthanc's metrics."""
+    families = text_string_to_metric_families(host.orthanc.call("GET", "/liver/metrics").text)
+    of_workers = [one for one in families if one.name == "liver_worker_cases"]
+    names = {s.labels["worker"]: s.value for one in of_workers for s in one.samples}
+    return float(next((n for name, n in names.items() if name.startswith(f"{worker}@")), 0))
+
+
 def test_a_worker_outlines_what_arrives(cluster: Cluster) -> None:
     host = cluster.start_host("north")
     cluster.start_worker("one")
@@ -31,6 +40,7 @@ def test_a_worker_outlines_what_arrives(cluster: Cluster) -> None:
     assert len(cluster.engine.jobs()) - before == 3
     wait_for("workers", lambda: host.orthanc.get("/liver/status")["Broker"]["Workers"] == 1)
     assert broker_of(host) == "serves"
+    wait_for("its figures", lambda: cases_of(host, "one") == 3)
     assert host.jobs_of(series[0])[0]["Content"]["Model"]["Sha256"] == cluster.engine_sha256
 
 

@@ -15,6 +15,7 @@ import logging
 import os
 import socket
 import time
+from collections.abc import Callable
 from typing import Any
 
 from celery import Celery, bootsteps
@@ -41,8 +42,9 @@ from orthanc_liver.host.errors import EngineUnavailable
 
 _log = logging.getLogger(__name__)
 
-# Whether the child is free is asked of ourselves; whether a case waits, of the broker.
-_IS_FREE_EVERY_S = 0.02
+# Whether the child is free is asked of ourselves; whether a case waits, of the broker. What ended
+# as it should says so itself.
+_IS_FREE_EVERY_S = 0.1
 # In between it is told of each new case, unless the word is lost.
 _IDLE_LOOKS_EVERY_S = 0.25
 # What waits at two of these looks is waiting for a worker that is busy, as this one is.
@@ -101,20 +103,32 @@ class TakeInOrder(bootsteps.StartStopStep):  # type: ignore[misc] # Celery has n
     def start(self, consumer: Any) -> None:
         self._queues = declare_cases(consumer.connection.default_channel, self.model_sha256)
         self._take_up = consumer.create_task_handler()
+        self._soon = consumer.call_soon
+        self._if_lost = consumer.connection.connection_errors
         self._look_at_s = 0.0
         self._held: Message | None = None  # what was held the broker hands out again
         self._hold(None)
         self._is_alone = False
-        Panel.register(name=LOOK, visible=False)(lambda *_, **__: consumer.call_soon(self._hear))
+        Panel.register(name=LOOK, visible=False)(lambda *_, **__: self._soon(self._hear))
         self._timer = consumer.timer.call_repeatedly(_IS_FREE_EVERY_S, self._take)
+        self._is_open = True
 
     def stop(self, consumer: Any) -> None:
+        self._is_open = False
         self._timer.cancel()
 
     def _hear(self) -> None:
-        """There is a new case."""
+        """There is a new case, or nothing more to do with the last one."""
         self._look_at_s = 0.0
-        self._take()
+        if self._is_open:
+            self._take()
+
+    def _then_hear(self, settle: Callable[..., None]) -> Callable[..., None]:
+        def settle_and_hear(*words: Any, **options: Any) -> None:
+            settle(*words, **options)
+            self._soon(self._hear)
+
+        return settle_and_hear
 
     def _take(self) -> None:
         try:
@@ -127,7 +141,7 @@ class TakeInOrder(bootsteps.StartStopStep):  # type: ignore[misc] # Celery has n
         except BROKER_ERRORS as error:
             # Celery connects anew where the connection is lost, but knows not of a channel.
             _log.error("no case can be taken: %s", type(error).__name__)
-            if not isinstance(error, OSError):
+            if not isinstance(error, self._if_lost):
                 raise WorkerShutdown(1) from None
 
     def _take_first(self) -> None:
@@ -144,6 +158,7 @@ class TakeInOrder(bootsteps.StartStopStep):  # type: ignore[misc] # Celery has n
         # Nothing is held beside a case that a worker was lost over: it would be lost with it.
         self._is_alone = bool(message.delivery_info.get("redelivered"))
         was_held = message is self._held
+        message.ack_log_error = self._then_hear(message.ack_log_error)  # type: ignore[method-assign]
         self._take_up(message)
         if was_held:
             self._held = None

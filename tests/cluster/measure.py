@@ -76,7 +76,12 @@ class Series:
 def main() -> None:
     """Print the table, line by line as it comes."""
     counts = [int(one) for one in sys.argv[1:]] or list(_COUNTS)
-    cluster = Cluster(Path(tempfile.mkdtemp(prefix="liver-measure-")))
+    with tempfile.TemporaryDirectory(prefix="liver-measure-", ignore_cleanup_errors=True) as place:
+        _measure(Path(place), counts)
+
+
+def _measure(folder: Path, counts: Sequence[int]) -> None:
+    cluster = Cluster(folder)
     try:
         cluster.broker.start()
         host = cluster.start_host("measured", Automatic=False, Broker={})

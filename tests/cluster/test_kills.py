@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from itertools import product
 
+import pytest
 from kombu.connection import Connection
 
 from orthanc_liver.cluster.broker import declare_cases
@@ -105,6 +106,7 @@ def _is_held(worker: Worker) -> bool:
     return bool(worker.gates and any(gate.is_held.is_set() for gate in worker.gates.all))
 
 
+@pytest.mark.timeout(900)
 def test_whatever_is_killed_whenever_24_series_become_24_outlines(cluster: Cluster) -> None:
     scene = Scene(cluster)
     for number, (who, moment) in enumerate(product(WHO, MOMENTS)):

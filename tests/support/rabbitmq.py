@@ -70,6 +70,7 @@ class RabbitMq:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
+                cwd=self.folder,  # where it leaves what is to be looked at after a crash
                 start_new_session=True,
             )
         wait_for("RabbitMQ", self._answers, _START_TIMEOUT_S)

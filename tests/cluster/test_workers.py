@@ -11,7 +11,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from pydicom.uid import RLELossless
 
-from tests.cluster.conftest import Cluster, check_each_stored_once
+from tests.cluster.conftest import Cluster, Worker, check_each_stored_once
 from tests.plugin.host.conftest import Host
 from tests.plugin.host.series import small_ct
 from tests.support.gate import Gate
@@ -92,7 +92,11 @@ def test_kill9_of_the_broker_loses_nothing_and_is_shown(cluster: Cluster) -> Non
     wait_for("away", lambda: broker_of(host) == "away")
     assert "does not serve" in host.orthanc.get("/liver/status")["EngineProblem"]
     series.append(host.upload("no broker at all"))
+    late = Worker(cluster, "late")
+    cluster.workers.append(late)
+    wait_for("its waiting", lambda: "Cannot connect" in late.log(), timeout_s=30)
     cluster.broker.start()
+    late.wait_ready()
     check_each_stored_once(host, series)
     assert broker_of(host) == "serves"
 

@@ -236,7 +236,8 @@ class Settings:
     )
     store: tuple[str, ...] = _setting(
         JobSettings.kinds,
-        "What a job stores: RTSTRUCT, optionally SEG (the mask) and SR (the volume; needs SEG).",
+        "What a job stores: RTSTRUCT, optionally SEG (the mask), SR (the volume; needs SEG), SC "
+        "(the outlined slices as pictures) and PDF (a sheet to read).",
         _store,
     )
     look_here: bool = _setting(

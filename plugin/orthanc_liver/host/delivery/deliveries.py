@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import threading
 import time
+import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -203,6 +204,17 @@ class Deliveries:
             if one.state in UNFINISHED and self._send_once_more(one, _NO_PROOF):
                 one.state, one.is_without_proof = State.PENDING, True
                 self._keep()
+
+    def go_one_by_one(self, one: Delivery) -> None:
+        """The destination has some of its objects already, so each goes as one of its own."""
+        with self._lock:
+            others, one.others = one.others, ()
+            if one.state not in UNFINISHED or not self._send_once_more(one, ""):
+                return
+            for instance in others:
+                part = replace(one, id=str(uuid.uuid4()), instance=instance)
+                self._all[part.id] = part
+            self._keep()
 
     def commit(self, one: Delivery) -> None:
         """The destination says that it keeps it."""

@@ -10,7 +10,7 @@ FOR_REVIEW = "For review, not for diagnosis."
 _OF_GRADE = {
     SURE: "Grade sure: no sign of doubt; review it like every outline.",
     LOOK: "Grade look: there is a sign of doubt; look first where the warnings say.",
-    DOUBTFUL: "DOUBTFUL: do not use it before a person has judged it.",
+    DOUBTFUL: "DOUBTFUL outline: do not use it before a person has judged it.",
 }
 
 

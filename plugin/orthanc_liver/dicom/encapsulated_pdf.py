@@ -53,7 +53,7 @@ def sheet_of(
         title=f"{style.name} on {source_name(header)}{of_date}",
         lines=(
             f"{style.name}: {liver_ml:.0f} mL",
-            "Not accepted by a person when this was written.",
+            "Automatic outline; the review page tells whether a person has accepted it.",
             provenance.origin,
         ),
         warnings=warnings,

@@ -64,11 +64,13 @@ class _Pages(FPDF):
         page = f"{FOR_REVIEW} Not a medical device.   Page {self.page_no()} of {{nb}}"
         self.cell(0, _LINE_MM, page, align="C")
 
-    def write_line(self, text: str, points: int = 10, style: str = "") -> None:
+    def write_line(
+        self, text: str, points: int = 10, style: str = "", family: str = "helvetica"
+    ) -> None:
         """A paragraph from the left margin on."""
         shown = in_letters_of(_LETTERS, text)
         self.is_short_of_letters |= shown.count("?") > text.count("?")
-        self.set_font("helvetica", style, points)
+        self.set_font(family, style, points)
         self.multi_cell(0, points / 2, shown, align="L", new_x="LMARGIN", new_y="NEXT")
 
 
@@ -120,13 +122,13 @@ def _contact_sheet(slices: OutlinedSlices, shown: range) -> Image.Image:
 
 
 def _add_activity(pages: _Pages, activity: str) -> None:
-    """The sheet as the command line prints it: its first line is the title."""
+    """The sheet as the command line prints it, for its tables in letters of one width; its first
+    line is the title."""
     pages.add_page()
     title, *lines = activity.splitlines()
     pages.write_line(title, 16, "B")
     for line in lines:
         if line:
-            pages.set_x(_MARGIN_MM)
-            pages.write_line(line, 9, "" if line.startswith(" ") else "B")
+            pages.write_line(line, 8, "" if line.startswith((" ", "*", ">")) else "B", "courier")
         else:
             pages.ln(2)

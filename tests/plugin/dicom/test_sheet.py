@@ -51,7 +51,7 @@ def test_every_page_says_whose_and_how_sure_and_all_warnings_are_there() -> None
     pages = pages_of(dataset)
     for number, text in enumerate(pages, start=1):
         assert "Doe Jane, ID 4711" in text
-        assert "DOUBTFUL: do not use it before a person has judged it." in text
+        assert "DOUBTFUL outline: do not use it before a person has judged it." in text
         assert (
             f"For review, not for diagnosis. Not a medical device. Page {number} of {len(pages)}"
             in text

@@ -16,12 +16,11 @@ from typing import Any
 from orthanc_liver.engine.protocol import MODALITIES, Kind
 from orthanc_liver.host.jobs.job import Job
 from orthanc_liver.host.jobs.records import mark_elsewhere, unmark_superseded
-from orthanc_liver.host.jobs.storing import is_result_in, may_be_ours
+from orthanc_liver.host.jobs.storing import OUR_MANUFACTURER, is_result_in, may_be_ours
 from orthanc_liver.host.server.api import Missing, Orthanc, Series
 
 _MADE_BY_ORTHANC = {"AnonymizedFrom", "ModifiedFrom"}
 _OUR_RECORD = "4501"
-_US = b"orthanc-liver"  # Manufacturer; whoever edits contours puts itself there
 _OUR_UIDS = "2.25."  # never a copy's
 
 
@@ -107,7 +106,9 @@ def _results(beside: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
 def is_ours(orthanc: Orthanc, instance: str) -> bool:
     """Whether we wrote it, or it is a copy of what we wrote: the copy keeps who made it."""
     try:
-        return orthanc.get_bytes(f"/instances/{instance}/content/0008-0070").strip(b" \0") == _US
+        return orthanc.get_bytes(f"/instances/{instance}/content/0008-0070").strip(b" \0") == (
+            OUR_MANUFACTURER.encode()
+        )
     except Missing:
         return False
 

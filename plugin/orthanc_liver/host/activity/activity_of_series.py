@@ -116,7 +116,7 @@ def documents_asked(asked: Mapping[str, Any]) -> list[str]:
     """What the request's Store names; ActivityRefused for anything else."""
     kinds = asked.get("Store", [])
     if not isinstance(kinds, list) or any(kind not in _DOCUMENTS for kind in kinds):
-        raise ActivityRefused(f"Store must be a list of {' and '.join(_DOCUMENTS)}")
+        raise ActivityRefused(f"Store must be a list of {', '.join(_DOCUMENTS)}")
     return kinds
 
 

@@ -103,7 +103,7 @@ class Deliveries:
                 raise UnknownDelivery("there is no such delivery")
             one = self._all[delivery_id]
             if one.state not in UNFINISHED:
-                raise NotAllowed(f"a delivery in state {one.state} cannot cancel")
+                raise NotAllowed(f"a delivery in state {one.state} cannot be cancelled")
             self._end(one, State.FAILURE, "cancelled")
 
     def unfinished(self) -> list[Delivery]:
@@ -279,7 +279,7 @@ class Deliveries:
             if one.times_unknown < _SENT_UNKNOWN_AT_MOST:
                 self.fail(one, _UNKNOWN)
             else:
-                reason = f"{_UNKNOWN}; sent {one.times_unknown} times: look whether it is there"
+                reason = f"{_UNKNOWN}; sent {one.times_unknown} times: check whether it has arrived"
                 self._end(one, State.FAILURE, reason)
 
     def lose(self, one: Delivery) -> None:

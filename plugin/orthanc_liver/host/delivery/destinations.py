@@ -172,6 +172,6 @@ class Sending:
         if len(names) != 1:
             raise CannotSend(
                 f"{len(names) or 'no'} modalities of DicomModalities have the sender's AE title, "
-                f"{aet!r}; one must"
+                f"{aet!r}; exactly one must have it"
             )
         return names[0]

@@ -91,7 +91,7 @@ class Transmitter:
         if (one.destination, kind) not in self._told:
             self._told.add((one.destination, kind))
             self._orthanc.log_error(
-                f"{name} does not take {kind}: {reason}; none is sent there again before somebody "
+                f"{name} does not take {kind}: {reason}; none is sent there again until somebody "
                 "asks for it"
             )
         self._deliveries.never(one, f"it does not take {kind}: {reason}")

@@ -224,7 +224,7 @@ def test_what_is_unknown_is_repeated_twice_over_a_restart_too(
     deliveries.begin(one, ORTHANC_JOB)
     deliveries.lose_track(one)
     assert one.state is State.FAILURE
-    assert one.reason.endswith("sent 3 times: look whether it is there")
+    assert one.reason.endswith("sent 3 times: check whether it has arrived")
 
 
 def test_a_destination_that_took_something_need_not_rest(deliveries: Deliveries) -> None:

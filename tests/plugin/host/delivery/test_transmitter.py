@@ -134,7 +134,7 @@ def test_what_orthanc_forgets_is_not_sent_for_ever(
     host.orthanc.archive.forgets = True
     host.ended_job_of(host.upload("nobody knows"))
     ended = deliveries_in(host, "Failure", 2)
-    why = "Orthanc no longer knows its sending job; sent 3 times: look whether it is there"
+    why = "Orthanc no longer knows its sending job; sent 3 times: check whether it has arrived"
     assert {one["Reason"] for one in ended} == {why}
     assert len(host.orthanc.archive.sent) == 6
     assert why in host.orthanc.log()

@@ -84,7 +84,8 @@ def test_every_documented_route_is_there(method: str, route: str) -> None:
     path = example(route)
     output = Mock()
     Routes(Mock()).answer(output, f"/liver/{path}", groups=(path,), method="PATCH")
-    output.SendMethodNotAllowed.assert_called_once_with(method)
+    [(allowed,)] = [call.args for call in output.SendMethodNotAllowed.call_args_list]
+    assert method in allowed.split(", ")
 
 
 def test_every_route_is_documented() -> None:

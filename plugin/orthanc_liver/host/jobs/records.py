@@ -15,6 +15,7 @@ For the whole server, global properties:
                      4503, 4504        the backfill: its studies, and how far it is
                      4506              which series have comparisons or await one, and the limits of
                                        the control charts
+                     4507, 4508        the pull: its studies, and how far it is
                      4510 to 4573      the jobs that are not finished, and on which series to find
                                        those that are: a few in each, for each is written whole
                      4574 to 4637      what may leave: grades, and what people decided, likewise
@@ -35,6 +36,7 @@ from orthanc_liver.engine.protocol import Outcome
 from orthanc_liver.host.delivery.delivery import Delivery
 from orthanc_liver.host.errors import NotOurs, StateUnreadable
 from orthanc_liver.host.intake.place import Place
+from orthanc_liver.host.intake.wanted import Failed, Wanted
 from orthanc_liver.host.jobs.job import UNFINISHED, Job
 from orthanc_liver.host.jobs.stored_form import (
     Fields,
@@ -45,12 +47,14 @@ from orthanc_liver.host.jobs.stored_form import (
     read_comparison,
     read_contours,
     read_deliveries,
+    read_failed,
     read_job,
     read_limits,
     read_place,
     read_resource,
     read_result,
     read_review,
+    read_wanted,
     stored_clearance,
     stored_delivery,
     stored_job,
@@ -77,6 +81,8 @@ _STUDIES_PROPERTY = 4503
 _PLACE_PROPERTY = 4504
 _NOTICES_PROPERTY = 4505
 _QUALITY_PROPERTY = 4506
+_WANTED_PROPERTY = 4507
+_PULL_PROPERTY = 4508
 _JOBS_PROPERTIES = range(4510, 4574)
 _CLEARANCE_PROPERTIES = range(4574, 4574 + DRAWERS)
 
@@ -373,6 +379,41 @@ def keep_studies(orthanc: Orthanc, studies: Sequence[str]) -> None:
 def keep_place(orthanc: Orthanc, place: Place) -> None:
     """Replace how far the backfill is."""
     orthanc.set_property(_PLACE_PROPERTY, document(**stored_place(place)))
+
+
+@dataclass(frozen=True)
+class PullState:
+    """How far a pull is, its studies, and those that could not be had."""
+
+    place: Place
+    wanted: list[Wanted]
+    failed: list[Failed]
+
+
+def read_pull(orthanc: Orthanc) -> PullState | None:
+    """The last pull; StateUnreadable where what is kept is not ours."""
+
+    def read_progress(kept: Any) -> tuple[Place, list[Failed]]:
+        fields = opened(kept, "created")
+        return read_place(fields), fields.list_of("Failed", read_failed)
+
+    def read_list(kept: Any) -> list[Wanted]:
+        return opened(kept, "Wanted").list_of("Wanted", read_wanted)
+
+    progress = _read_property(orthanc, _PULL_PROPERTY, "pull", read_progress)
+    wanted = _read_property(orthanc, _WANTED_PROPERTY, "pull", read_list)
+    return PullState(progress[0], wanted or [], progress[1]) if progress else None
+
+
+def keep_wanted(orthanc: Orthanc, wanted: Sequence[Wanted]) -> None:
+    """Replace the studies of the pull."""
+    orthanc.set_property(_WANTED_PROPERTY, document(Wanted=[one.as_json() for one in wanted]))
+
+
+def keep_pull_place(orthanc: Orthanc, place: Place, failed: Sequence[Failed]) -> None:
+    """Replace how far the pull is."""
+    told = [one.as_json() for one in failed]
+    orthanc.set_property(_PULL_PROPERTY, document(**stored_place(place), Failed=told))
 
 
 def read_notices(orthanc: Orthanc) -> list[dict[str, Any]]:

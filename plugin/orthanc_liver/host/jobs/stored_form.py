@@ -22,9 +22,10 @@ from typing import Any, TypeVar
 from orthanc_liver.engine.protocol import GRADES, Agreement, Kind, Outcome
 from orthanc_liver.host.delivery.delivery import Arrival, Delivery
 from orthanc_liver.host.delivery.destinations import Destination
-from orthanc_liver.host.delivery.destinations import Kind as Way
+from orthanc_liver.host.delivery.destinations import Kind as Sent
 from orthanc_liver.host.errors import NotOurs
 from orthanc_liver.host.intake.place import Place, Stage
+from orthanc_liver.host.intake.wanted import Failed, Key, Wanted, Way
 from orthanc_liver.host.jobs.job import Job, State
 from orthanc_liver.host.quality.chart import Limits
 from orthanc_liver.host.quality.comparison import Comparison, ModelLimits, Returned
@@ -322,7 +323,7 @@ def _read_delivery(one: Fields, instance: str, kind: str) -> Delivery:
 
 def _read_destination(kept: Any) -> Destination:
     named = Fields(kept)
-    kinds = [kind for kind in Way if kind in named.all]
+    kinds = [kind for kind in Sent if kind in named.all]
     if len(kinds) != 1:
         raise NotOurs("Destination does not name one destination")
     return Destination(kinds[0], named.text(kinds[0], "(?s:.+)"))
@@ -449,3 +450,21 @@ def read_place(kept: Fields) -> Place:
         submitted=kept.number("submitted"),
         skipped=kept.number("skipped"),
     )
+
+
+def read_wanted(kept: Any) -> Wanted:
+    """The study that as_json of it shows."""
+    one = Fields(kept)
+    ways = [way for way in Way if way in one.all]
+    keys = [key for key in Key if key in one.all]
+    if len(ways) != 1 or len(keys) != 1:
+        raise NotOurs("a study is not named once, or its source is not")
+    wanted = Wanted(ways[0], one.text(ways[0], "(?s:.+)"), keys[0], one.text(keys[0]))
+    if wanted.problem:
+        raise NotOurs(wanted.problem)
+    return wanted
+
+
+def read_failed(kept: Any) -> Failed:
+    """The study that could not be had, as as_json of it shows."""
+    return Failed(read_wanted(kept), Fields(kept).text("Reason"))

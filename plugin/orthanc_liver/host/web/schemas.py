@@ -12,8 +12,9 @@ from orthanc_liver.engine.protocol import DOUBTFUL, GRADES, Outcome
 from orthanc_liver.engine.protocol import Kind as ObjectKind
 from orthanc_liver.host.delivery.delivery import Arrival
 from orthanc_liver.host.delivery.destinations import Kind as DestinationKind
-from orthanc_liver.host.intake.backfill import MAX_STUDIES
+from orthanc_liver.host.intake.paced import MAX_STUDIES
 from orthanc_liver.host.intake.place import Stage
+from orthanc_liver.host.intake.wanted import Key, Way
 from orthanc_liver.host.jobs.job import JOB_TYPE, State
 from orthanc_liver.host.review.review import NAME_CHARS, REASON_CHARS, Verdict
 from orthanc_liver.host.server.identifiers import JOB, RESOURCE
@@ -146,10 +147,12 @@ _STATUS = answered(
     LabelsProblem=TEXT,
     Viewer=TEXT,
     Backfill=ref("Backfill"),
+    Pull=ref("Pull"),
     Broker=_or_null(answered(State=_one_of(["serves", "away"]), Workers=COUNT, Waiting=COUNT)),
     Threads={"type": "object", "additionalProperties": TEXT},
     SettingsProblems=list_of(TEXT),
 )
+_WANTED_LISTS = {f"{key}s": list_of(TEXT, maxItems=MAX_STUDIES) for key in Key}
 _ACTIVITY_ASKED = sent(
     ["Method"],
     Method=_one_of(METHODS),
@@ -250,6 +253,22 @@ NAMED: Mapping[str, Schema] = {
             Submitted=COUNT,
             Skipped=COUNT,
         )
+    ),
+    "PullAsked": {"oneOf": [sent([way], **{way: TEXT}, **_WANTED_LISTS) for way in Way]},
+    "Pull": _or_null(
+        answered(
+            State=_one_of(Stage),
+            CreationTime=_TIME,
+            Studies=COUNT,
+            Done=COUNT,
+            Failed=COUNT,
+            Reason=TEXT,
+        )
+    ),
+    "PullShown": answered(
+        Pull=ref("Pull"),
+        Failures=list_of({"type": "object", "additionalProperties": TEXT}),
+        Sources=list_of({"type": "object", "additionalProperties": TEXT}),
     ),
     "FilterTried": answered(Series=RESOURCE_ID, Taken=FLAG, Why=TEXT),
     "Slices": answered(

@@ -23,7 +23,7 @@ TABLE = [(method, pattern.pattern) for method, pattern, _ in Routes(Mock())._tab
 DOCUMENT = openapi(TABLE)
 PAPERS = [CHECKOUT / "README.md", *(CHECKOUT / "docs").glob("*.md")]
 # What goes together, and what is in Orthanc, is more than a schema can say.
-MORE_IS_ASKED = "/(outline|activity|decision|backfill)$"
+MORE_IS_ASKED = "/(outline|activity|decision|backfill|pull)$"
 # TRACE never comes to a plugin: Orthanc itself answers it, by 400.
 NOT_OURS = "unsupported_method"
 

@@ -387,7 +387,7 @@ class Plugin:
         if not job or not is_result_in(self.orthanc, review.rtstruct, series.study):
             raise NoResult("the outline is no longer in Orthanc: segment the series again")
         self._results.decide(job, series, review)
-        facts = {"Series": series_id, "Job": job.id, "Rtstruct": review.rtstruct}
+        facts = {"User": user, "Series": series_id, "Job": job.id, "Rtstruct": review.rtstruct}
         self.journal.write("outline reviewed", facts | {"Verdict": str(review.verdict)})
         return review.as_json()
 

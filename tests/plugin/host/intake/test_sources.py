@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from orthanc_liver.host.errors import NotPulled, NotPulledYet
-from orthanc_liver.host.intake import sources
 from orthanc_liver.host.intake.sources import Found, Sources
 from orthanc_liver.host.intake.wanted import Key, Wanted, Way
 from orthanc_liver.host.server.api import Missing, OrthancError
@@ -67,7 +66,7 @@ def test_silence_is_told_from_refusal(
     monkeypatch: pytest.MonkeyPatch, seconds: int, why: str
 ) -> None:
     clock = [0.0]
-    monkeypatch.setattr(sources.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr("orthanc_liver.host.intake.sources.time.monotonic", lambda: clock[0])
     asked = sources_of(found=OrthancError("Error"), seconds=seconds, clock=clock)
     with pytest.raises(NotPulledYet, match=f"^{why}"):
         asked.find(BY_DICOM)

@@ -21,7 +21,8 @@ HostError
   JobFailed           this attempt failed; another one may succeed
   StoredElsewhere     an object does not belong to the study of its CT; nothing was kept
   NothingStored       SEG and SR that somebody asked for could not be written or stored
-  NotCompared         two outlines could not be compared (quality/quality_control.py)
+  NotCompared         two outlines could not be compared, and never can be
+  GivesWay            the second model's outline can wait
   CannotSend          Orthanc could not even begin to send
   NotPulled           another server does not give a study, however often it is asked
     NotPulledYet      this time it does not
@@ -126,6 +127,14 @@ class StoredElsewhere(HostError):
 
 class NothingStored(HostError):
     """SEG and SR that somebody asked for could not be written or stored."""
+
+
+class NotCompared(HostError):
+    """An outline is as it is, and cannot be compared; str(error) says why."""
+
+
+class GivesWay(HostError):
+    """The second model's outline can wait."""
 
 
 class CannotSend(HostError):

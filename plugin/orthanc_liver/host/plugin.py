@@ -39,6 +39,7 @@ from orthanc_liver.host.jobs.results import Results
 from orthanc_liver.host.jobs.storing import is_result_in
 from orthanc_liver.host.jobs.worker import Worker
 from orthanc_liver.host.quality.quality_control import WORSE, QualityControl
+from orthanc_liver.host.retention import Retention
 from orthanc_liver.host.review.clearance import Clearances
 from orthanc_liver.host.review.outlines import outline_text, outlines_of, stack_of
 from orthanc_liver.host.review.review import Verdict
@@ -185,6 +186,15 @@ class Plugin:
             self._filter,
             pace,
         )
+        self._retention = Retention(
+            self.orthanc,
+            self._ledger,
+            self.queue,
+            self.quality,
+            self._clearances,
+            self._pull,
+            self.settings.retention_days,
+        )
         self._starting = Background("start", self.orthanc, self._try_to_start)
         self._threads = [
             *(worker.thread for worker in self._workers),
@@ -192,6 +202,7 @@ class Plugin:
             self._transmitter.thread,
             self._backfill.thread,
             self._pull.thread,
+            self._retention.thread,
             self.quality.thread,
             *([self._webhook.thread] if self.settings.webhook else []),
         ]
@@ -234,6 +245,7 @@ class Plugin:
             "Reviews": self.reviews.count(),
             "ReturnedOutlines": self.quality.count(),
             "Quality": self.quality.summary(),
+            "ShadowProblem": self.quality.shadow.problem,
             "LabelsProblem": self._results.labels.problem,
             "Viewer": self.settings.viewer,
             "Backfill": self._backfill.show(),
@@ -447,6 +459,7 @@ class Plugin:
                 self._transmitter.thread.start()
                 self._backfill.thread.start()
                 self._pull.thread.start()
+                self._retention.thread.start()
                 if self.settings.webhook:
                     self._webhook.thread.start()
                 for worker in self._workers:

@@ -7,6 +7,7 @@ does not is told, and the next study is taken.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from orthanc_liver.host.errors import NotPulled, NotPulledYet, PullRefused
@@ -17,7 +18,7 @@ from orthanc_liver.host.intake.series_filter import SeriesFilter
 from orthanc_liver.host.intake.sources import Found, Sources, unknown
 from orthanc_liver.host.intake.wanted import Failed, Key, Wanted, Way
 from orthanc_liver.host.jobs.job_queue import JobQueue
-from orthanc_liver.host.jobs.records import keep_pull_place, keep_wanted, read_pull
+from orthanc_liver.host.jobs.records import forget_pull, keep_pull_place, keep_wanted, read_pull
 from orthanc_liver.host.server.api import Orthanc
 from orthanc_liver.host.server.times import growing_wait_s
 
@@ -145,6 +146,13 @@ class Pull(Paced):
         with self._lock:
             failures = [one.as_json() for one in self._failed]
             return {"Pull": self.show(), "Failures": failures, "Sources": sources}
+
+    def forget(self, before: datetime) -> None:
+        """The numbers of a pull that began before then, unless it still runs."""
+        with self._lock:
+            if self._place and not self._is_running and self._place.created < before:
+                forget_pull(self._orthanc)
+                self._place, self._wanted, self._failed = None, [], []
 
     def _count(self) -> int:
         return len(self._wanted)

@@ -289,13 +289,19 @@ class Ledger:
     def record_comparison(self, one: Comparison) -> list[Comparison]:
         """Leave a comparison on its series in the place of an earlier one of the same outline, and
         return all that are there; the oldest give way. OrthancError where that fails."""
-        uid = one.returned.sop_instance_uid
         before = self.read_comparisons(one.series)
-        others = [each for each in before if each.returned.sop_instance_uid != uid]
+        others = [each for each in before if each.key != one.key]
         kept = [*others, one][-_COMPARISONS_PER_SERIES:]
         text = document(Comparisons=[each.as_json() for each in kept])
         self._write_note(one.series, _COMPARISONS_METADATA, text)
         return kept
+
+    def forget_comparisons(self, series_id: str) -> None:
+        """Take them away from their series; OrthancError where that fails."""
+        path = f"/series/{series_id}/metadata/{_COMPARISONS_METADATA}"
+        with contextlib.suppress(Missing):
+            self._orthanc.get_bytes(path)
+            self._orthanc.delete(path)
 
     def read_quality(self) -> QualityState:
         """What was kept of them; StateUnreadable where it is not ours."""
@@ -416,6 +422,12 @@ def keep_pull_place(orthanc: Orthanc, place: Place, failed: Sequence[Failed]) ->
     orthanc.set_property(_PULL_PROPERTY, document(**stored_place(place), Failed=told))
 
 
+def forget_pull(orthanc: Orthanc) -> None:
+    """Leave nothing of it."""
+    for number in (_PULL_PROPERTY, _WANTED_PROPERTY):
+        orthanc.set_property(number, "")
+
+
 def read_notices(orthanc: Orthanc) -> list[dict[str, Any]]:
     """What a webhook was not told yet; StateUnreadable where what is kept is not ours."""
 
@@ -492,10 +504,20 @@ def read_preview(orthanc: Orthanc, series_id: str) -> bytes:
 
 def write_unsure(orthanc: Orthanc, series_id: str, text: bytes) -> None:
     """Leave on the series where the networks are unsure, or take away what a former job left."""
-    path = f"/series/{series_id}/attachments/{_UNSURE_ATTACHMENT}"
     if text:
-        orthanc.put(path, text)
-        return
+        orthanc.put(f"/series/{series_id}/attachments/{_UNSURE_ATTACHMENT}", text)
+    else:
+        _detach(orthanc, series_id, _UNSURE_ATTACHMENT)
+
+
+def forget_pictures(orthanc: Orthanc, series_id: str) -> None:
+    """Take away the picture of the series, and where the networks were unsure."""
+    for number in (_PREVIEW_ATTACHMENT, _UNSURE_ATTACHMENT):
+        _detach(orthanc, series_id, number)
+
+
+def _detach(orthanc: Orthanc, series_id: str, number: int) -> None:
+    path = f"/series/{series_id}/attachments/{number}"
     with contextlib.suppress(Missing):
         orthanc.get_bytes(f"{path}/size")
         orthanc.delete(path)

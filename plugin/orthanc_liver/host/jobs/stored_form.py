@@ -33,13 +33,13 @@ from orthanc_liver.host.review.clearance import Clearance
 from orthanc_liver.host.review.review import Review, Verdict
 from orthanc_liver.host.server.identifiers import DICOM_UID, JOB, RESOURCE
 from orthanc_liver.host.server.times import text_of, time_of
+from orthanc_liver.host.weights_folder import SHA256
 
 VERSION = 1
 _LARGEST = 2**31
 _LEAST_NUMBERS = 6  # of three corners
 # In the order in which they were made.
 _KINDS_OF_0_1_0 = ["RTSTRUCT", "SEG", "SR"]
-_SHA256 = "[0-9a-f]{64}"
 _TIME = "[12][0-9]{7}T[0-9]{6}[.][0-9]{6}"
 
 Value = TypeVar("Value")
@@ -379,7 +379,7 @@ def read_comparison(kept: Any) -> Comparison:
         job=one.text("Job", JOB),
         ours=one.text("Ours", RESOURCE),
         model_name=one.text("Model"),
-        model_sha256=one.text("Sha256", _SHA256),
+        model_sha256=one.text("Sha256", SHA256),
         grade=one.text("Grade", "|".join(("", *GRADES))),
         returned=Returned(
             instance=one.text("Instance", RESOURCE),
@@ -393,6 +393,7 @@ def read_comparison(kept: Any) -> Comparison:
             origin=one.text("Origin"),
         ),
         time=time,
+        is_shadow=one.flag("IsShadow"),
         agreement=None if one.all.get("Dsc") is None else _read_agreement(one),
         reason=one.text("Reason"),
     )
@@ -428,7 +429,7 @@ def read_limits(kept: Any) -> ModelLimits:
     if until is None:
         raise NotOurs("Until is missing")
     limits = Limits(one.real("mean", 0, 1), one.real("sd", 0, 1), one.number("cases", low=2))
-    return ModelLimits(one.text("Sha256", _SHA256), limits, until)
+    return ModelLimits(one.text("Sha256", SHA256), limits, until)
 
 
 def read_resource(kept: Any) -> str:

@@ -145,6 +145,7 @@ _STATUS = answered(
     ArrivedWhileAway=COUNT,
     Reviews=_counts(Verdict),
     LabelsProblem=TEXT,
+    ShadowProblem=TEXT,
     Viewer=TEXT,
     Backfill=ref("Backfill"),
     Pull=ref("Pull"),
@@ -295,6 +296,10 @@ NAMED: Mapping[str, Schema] = {
     "QualityChart": answered(
         Model=TEXT,
         Sha256=TEXT,
+        IsShadow=FLAG,
+        AgainstFirst=_or_null(
+            answered(Outlines=COUNT, MeanDsc=NUMBER, LowestDsc=NUMBER, MeanRv=NUMBER)
+        ),
         Cases=COUNT,
         WantsCases=COUNT,
         FirstCases=_or_null(COUNT),

@@ -53,7 +53,7 @@ class Comparison:
     @property
     def is_of_two_models(self) -> bool:
         """No physician drew the other one."""
-        return self.returned.instance == self.ours
+        return self.is_shadow and self.returned.instance == self.ours
 
     @property
     def key(self) -> tuple[str, str]:

@@ -70,7 +70,7 @@ def test_documented_commands_send_what_the_document_takes(command: str) -> None:
     [path] = re.findall(r"localhost:8042(/liver/\S+)", command)
     operations = DOCUMENT["paths"][path.replace("/ID/", "/{id}/")]
     sent = re.findall(r"-d '(.+?)'", command, re.DOTALL)
-    assert set(operations) == ({"post"} if sent else {"get"})
+    assert ("post" if sent else "get") in operations
     for body in map(json.loads, sent):
         assert "-H 'Content-Type: application/json'" in command
         content = operations["post"]["requestBody"]["content"]["application/json"]

@@ -268,7 +268,7 @@ class QualityControl:
 
     def _outline(self, found: Found) -> bytes:
         if found.is_shadow:
-            return self.shadow.outline(found.job, found.series, self._hold).rtstruct
+            return self.shadow.outline(found.job, found.series, self._hold)
         return self._orthanc.dicom_file((found.job.result or {})["Instance"])
 
     def _hold(self, process: EngineProcess) -> None:

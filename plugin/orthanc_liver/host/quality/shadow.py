@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from orthanc_liver.engine.protocol import (
     Done,
@@ -24,14 +24,6 @@ from orthanc_liver.host.settings import Settings
 from orthanc_liver.host.weights_folder import NamedModel
 
 
-@dataclass(frozen=True)
-class ShadowOutline:
-    """rtstruct: the file, which is never stored."""
-
-    rtstruct: bytes
-    grade: str
-
-
 class Shadow:
     """In a process of its own for each outline. problem: why it does not work until the next start;
     empty where it does."""
@@ -41,7 +33,7 @@ class Shadow:
         self._queue = queue
         self._settings = settings
         self._model = settings.shadow_model
-        self._last: tuple[str, ShadowOutline] | None = None  # by job, for what comes right after
+        self._last: tuple[str, bytes] | None = None  # by job, for what comes right after
         self.problem = ""
 
     @property
@@ -56,10 +48,8 @@ class Shadow:
             f"ShadowWeights do not work, and rest until the next start: {problem}"
         )
 
-    def outline(
-        self, job: Job, series: Series, hold: Callable[[EngineProcess], None]
-    ) -> ShadowOutline:
-        """What it makes of the series; hold: is told of the process.
+    def outline(self, job: Job, series: Series, hold: Callable[[EngineProcess], None]) -> bytes:
+        """The RTSTRUCT that it makes of the series, never to be stored; hold: hears of the process.
 
         NotCompared where it finds no liver, GivesWay where a job came, EngineGone, or
         EngineUnavailable where the model does not come up.
@@ -92,7 +82,7 @@ class Shadow:
         for instance in series.instances:
             process.send(Instance(job.id, self._orthanc.dicom_file(instance)))
 
-    def _answer(self, process: EngineProcess) -> ShadowOutline:
+    def _answer(self, process: EngineProcess) -> bytes:
         rtstruct = b""
         while not isinstance(message := process.receive(), Done):
             if isinstance(message, ResultObject) and message.kind is Kind.RTSTRUCT:
@@ -102,4 +92,4 @@ class Shadow:
         if message.outcome is not Outcome.SEGMENTED or not rtstruct:
             told = f": {message.reason}" if message.reason else ""
             raise NotCompared(f"the second model says: {message.outcome}{told}")
-        return ShadowOutline(rtstruct, str((message.report or {}).get("grade", "")))
+        return rtstruct

@@ -28,6 +28,7 @@ from liver_unet.stages import Stages
 from liver_unet.training.cases import read_case
 from liver_unet.training.layouts import find_cases
 from liver_unet.weights import Calibration, write_spec
+from liver_unet.whole_file import whole_file
 
 UNCHANGED = "as it is"
 # Wrong is what a physicist would send back.
@@ -242,9 +243,7 @@ def _numbers(row: Mapping[str, str]) -> dict[str, float]:
 
 def _write(path: Path, rows: Iterable[Outlined]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    with part.open("w", newline="") as file:
+    with whole_file(path) as part, part.open("w", newline="") as file:
         writer = csv.DictWriter(file, [field.name for field in fields(Outlined)])
         writer.writeheader()
         writer.writerows(asdict(row) for row in rows)
-    part.replace(path)

@@ -65,11 +65,11 @@ class Cover:
         return start.tolist(), _box(low, high)
 
     def _in_blocks(self, liver: Mask) -> Mask:
-        blocks, size = self._seen.shape, self._block
-        more = [(0, n * size - have) for n, have in zip(blocks, liver.shape, strict=True)]
-        z, y, x = blocks
-        split = np.pad(liver, more).reshape(z, size, y, size, x, size)
-        return np.asarray(split.any(axis=(1, 3, 5)))
+        for axis in (2, 1, 0):
+            starts = np.arange(0, liver.shape[axis], self._block)
+            liver = np.logical_or.reduceat(liver, starts, axis=axis)
+        more = zip(self._seen.shape, liver.shape, strict=True)
+        return np.pad(liver, [(0, n - have) for n, have in more])
 
 
 def _counts(left: Mask, inner: NDArray[np.intp]) -> NDArray[np.int32]:

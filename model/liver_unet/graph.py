@@ -34,6 +34,7 @@ from liver_unet.weights import (  # noqa: E402
     read_checked,
     write_spec,
 )
+from liver_unet.whole_file import whole_file  # noqa: E402
 
 GRAPH_FILE = "liver.graph.json"
 _MOST_STREAMS = 4
@@ -85,7 +86,8 @@ def write_graph(directory: Path) -> ModelSpec:
     """Make the graph of the weights in a folder; returns the spec, which knows it now."""
     network, spec = load_model(directory, torch.device("cpu"))
     content = json.dumps(_graph_of(network, spec.patch, directory), indent=1).encode() + b"\n"
-    (directory / GRAPH_FILE).write_bytes(content)
+    with whole_file(directory / GRAPH_FILE) as part:
+        part.write_bytes(content)
     spec = replace(spec, graph_sha256=hashlib.sha256(content).hexdigest())
     write_spec(spec, directory)
     return spec

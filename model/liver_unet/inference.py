@@ -147,10 +147,16 @@ def _side_by_side(
 def _liver(network: nn.Module, patches: torch.Tensor, precision: torch.dtype) -> torch.Tensor:
     batch = patches[:, None].contiguous(memory_format=torch.channels_last_3d)
     with torch.autocast(batch.device.type, precision, enabled=precision != torch.float32):
-        logits = network(batch).float().contiguous()
-    # The softmax of one class alone, a third of the time of all classes'.
-    liver: torch.Tensor = (logits - logits[:, LIVER, None]).exp_().sum(dim=1).reciprocal_()
-    return liver
+        logits = network(batch)
+    # On a CPU slice by slice: what the processor's cache holds takes a quarter of the time.
+    at_once = 1 if batch.device.type == "cpu" else logits.shape[2]
+    liver = batch.new_empty((len(logits), *logits.shape[2:]), dtype=torch.float32)
+    parts = zip(torch.split(logits, at_once, 2), torch.split(liver, at_once, 1), strict=True)
+    for part, out in parts:
+        exact = part.float().contiguous()
+        # The softmax of one class alone, a third of the time of all classes'.
+        torch.sum((exact - exact[:, LIVER, None]).exp_(), dim=1, out=out)
+    return liver.reciprocal_()
 
 
 def _boxes(shape: Shape, patch: Shape, stride: Sequence[int]) -> Iterator[Box]:

@@ -38,9 +38,10 @@ class CoarseLook:
     def on_image(self, image: torch.Tensor) -> Mask:
         """The mask on the voxels of the image that was looked at."""
         found = np.zeros(tuple(image.shape), dtype=bool)
-        sizes = zip(found[self.body].shape, self.mask.shape, strict=True)
-        nearest = [np.arange(n) * m // n for n, m in sizes]
-        found[self.body] = self.mask[np.ix_(*nearest)]
+        mask = self.mask
+        for axis, n in enumerate(found[self.body].shape):
+            mask = mask.take(np.arange(n) * mask.shape[axis] // n, axis=axis)
+        found[self.body] = mask
         return found
 
     def dice(self, liver: Mask) -> float:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from liver_unet.doubt import doubt_about, signals_of, where_unsure
+from liver_unet.freed_memory import keep_freed_memory
 from liver_unet.liver import NOTHING_SEEN, Liver, NoLiver
 from liver_unet.localise import coarse_localisation, fine_localisation
 from liver_unet.looks import mean_of_looks
@@ -44,6 +45,7 @@ class Segmenter:
     def load(cls, weights: Path, device: str = "auto") -> Segmenter:
         """device: "auto" (a GPU when there is one), "cpu" or "cuda"; raises ModelError."""
         chosen = device_there(device)
+        keep_freed_memory()
         on_cpu = cls._load_on(torch.device("cpu"), weights)
         if chosen.type == "cpu":
             return on_cpu

@@ -22,6 +22,7 @@ from liver_unet import DEFAULT_WEIGHTS
 from liver_unet.grade import SIGNALS, Grade
 from liver_unet.model_errors import WeightsRefused
 from liver_unet.network import build_network, to_device
+from liver_unet.whole_file import whole_file
 
 WEIGHTS_FILE = "liver.safetensors"
 SPEC_FILE = "liver.json"
@@ -89,14 +90,16 @@ def save_weights(network: nn.Module, spec: ModelSpec, directory: Path) -> ModelS
     content = safetensors.torch.save(tensors)
     spec = replace(spec, sha256=hashlib.sha256(content).hexdigest(), graph_sha256="")
     directory.mkdir(parents=True, exist_ok=True)
-    _write(directory / WEIGHTS_FILE, content)
+    with whole_file(directory / WEIGHTS_FILE) as part:
+        part.write_bytes(content)
     write_spec(spec, directory)
     return spec
 
 
 def write_spec(spec: ModelSpec, directory: Path) -> None:
     """Replace the spec beside the weights."""
-    _write(directory / SPEC_FILE, (json.dumps(asdict(spec), indent=2) + "\n").encode())
+    with whole_file(directory / SPEC_FILE) as part:
+        part.write_bytes((json.dumps(asdict(spec), indent=2) + "\n").encode())
 
 
 def load_model(directory: Path, device: torch.device) -> tuple[nn.Module, ModelSpec]:
@@ -210,10 +213,3 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise WeightsRefused(f"{path} cannot be read: {error.strerror}") from error
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Never leave half a file: an interrupted save keeps the former one."""
-    part = path.with_suffix(path.suffix + ".part")
-    part.write_bytes(content)
-    part.replace(path)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+from liver_unet.whole_file import whole_file
+
 
 class Curve:
     """A CSV file whose first column is how many patches were seen."""
@@ -16,10 +18,8 @@ class Curve:
     def begin(self, patches: int) -> None:
         """Forget rows after so many patches: the training goes on from there, writing them anew."""
         kept = [row for row in self._stored() if row[0].isdigit() and int(row[0]) <= patches]
-        part = self.path.with_suffix(".part")
-        with part.open("w", newline="") as file:
+        with whole_file(self.path) as part, part.open("w", newline="") as file:
             csv.writer(file).writerows([self._columns, *kept])
-        part.replace(self.path)
 
     def append(self, *row: object) -> None:
         with self.path.open("a", newline="") as file:

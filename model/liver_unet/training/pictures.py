@@ -15,6 +15,7 @@ from liver_unet.liver import LIVER
 from liver_unet.training.curves import Curve
 from liver_unet.training.patches import Sample
 from liver_unet.volume import fullest_sections
+from liver_unet.whole_file import whole_file
 
 _PANEL = 400
 _TRUTH_RGB = (60, 220, 90)
@@ -97,6 +98,5 @@ def draw_curves(loss: Curve, validation: Curve, path: Path) -> None:
     right.set(xlabel="patches", ylabel="DSC on the CT's grid")
     if by_case:
         right.legend(fontsize="small")
-    part = path.with_suffix(".part")
-    figure.savefig(part, format="png", dpi=110)
-    part.replace(path)
+    with whole_file(path) as part:
+        figure.savefig(part, format="png", dpi=110)

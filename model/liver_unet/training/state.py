@@ -17,6 +17,7 @@ from liver_unet.training.config import TrainingConfig
 from liver_unet.training.losses import LOSSES, Batch
 from liver_unet.training.schedules import build_schedule
 from liver_unet.training.widened import Weights, widened
+from liver_unet.whole_file import whole_file
 
 _LARGEST_GRADIENT = 5.0
 # A step that gives no number costs a step; so many in a row are the end.
@@ -64,7 +65,7 @@ class TrainingState:
         self.average.load_state_dict(ours)
 
     def save(self, path: Path) -> None:
-        """Never leave half a checkpoint: a kill while writing keeps the former one."""
+        """Write a checkpoint to go on from."""
         state = {
             "network": self.network.state_dict(),
             "average": self.average.state_dict(),
@@ -73,9 +74,8 @@ class TrainingState:
             "length": asdict(self._config.length),
             **{name: getattr(self, name) for name in _PROGRESS},
         }
-        part = path.with_suffix(".part")
-        torch.save(state, part)
-        part.replace(path)
+        with whole_file(path) as part:
+            torch.save(state, part)
 
     def load(self, path: Path) -> bool:
         """Go on from a checkpoint; returns whether it is one of a training of this length."""

@@ -26,6 +26,7 @@ from liver_unet.model_errors import ModelError
 from liver_unet.nifti import read_nifti, write_nifti
 from liver_unet.phantom import abdomen
 from liver_unet.segmenter import Segmenter
+from liver_unet.whole_file import whole_file
 from orthanc_liver import __version__
 from orthanc_liver.cli.constancy_page import page_of
 from orthanc_liver.cli.outlining import OneCt, Outlining
@@ -220,9 +221,8 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _write(path: Path, text: str) -> None:
-    part = path.with_suffix(".part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
+    with whole_file(path) as part:
+        part.write_text(text, encoding="utf-8")
 
 
 def _now() -> str:

@@ -13,6 +13,7 @@ from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from liver_unet.whole_file import whole_file
 from orthanc_liver import __version__
 from orthanc_liver.cli.outlining import OneCt, Outlining
 from orthanc_liver.cli.progress import TerminalProgress
@@ -163,9 +164,7 @@ def _told(row: Row) -> str:
 
 def _write(rows: Sequence[Row], path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    with part.open("w", newline="", encoding="utf-8") as file:
+    with whole_file(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(field.name for field in fields(Row))
         writer.writerows(astuple(row) for row in rows)
-    part.replace(path)

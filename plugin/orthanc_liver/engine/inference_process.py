@@ -20,6 +20,7 @@ import torch
 
 from liver_unet import gpu
 from liver_unet.fallback import Loaded, load_segmenter
+from liver_unet.freed_memory import give_back_freed_memory
 from liver_unet.model_errors import ModelError
 from liver_unet.weights import default_weights
 from orthanc_liver import __version__
@@ -85,6 +86,7 @@ class Engine:
             pass  # what a refused series left in the pipe
         done = replace(done, is_last=self._wants_a_fresh_process())
         self._send(done)
+        give_back_freed_memory()
         return done
 
     def _wants_a_fresh_process(self) -> bool:

@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from liver_unet.model_errors import ModelError
 from liver_unet.segmenter import Segmenter
+from liver_unet.whole_file import whole_file
 from orthanc_liver import __version__
 from orthanc_liver.dicom.ct_folder import files_below
 from orthanc_liver.engine.cores import usable_cores
@@ -169,6 +170,5 @@ def _kept(path: Path) -> dict[str, Any] | None:
 
 def _keep(path: Path, result: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(result, indent=2) + "\n")
-    part.replace(path)
+    with whole_file(path) as part:
+        part.write_text(json.dumps(result, indent=2) + "\n")

@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from liver_unet.ct_nifti import MINIMUM_SLICES
 from liver_unet.model_errors import TrainingRefused
+from liver_unet.whole_file import whole_file
 from orthanc_liver import __version__
 from orthanc_liver.dicom.ct_series import read_ct_series
 from orthanc_liver.dicom.roi_choice import RoiChoice
@@ -141,8 +142,9 @@ def _digests(folder: Path) -> dict[str, str]:
 def _write_lists(out: Path, salt: str, cases: Sequence[Mapping[str, Any]]) -> None:
     about = {"Version": 1, "software_version": __version__}
     manifest = about | {"salt": salt, "cases": cases}
-    (out / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
-    with (out / CASES).open("w", newline="") as file:
+    with whole_file(out / MANIFEST) as part:
+        part.write_text(json.dumps(manifest, indent=2) + "\n")
+    with whole_file(out / CASES) as part, part.open("w", newline="") as file:
         lines = csv.writer(file, lineterminator="\n")
         lines.writerow(["case", "ct", "reference"])
         for one in cases:

@@ -60,7 +60,12 @@ REPORT = {
 LASSOS = Cut(lassos=(((0.5,) * 9, (1.5,) * 12), ((2.5,) * 9,)))
 MESSAGES: list[Message] = [
     Order("j", 3, SETTINGS),
-    DocumentOrder("j", 3, SETTINGS, "1.2", "net", "ab", {"Inputs": [{"Value": None}]}, b"\0rt"),
+    DocumentOrder(
+        *("j", 3, SETTINGS, "1.2", "net", "ab", "look", ("one",)),
+        {"Inputs": [{"Value": None}]},
+        "sheet",
+        b"\0rt",
+    ),
     ComparisonOrder("j", 3, SETTINGS, "liver", b"\0rt"),
     PartsOrder("j", 3, SETTINGS, "1.2", "net", "ab", Cut((1.5, -2.0, 3.0)), "Ada", b"\0rt"),
     PartsOrder("j", 3, SETTINGS, "1.2", "net", "ab", LASSOS, "", b"\0rt"),

@@ -66,7 +66,9 @@ def test_parts_are_stored_kept_with_what_was_clicked_and_logged_without_a_name(h
     assert cut(host, series_id, Plane=PLANE)["Instance"] == stored["Instance"]
     names = [one["Name"] for one in host.orthanc.get(f"/liver/series/{series_id}/outlines")]
     assert sorted(names) == ["Left lobe", "Liver", "Right lobe"]
-    line = f"outline cut: Series={series_id} Job={stored['Job']} Instance={stored['Instance']}"
+    line = (
+        f"outline cut: User=- Series={series_id} Job={stored['Job']} Instance={stored['Instance']}"
+    )
     assert line in host.orthanc.log()
     assert "Ada" not in host.orthanc.log()
     by_whom_orthanc_knows = cut(host, series_id, DOCTOR, Plane=PLANE)

@@ -161,14 +161,14 @@ def _destination(value: Any) -> str | None:
     if value.get("Commitment", False) not in (False, True) or {"DicomWeb", "Commitment"} <= set(
         value
     ):
-        return "Commitment of a destination must be true or false, and is of a Modality"
+        return "Commitment of a destination must be true or false, and only a Modality may have it"
     problem = _send_after(value.get("When", AT_ONCE))
     return f"When of a destination {problem}" if problem else None
 
 
 def _dose_limits(value: Any) -> str | None:
     if not isinstance(value, dict):
-        return "must be an object of names of limits and Gy"
+        return "must be an object with a value in Gy for each limit's name"
     return wrong_limits(value) or None
 
 
@@ -178,8 +178,8 @@ def _broker(value: Any) -> str | None:
     fields = {"Url", "Password", "Orthanc"}
     if not isinstance(value, dict) or set(value) - {"CaFile"} != fields:
         return (
-            'must be {"Url": "amqps://user@host/vhost", "Password": "...", "Orthanc": "..."}, at '
-            "will with CaFile, or empty"
+            'must be {"Url": "amqps://user@host/vhost", "Password": "...", "Orthanc": "..."}, '
+            "optionally with CaFile, or empty"
         )
     if any(_text(_MAX_LINK_CHARS)(one) for one in value.values()):
         return "all that it holds must be text on one line"
@@ -249,7 +249,7 @@ class Settings:
     )
     threads: int = _setting(
         0,
-        "CPU threads of the network; 0: as many as there are cores, or as a CPU quota is worth.",
+        "CPU threads of the network; 0: as many as there are cores, or as a CPU quota allows.",
         _whole_number(0, 1024),
     )
     roi_name: str = _setting(
@@ -266,7 +266,8 @@ class Settings:
     )
     store: tuple[str, ...] = _setting(
         JobSettings.kinds,
-        "What a job stores: RTSTRUCT, optionally SEG (the mask) and SR (the volume; needs SEG).",
+        "What a job stores: RTSTRUCT, optionally SEG (the mask), SR (the volume; needs SEG), SC "
+        "(the outlined slices as pictures) and PDF (a sheet to read).",
         _store,
     )
     look_here: bool = _setting(
@@ -360,7 +361,7 @@ class Settings:
     broker: Mapping[str, str] = _setting(
         {},
         'Have workers on other machines compute: {"Url": "amqps://user@host/vhost", "Password": '
-        '"...", "Orthanc": "this Orthanc\'s name among the workers"}, at will with CaFile; see '
+        '"...", "Orthanc": "this Orthanc\'s name among the workers"}, optionally with CaFile; see '
         "docs/SCALE.md. Empty: a process beside Orthanc computes.",
         _broker,
     )

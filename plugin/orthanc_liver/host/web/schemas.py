@@ -149,7 +149,14 @@ _STATUS = answered(
     Viewer=TEXT,
     Backfill=ref("Backfill"),
     Pull=ref("Pull"),
-    Broker=_or_null(answered(State=_one_of(["serves", "away"]), Workers=COUNT, Waiting=COUNT)),
+    Broker=_or_null(
+        answered(
+            State=_one_of(["serves", "away"]),
+            Workers=COUNT,
+            Waiting=COUNT,
+            DoneBy={"type": "object", "additionalProperties": list_of({"type": "number"})},
+        )
+    ),
     Threads={"type": "object", "additionalProperties": TEXT},
     SettingsProblems=list_of(TEXT),
 )

@@ -59,7 +59,8 @@ def forger(cluster: Cluster) -> Forger:
 def case_of(cluster: Cluster, orthanc: str) -> Case:
     md5 = ("0" * 32,)
     settings = JobSettings()
-    return Case(orthanc, "1234", 1, ID, (ID,), md5, settings, cluster.engine_sha256, 60)
+    model = cluster.engine_sha256
+    return Case(orthanc, "1234", 1, ID, "1.2", "1.2.3", (ID,), md5, settings, model, 60)
 
 
 def reason_of(queue: Any) -> str:
@@ -98,6 +99,27 @@ def test_who_sends_for_an_unknown_orthanc_or_in_another_version_hears_it(
         other = replace(case_of(cluster, "known"), model_sha256="b" * 64)
         forger.send(other.as_text())
         assert "model is not the one" in reason_of(queue)
+
+
+@pytest.mark.parametrize(("step", "older"), [(-1, "the worker's"), (1, "Orthanc's")])
+def test_a_worker_of_another_version_and_orthanc_refuse_each_other(
+    cluster: Cluster, step: int, older: str
+) -> None:
+    host = cluster.start_host(f"not-of-{PROTOCOL + step}", Retries=0)
+    worker = cluster.start_worker("of another version", protocol=PROTOCOL + step)
+    job = host.ended_job_of(host.upload(f"for a worker of {PROTOCOL + step}"))
+    assert job["State"] == "Failure"
+    sentence = (
+        f"Orthanc speaks version {PROTOCOL} of the workers' protocol and the worker version "
+        f"{PROTOCOL + step}: install the same orthanc-liver on both; {older} is older"
+    )
+    assert job["ErrorDescription"].endswith(f"a worker's answer: {sentence}")
+    assert f"job {job['ID']}: {sentence}" in worker.log()
+    cluster.workers.remove(worker)
+    worker.kill9()
+    cluster.start_worker("of ours")
+    host.orthanc.post(f"/liver/jobs/{job['ID']}/resubmit")
+    check_each_stored_once(host, [job["Content"]["Series"]])
 
 
 def test_a_case_that_is_sent_again_is_stored_once(cluster: Cluster, forger: Forger) -> None:

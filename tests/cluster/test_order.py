@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.cluster.conftest import Cluster, check_each_stored_once
+from tests.plugin.host.conftest import Host
 from tests.support.patience import wait_for
 
 
@@ -42,3 +45,64 @@ def test_people_then_arrivals_then_backfill(cluster: Cluster) -> None:
     check_each_stored_once(host, [*old, arrived, asked])
     ended = {one: host.jobs_of(one)[0]["CompletionTime"] for one in (*old, arrived, asked)}
     assert sorted(ended, key=ended.__getitem__) == [asked, arrived, *old]
+
+
+def backfill_of(host: Host, *names: str) -> list[str]:
+    """Series of a backfill, all of them at the broker."""
+    series = [host.upload(one) for one in names]
+    for one in series:
+        host.stable(one)
+    studies = [host.orthanc.get(f"/series/{one}")["ParentStudy"] for one in series]
+    host.orthanc.post("/liver/backfill", {"Studies": studies})
+    wait_for("the backfill's cases", lambda: waiting_of(host) == len(series))
+    return series
+
+
+def waiting_of(host: Host) -> int:
+    """Cases that no worker has."""
+    return int(host.orthanc.get("/liver/status")["Broker"]["Waiting"])
+
+
+def test_of_a_backfill_the_next_is_read_ahead_and_an_arrival_still_goes_before_it(
+    cluster: Cluster,
+) -> None:
+    host = cluster.start_host("ahead", JobsAtOnce=8, Automatic=False, BackfillPauseSeconds=0)
+    old = backfill_of(host, *(f"ahead {n}" for n in range(4)))
+    before = len(cluster.engine.jobs())
+    cluster.hold_cases()
+    worker = cluster.start_worker("one")
+    cluster.at_work(before)
+    [_, second, *_] = [host.jobs_of(one)[0]["ID"] for one in old]
+    wait_for("the second", lambda: f"job {second} is read ahead" in worker.log())
+    arrived = host.upload("arrives beside what is read ahead")
+    host.stable(arrived)
+    host.segment(arrived)
+    wait_for("the arrival", lambda: waiting_of(host) == 3)
+    cluster.let_go()
+    check_each_stored_once(host, [*old, arrived])
+    ended = {one: host.jobs_of(one)[0]["CompletionTime"] for one in (*old, arrived)}
+    assert sorted(ended, key=ended.__getitem__) == [old[0], arrived, *old[1:]]
+    assert len(cluster.engine.jobs()) - before == 5
+
+
+@pytest.mark.parametrize("how", ["cancelled", "killed"])
+def test_what_is_read_ahead_may_be_cancelled_and_outlives_its_worker(
+    cluster: Cluster, how: str
+) -> None:
+    host = cluster.start_host(f"{how}-ahead", JobsAtOnce=8, Automatic=False, BackfillPauseSeconds=0)
+    old = backfill_of(host, *(f"{how} ahead {n}" for n in range(4)))
+    before = len(cluster.engine.jobs())
+    cluster.hold_cases()
+    worker = cluster.start_worker("one")
+    cluster.at_work(before)
+    second = host.jobs_of(old[1])[0]["ID"]
+    wait_for("the second", lambda: f"job {second} is read ahead" in worker.log())
+    if how == "cancelled":
+        host.orthanc.post(f"/liver/jobs/{second}/cancel")
+        assert old.pop(1)
+    else:
+        worker.kill9()
+        cluster.start_worker("two")
+    cluster.let_go()
+    check_each_stored_once(host, old)
+    assert len(cluster.engine.jobs()) - before == (3 if how == "cancelled" else 5)

@@ -1,7 +1,8 @@
 """python -m tests.support.cluster_worker: the worker around another inference process.
 
 What a worker is told on its command line, apart from the program, comes in words of its own here:
-the broker, the file of Orthancs, the inference program, its model's SHA-256, the worker's name.
+the broker, the file of Orthancs, the inference program, its model's SHA-256, the worker's name,
+which version of the workers' protocol it speaks, and who signed for the broker.
 """
 
 from __future__ import annotations
@@ -11,17 +12,20 @@ import os
 import sys
 from pathlib import Path
 
+from orthanc_liver.cluster import answers
 from orthanc_liver.cluster.broker import Access
 from orthanc_liver.cluster.orthancs import read_orthancs
 from orthanc_liver.cluster.work import Means
 from orthanc_liver.cluster.worker import serve
+from orthanc_liver.engine import case
 
 
 def main() -> int:
     """Serve until stopped."""
-    url, orthancs, program, sha256, name = sys.argv[1:]
+    url, orthancs, program, sha256, name, protocol, ca_file = sys.argv[1:]
+    case.PROTOCOL = answers.PROTOCOL = int(protocol)  # type: ignore[attr-defined]
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    access = Access(url, os.environ["ORTHANC_LIVER_BROKER_PASSWORD"])
+    access = Access(url, os.environ["ORTHANC_LIVER_BROKER_PASSWORD"], ca_file)
     means = Means(read_orthancs(Path(orthancs)), [program], sha256)
     return serve(access, means, name)
 

@@ -5,10 +5,16 @@ Debian's package brings the programs; the system's own service is neither used n
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import json
 import os
 import signal
 import socket
+import ssl
 import subprocess
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from tests.support.orthanc_server import ENDS_WITH_US, free_port
@@ -19,8 +25,21 @@ _MAPPER = Path("/usr/bin/epmd")
 _START_TIMEOUT_S = 60.0
 
 
+@dataclass(frozen=True)
+class User:
+    """Of the virtual host liver, with what it may configure, write and read."""
+
+    name: str
+    password: str
+    configure: str
+    write: str
+    read: str
+
+
 class RabbitMq:
     """One broker; may be killed and started again on what it kept."""
+
+    is_tls = False
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -51,6 +70,7 @@ class RabbitMq:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
+                cwd=self.folder,  # where it leaves what is to be looked at after a crash
                 start_new_session=True,
             )
         wait_for("RabbitMQ", self._answers, _START_TIMEOUT_S)
@@ -84,17 +104,77 @@ class RabbitMq:
             "RABBITMQ_CONFIG_FILE": str(self.folder / "rabbitmq.conf"),
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(self.folder / "plugins"),
             "RABBITMQ_PID_FILE": str(self.folder / "pid"),
+            # Its script becomes the server then, instead of starting it, so that it ends with us.
+            "RUNNING_UNDER_SYSTEMD": "true",
             # One scheduler that does not spin: the tests need the cores.
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+S 1:1 +sbwt none",
         }
 
     def _answers(self) -> bool:
         try:
-            with socket.create_connection(("127.0.0.1", self.port), timeout=5) as asked:
+            plain = socket.create_connection(("127.0.0.1", self.port), timeout=5)
+            with plain, _in_tls(plain) if self.is_tls else plain as asked:
                 asked.sendall(b"AMQP\0\0\x09\x01")
                 return bool(asked.recv(1))
         except OSError:
             return False
+
+
+class TlsRabbitMq(RabbitMq):
+    """One that speaks TLS alone, and knows these users alone."""
+
+    is_tls = True
+
+    def __init__(self, folder: Path, server: tuple[Path, Path], users: Iterable[User]) -> None:
+        super().__init__(folder)
+        certificate, key = server
+        users = list(users)
+        definitions = {
+            "vhosts": [{"name": "liver"}],
+            "users": [
+                {
+                    "name": one.name,
+                    "password_hash": _hash(one.password),
+                    "hashing_algorithm": "rabbit_password_hashing_sha256",
+                    "tags": [],
+                }
+                for one in users
+            ],
+            "permissions": [
+                {
+                    "user": one.name,
+                    "vhost": "liver",
+                    "configure": one.configure,
+                    "write": one.write,
+                    "read": one.read,
+                }
+                for one in users
+            ],
+        }
+        (folder / "definitions.json").write_text(json.dumps(definitions))
+        (folder / "rabbitmq.conf").write_text(
+            "listeners.tcp = none\n"
+            f"listeners.ssl.1 = 127.0.0.1:{self.port}\n"
+            f"ssl_options.certfile = {certificate}\n"
+            f"ssl_options.keyfile = {key}\n"
+            "distribution.listener.interface = 127.0.0.1\n"
+            f"load_definitions = {folder / 'definitions.json'}\n"
+        )
+
+    def url_of(self, user: str) -> str:
+        """Where a user finds it."""
+        return f"amqps://{user}@localhost:{self.port}/liver"
+
+
+def _in_tls(plain: socket.socket) -> ssl.SSLSocket:
+    anybody = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    anybody.check_hostname, anybody.verify_mode = False, ssl.CERT_NONE
+    return anybody.wrap_socket(plain)
+
+
+def _hash(password: str) -> str:
+    salt = os.urandom(4)
+    return base64.b64encode(salt + hashlib.sha256(salt + password.encode()).digest()).decode()
 
 
 def rabbitmq_is_installed() -> bool:

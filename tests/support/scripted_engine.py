@@ -98,6 +98,7 @@ class Script:
     """How every job goes from now on; after `times` jobs, as if there were no script.
 
     dsc: of every outline that comes back; 0: it is refused, less: the process ends.
+    until: a file; the result is not sent before it is there.
     real_documents: what writes and compares documents is the product's own process.
     """
 
@@ -114,6 +115,7 @@ class Script:
     start: Literal["ready", "failed", "crash", "hang", "wrong types"] = "ready"
     dsc: float = 0.9
     real_documents: bool = False
+    until: str = ""
 
     @property
     def told(self) -> dict[str, Any]:
@@ -195,7 +197,8 @@ def main(folder: Path, arguments: list[str]) -> None:
     if script.start == "failed":
         write(outgoing, Failed("the scripted engine has no weights"))
         return
-    ready = Ready("0", "scripted", script.model_sha256, "cpu")
+    sha256 = _sha256(script, arguments)
+    ready = Ready("0", "scripted", sha256, "cpu")
     if script.start == "wrong types":
         write(outgoing, replace(ready, model_sha256=cast(str, [7])))
     write(outgoing, ready)
@@ -205,14 +208,24 @@ def main(folder: Path, arguments: list[str]) -> None:
         except PipeClosed:
             return
         assert isinstance(order, Order)
-        _work(folder, order, incoming, outgoing)
+        _work(folder, order, incoming, outgoing, _sha256(_script(folder), arguments))
+
+
+def _sha256(script: Script, arguments: list[str]) -> str:
+    """That of the script, unless the process was told of a folder of weights."""
+    if "--weights" not in arguments:
+        return script.model_sha256
+    folder = Path(arguments[arguments.index("--weights") + 1])
+    return str(json.loads((folder / "liver.json").read_text())["sha256"])
 
 
 def _compare(folder: Path, script: Script) -> None:
     order = read(sys.stdin.buffer)
     assert isinstance(order, ComparisonOrder)
     assert isinstance(read(sys.stdin.buffer), OtherOutline)
-    _note(folder / "comparisons.txt", {"pid": os.getpid(), "roi": order.roi})
+    drawn = pydicom.dcmread(BytesIO(order.rtstruct))
+    note = {"pid": os.getpid(), "roi": order.roi, "ours": drawn.SOPInstanceUID}
+    _note(folder / "comparisons.txt", note)
     assert list(read_instances(sys.stdin.buffer, order))
     if script.dsc < 0:
         os.kill(os.getpid(), 9)
@@ -224,7 +237,7 @@ def _compare(folder: Path, script: Script) -> None:
     write(sys.stdout.buffer, Done(order.job, outcome, reason, None))
 
 
-def _work(folder: Path, order: Order, incoming: BinaryIO, outgoing: BinaryIO) -> None:
+def _work(folder: Path, order: Order, incoming: BinaryIO, outgoing: BinaryIO, sha256: str) -> None:
     script = _script(folder)
     settings = asdict(order.settings)
     note = {"pid": os.getpid(), "instances": order.instances, "settings": settings}
@@ -237,15 +250,14 @@ def _work(folder: Path, order: Order, incoming: BinaryIO, outgoing: BinaryIO) ->
             _leave_an_orphan(folder, in_session_of_its_own=True)
         time.sleep(3600)
     instances = list(read_instances(incoming, order))
-    for step in range(10):
-        write(outgoing, Progress(order.job, "infer", step / 10))
-        time.sleep(script.seconds / 10)
+    _take_time(script, order, outgoing)
     match script.ending:
         case "crash":
             print("pydicom says Name^Secret", file=sys.stderr)  # noqa: T201 as a library would
             os.kill(os.getpid(), 9)
         case "segmented" | "wrong study":
-            _send_objects(script, order, instances, outgoing)
+            told = replace(script, model_sha256=sha256)
+            _send_objects(told, order, instances, outgoing)
             write(outgoing, Preview(order.job, tiny_png()))
             _tell_doubt(script, order, outgoing)
         case "no liver found" | "refused" | "failed":
@@ -261,6 +273,14 @@ def _work(folder: Path, order: Order, incoming: BinaryIO, outgoing: BinaryIO) ->
         report |= {"liver_ml": None, "no_liver": {"reason": "all is as dark as fat", "seen_ml": 7}}
     write(outgoing, Done(order.job, outcome, reason, report, script.is_last))
     _note(folder / "answers.txt", {"pid": os.getpid()})
+
+
+def _take_time(script: Script, order: Order, outgoing: BinaryIO) -> None:
+    for step in range(10):
+        write(outgoing, Progress(order.job, "infer", step / 10))
+        time.sleep(script.seconds / 10)
+    while script.until and not Path(script.until).exists():
+        time.sleep(0.02)
 
 
 def _send_objects(script: Script, order: Order, instances: list[bytes], outgoing: BinaryIO) -> None:

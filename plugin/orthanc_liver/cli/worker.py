@@ -39,8 +39,8 @@ def add_to(commands: Any) -> None:
         type=Path,
         required=True,
         metavar="FILE",
-        help='{"name": {"Url": ..., "Username": ..., "Password": ..., "CaFile": ...}}: from where '
-        "images are fetched",
+        help='{"name": {"Url": ..., "Username": ..., "Password": ..., "CaFile": ..., "DicomWeb": '
+        "...}}: from where images are fetched; all but Url is optional",
     )
     worker.add_argument(
         "--name", default="", help="of this worker among those of the machine; else its number"

@@ -14,6 +14,7 @@ from celery import Celery
 from kombu.messaging import Producer
 
 from orthanc_liver.cluster.broker import BROKER_ERRORS, answer_queue
+from orthanc_liver.engine.case import PROTOCOL
 from orthanc_liver.engine.protocol import (
     AboutAJob,
     Done,
@@ -65,18 +66,19 @@ class Whose:
 
 
 class Answers:
-    """A worker's way to the Orthancs that wait."""
+    """A worker's way to the Orthancs that wait; worker: its name, which they count it by."""
 
-    def __init__(self, app: Celery) -> None:
+    def __init__(self, app: Celery, worker: str) -> None:
+        self._worker = worker
         # Between two cases nobody would send heartbeats.
         self._connection = app.connection_for_write(heartbeat=0)
         self._producer: Producer | None = None
 
-    def deliver(self, whose: Whose, messages: Sequence[AboutAJob]) -> None:
+    def deliver(self, whose: Whose, messages: Sequence[AboutAJob], took_s: float = 0.0) -> None:
         """Return once the broker has it; waits for the broker for as long as it is away."""
         while True:
             try:
-                return self._publish(whose, messages, is_lasting=True)
+                return self._publish(whose, messages, took_s, is_lasting=True)
             except PreconditionFailed:
                 self._disconnect()
                 reason = "the result is larger than the broker's max_message_size: raise that"
@@ -89,11 +91,13 @@ class Answers:
     def mention(self, whose: Whose, message: AboutAJob) -> None:
         """Say it if the broker is there; nobody misses it otherwise."""
         try:
-            self._publish(whose, [message], is_lasting=False)
+            self._publish(whose, [message], 0.0, is_lasting=False)
         except BROKER_ERRORS:
             self._disconnect()
 
-    def _publish(self, whose: Whose, messages: Sequence[AboutAJob], *, is_lasting: bool) -> None:
+    def _publish(
+        self, whose: Whose, messages: Sequence[AboutAJob], took_s: float, *, is_lasting: bool
+    ) -> None:
         body = BytesIO()
         for message in messages:
             write(body, message)
@@ -102,7 +106,13 @@ class Answers:
             body.getvalue(),
             exchange="",
             routing_key=answer_queue(whose.orthanc).name,
-            headers={"key": whose.key, "task": whose.task},
+            headers={
+                "protocol": PROTOCOL,
+                "key": whose.key,
+                "task": whose.task,
+                "worker": self._worker,
+                "seconds": took_s,
+            },
             content_type="application/octet-stream",
             content_encoding="binary",
             delivery_mode=2 if is_lasting else 1,

@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 import amqp
+from amqp.exceptions import AccessRefused, NotAllowed
 from celery import Celery
 from kombu.entity import Exchange, Queue
 from kombu.exceptions import KombuError
@@ -24,12 +25,15 @@ from orthanc_liver.engine.protocol import Rank
 from orthanc_liver.liver_errors import LiverError
 
 TASK = "liver.segment"
+# The command of Celery's that has idle workers look for a case at once.
+LOOK = "liver_look"
 # How often a case is handed out again after the worker that had it was lost.
 DELIVERY_LIMIT = 2
 # What may go wrong between us and the broker, after which one connects anew.
 BROKER_ERRORS = (OSError, amqp.exceptions.AMQPError, KombuError)
 
 _HEARTBEAT_S = 10
+_CONNECT_WITHIN_S = 5.0
 _DEAD_KEPT = 1000
 _QUORUM = {"x-queue-type": "quorum"}
 _DEAD = Exchange("liver.dead", type="headers", durable=True)
@@ -94,6 +98,27 @@ def new_app(access: Access) -> Celery:
         worker_prefetch_multiplier=1,
     )
     return app
+
+
+def refuse_what_never_serves(access: Access) -> None:
+    """BrokerRefused where waiting would not help; a broker that is away is waited for."""
+    try:
+        with new_app(access).connection_for_write(connect_timeout=_CONNECT_WITHIN_S) as connection:
+            connection.connect()
+    except (ssl.SSLCertVerificationError, AccessRefused, NotAllowed) as error:
+        raise BrokerRefused(not_serving(access, error)) from None
+    except BROKER_ERRORS:
+        return
+
+
+def not_serving(access: Access, error: Exception) -> str:
+    """What is wrong between us and the broker, without the password."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        told = f"its certificate is not believed ({error.verify_message}); CaFile, of a worker "
+        return f"the broker at {access.place}: {told}--broker-ca, names who signed it"
+    said = getattr(error, "reply_text", "") or getattr(error, "strerror", "") or ""
+    about = f"{type(error).__name__} {said}".strip()
+    return f"the broker at {access.place} does not serve: {about}"
 
 
 def case_queue(model_sha256: str, rank: Rank) -> Queue:

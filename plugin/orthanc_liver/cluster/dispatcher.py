@@ -6,8 +6,13 @@ The broker keeps what was published; what was not yet, stays here until the brok
 
 from __future__ import annotations
 
+import argparse
 import contextlib
+import math
+import os
 import queue
+import re
+import select
 import sys
 import threading
 import time
@@ -15,7 +20,8 @@ import uuid
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, BinaryIO
+from pathlib import Path
+from typing import Any, BinaryIO, Self
 
 from kombu.message import Message
 from kombu.messaging import Consumer, Producer
@@ -25,21 +31,24 @@ from orthanc_liver import __version__
 from orthanc_liver.cluster.answers import ending_of, failed, read_answer
 from orthanc_liver.cluster.broker import (
     BROKER_ERRORS,
+    LOOK,
     TASK,
     Access,
     case_queue,
     declare_answers,
     declare_cases,
     new_app,
+    not_serving,
     worker_queue,
 )
 from orthanc_liver.cluster.model import Model, model_of
-from orthanc_liver.engine.case import Case, read_case
+from orthanc_liver.engine.case import PROTOCOL, Case, not_the_same, read_case
 from orthanc_liver.engine.child_process import begin
 from orthanc_liver.engine.protocol import (
     BrokerState,
     Connect,
     Done,
+    DoneBy,
     Errand,
     Failed,
     Outcome,
@@ -54,6 +63,9 @@ from orthanc_liver.engine.protocol import (
 from orthanc_liver.liver_errors import LiverError
 
 _LOOK_EVERY_S = 0.05
+_AT_ONCE_S = 0.001
+_WAITS_S = 1.0
+_WAKE_BYTES = 4096
 _STATE_EVERY_S = 5.0
 _CONNECT_AGAIN_S = 1.0
 _CONNECT_WITHIN_S = 5.0
@@ -61,6 +73,9 @@ _CONFIRMED_WITHIN_S = 30.0
 # Answers that came before Orthanc, started anew, asks for them again; each up to 5 MB.
 _HELD = 64
 _PREFETCH = 64
+# Each becomes a label of the metrics.
+_WORKERS_COUNTED = 256
+_WORKER = r"[A-Za-z0-9_.@-]{1,128}"
 
 
 @dataclass
@@ -82,6 +97,38 @@ class Answer:
 
     task: str
     body: bytes
+    protocol: int = PROTOCOL
+    worker: str = ""
+    seconds: float = 0.0
+
+    @classmethod
+    def of(cls, headers: Mapping[str, Any], body: object) -> Self:
+        """Whatever came; what a worker would not send is left out."""
+        protocol, worker, seconds = (headers.get(one) for one in ("protocol", "worker", "seconds"))
+        is_named = isinstance(worker, str) and re.fullmatch(_WORKER, worker)
+        took_s = float(seconds) if isinstance(seconds, int | float) else math.nan
+        return cls(
+            str(headers.get("task", "")),
+            body if isinstance(body, bytes) else b"",
+            protocol if isinstance(protocol, int) else 0,
+            str(worker) if is_named else "",
+            took_s if math.isfinite(took_s) and took_s >= 0 else 0.0,
+        )
+
+
+@dataclass
+class Tally:
+    """What each worker has done for this Orthanc."""
+
+    by_worker: dict[str, DoneBy] = field(default_factory=dict)
+
+    def note(self, answer: Answer) -> None:
+        """Count a case; of too many names the newest are left out."""
+        name = answer.worker
+        if name and (name in self.by_worker or len(self.by_worker) < _WORKERS_COUNTED):
+            so_far = self.by_worker.get(name, DoneBy(name, 0, 0.0))
+            seconds = round(so_far.seconds + answer.seconds, 3)
+            self.by_worker[name] = DoneBy(name, so_far.cases + 1, seconds)
 
 
 @dataclass
@@ -133,7 +180,9 @@ class Dispatcher:
         self._app = new_app(self._access)
         self._inbox: queue.SimpleQueue[Errand | Recall] = queue.SimpleQueue()
         self._errands = Errands()
+        self._tally = Tally()
         self._told: BrokerState | None = None
+        self._woken, self._waking = os.pipe()
 
     def serve(self, incoming: BinaryIO) -> None:
         """Work until the pipe is closed, which ends the process."""
@@ -144,7 +193,7 @@ class Dispatcher:
                 self._connected()
             except BROKER_ERRORS as error:
                 self._errands.shake()
-                self._tell(BrokerState(self._problem(error), 0, 0))
+                self._tell(BrokerState(not_serving(self._access, error), 0, 0, self._done()))
             self._rest()
 
     def _read(self, incoming: BinaryIO) -> None:
@@ -154,6 +203,7 @@ class Dispatcher:
                 if not isinstance(message, Errand | Recall):
                     raise ProtocolError(f"a {type(message).__name__} for the dispatcher")
                 self._inbox.put(message)
+                os.write(self._waking, b"!")
         except PipeClosed:
             pass  # child_process.py ends this process
 
@@ -179,14 +229,23 @@ class Dispatcher:
             with consumer:
                 while True:
                     self._take_inbox()
-                    self._publish(producer)
-                    self._revoke(connection)
+                    if self._publish(producer):
+                        self._command(producer, LOOK)
+                    self._revoke(producer)
                     if time.monotonic() >= look_at_s:
                         look_at_s = time.monotonic() + _STATE_EVERY_S
                         connection.heartbeat_check()
                         self._tell(self._state(cases))
-                    with contextlib.suppress(TimeoutError):
-                        connection.drain_events(timeout=_LOOK_EVERY_S)
+                    self._wait(connection)
+
+    def _wait(self, connection: Any) -> None:
+        """Take what the broker has sent; then until there is more, or an errand."""
+        with contextlib.suppress(TimeoutError):
+            while True:
+                connection.drain_events(timeout=_AT_ONCE_S)
+        ready, *_ = select.select([connection.connection.sock, self._woken], [], [], _WAITS_S)
+        if self._woken in ready:
+            os.read(self._woken, _WAKE_BYTES)
 
     def _take_inbox(self) -> None:
         while not self._inbox.empty():
@@ -198,10 +257,10 @@ class Dispatcher:
             if held := self._errands.held.pop(key, None):
                 self._pass_on(key, held)
 
-    def _publish(self, producer: Producer) -> None:
-        for key, asked in list(self._errands.by_key.items()):
-            if asked.task:
-                continue
+    def _publish(self, producer: Producer) -> bool:
+        """Returns whether there was anything."""
+        unpublished = [item for item in self._errands.by_key.items() if not item[1].task]
+        for key, asked in unpublished:
             task = str(uuid.uuid4())
             self._app.send_task(
                 TASK,
@@ -217,23 +276,41 @@ class Dispatcher:
                 confirm_timeout=_CONFIRMED_WITHIN_S,
             )
             asked.task = task
+        return bool(unpublished)
 
-    def _revoke(self, connection: Any) -> None:
+    def _revoke(self, producer: Producer) -> None:
         if tasks := self._errands.to_revoke:
-            self._app.control.revoke(tasks, terminate=True, signal="SIGKILL", connection=connection)
+            self._command(producer, "revoke", task_id=tasks, terminate=True, signal="SIGKILL")
             self._errands.to_revoke = []
+
+    def _command(self, producer: Producer, name: str, **arguments: Any) -> None:
+        """Tell all workers. Celery's own way would, where the broker is lost meanwhile, wait for it
+        and go on without the queue of answers."""
+        exchange = self._app.control.mailbox.exchange
+        body = {"method": name, "arguments": arguments, "destination": None}
+        producer.publish(
+            {**body, "pattern": None, "matcher": None},
+            exchange=exchange.name,
+            declare=[exchange],
+            headers={"clock": self._app.clock.forward(), "expires": 0},
+            serializer="json",
+            retry=False,
+            confirm_timeout=_CONFIRMED_WITHIN_S,
+        )
 
     def _state(self, cases: list[Any]) -> BrokerState:
         waiting = sum(one.queue_declare(passive=True).message_count for one in cases)
         workers = worker_queue(self._model.sha256)(cases[0].channel).queue_declare()
-        return BrokerState("", workers.consumer_count, waiting)
+        return BrokerState("", workers.consumer_count, waiting, self._done())
+
+    def _done(self) -> tuple[DoneBy, ...]:
+        return tuple(self._tally.by_worker.values())
 
     def _hear(self, message: Message) -> None:
         headers = message.headers or {}
         key = str(headers.get("key", ""))
         asked = self._errands.by_key.get(key)
-        body = message.body if isinstance(message.body, bytes) else b""  # no worker sends text
-        answer = Answer(str(headers.get("task", "")), body)
+        answer = Answer.of(headers, message.body)
         if "x-death" in headers:
             if asked:
                 self._end(key, asked.task, _dead(asked.case.job, headers))
@@ -246,13 +323,16 @@ class Dispatcher:
     def _pass_on(self, key: str, answer: Answer) -> None:
         asked = self._errands.by_key[key]
         try:
+            if answer.protocol != PROTOCOL:
+                raise ProtocolError(not_the_same(orthanc=PROTOCOL, worker=answer.protocol))
             messages = read_answer(answer.body)
             if any(one.job != asked.case.job for one in messages):
                 raise ProtocolError("an answer about something else")
         except ProtocolError as error:
-            messages = [failed(asked.case.job, f"a worker sent {error}")]
+            messages = [failed(asked.case.job, f"a worker's answer: {error}")]
         for message in messages:
             if isinstance(message, Done):
+                self._tally.note(answer)
                 self._end(key, answer.task, message)
             else:
                 write(self._outgoing, message)
@@ -266,11 +346,6 @@ class Dispatcher:
         if state != self._told:
             write(self._outgoing, state)
             self._told = state
-
-    def _problem(self, error: Exception) -> str:
-        said = getattr(error, "reply_text", "") or getattr(error, "strerror", "") or ""
-        about = f"{type(error).__name__} {said}".strip()
-        return f"the broker at {self._access.place} does not serve: {about}"
 
 
 def _dead(job: str, headers: Mapping[str, Any]) -> Done:
@@ -292,12 +367,15 @@ def _is_worth_holding(body: bytes) -> bool:
 
 def main() -> None:
     """Entry of `python -m orthanc_liver.cluster.dispatcher`."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--weights", type=Path)
+    arguments = parser.parse_args()
     outgoing = begin()
     connect = read(sys.stdin.buffer)
     if not isinstance(connect, Connect):
         raise ProtocolError(f"a {type(connect).__name__} instead of a broker")
     try:
-        dispatcher = Dispatcher(connect, model_of(), outgoing)
+        dispatcher = Dispatcher(connect, model_of(arguments.weights), outgoing)
     except (LiverError, ModelError) as error:
         write(outgoing, Failed(str(error)))
         return

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 
 from celery.exceptions import Reject
 
-from orthanc_liver.cluster.answers import Answers, Whose, failed
-from orthanc_liver.cluster.orthancs import Address, CannotFetch, Files
+from orthanc_liver.cluster.ahead import Ahead
+from orthanc_liver.cluster.answers import Answers, Whose, ending_of, failed
+from orthanc_liver.cluster.fetching import CannotFetch
+from orthanc_liver.cluster.orthancs import Address
 from orthanc_liver.engine.case import AnotherProtocol, Case, NoCase, read_case
 from orthanc_liver.engine.protocol import (
     AboutAJob,
@@ -22,7 +24,6 @@ from orthanc_liver.engine.protocol import (
 )
 from orthanc_liver.host.errors import EngineGone, EngineUnavailable
 from orthanc_liver.host.jobs.engine_process import Deadline, EngineProcess
-from orthanc_liver.host.jobs.source import md5_of
 
 _log = logging.getLogger(__name__)
 
@@ -43,9 +44,10 @@ class Means:
 class Work:
     """Owns the inference process, which stays warm between two cases."""
 
-    def __init__(self, means: Means, answers: Answers) -> None:
+    def __init__(self, means: Means, answers: Answers, ahead: Ahead) -> None:
         self._means = means
         self._answers = answers
+        self._ahead = ahead
         self._engine: EngineProcess | None = None
         self._loaded: tuple[EngineProcess, Ready] | None = None
 
@@ -72,27 +74,27 @@ class Work:
             _log.error("a message was put aside: %s", rubbish)
             raise Reject(str(rubbish), requeue=False) from None
         whose = Whose(case.orthanc, case.key, task)
-        self._answers.deliver(whose, self._answer(case, whose))
+        began_s = time.monotonic()
+        messages = self._answer(case, whose)
+        took_s = time.monotonic() - began_s
+        self._answers.deliver(whose, messages, took_s)
+        ending = ending_of(messages)
+        _log.info("job %s: %s after %.1f s", case.job, ending and ending.outcome, took_s)
 
     def _answer(self, case: Case, whose: Whose) -> list[AboutAJob]:
-        began_s = time.monotonic()
         try:
-            messages = list(self._messages(case, whose))
+            return list(self._messages(case, whose))
         except (CannotFetch, EngineGone) as error:
             self._end_engine()  # it may still wait for instances
-            messages = [failed(case.job, str(error))]
+            return [failed(case.job, str(error))]
         except EngineUnavailable as error:
             self._end_engine()
             _log.error("no case can be computed here: %s", error)
             time.sleep(_UNABLE_RESTS_S)
-            messages = [failed(case.job, str(error))]
+            return [failed(case.job, str(error))]
         except Exception as error:  # noqa: BLE001 its own text may name the patient
             self._end_engine()
-            messages = [failed(case.job, f"a fault of the worker: {type(error).__name__}")]
-        [*_, done] = messages
-        ending = done.outcome if isinstance(done, Done) else ""
-        _log.info("job %s: %s after %.1f s", case.job, ending, time.monotonic() - began_s)
-        return messages
+            return [failed(case.job, f"a fault of the worker: {type(error).__name__}")]
 
     def _messages(self, case: Case, whose: Whose) -> Iterator[AboutAJob]:
         address = self._means.orthancs.get(case.orthanc)
@@ -125,14 +127,9 @@ class Work:
 
     def _feed(self, case: Case, address: Address, engine: EngineProcess) -> None:
         engine.send(Order(case.job, len(case.instances), case.settings))
-        files = Files(address)
+        files = self._ahead.files_of(case, address)
         try:
-            for instance, md5 in zip(case.instances, case.md5, strict=True):
-                file = files.file(instance)
-                if md5_of(file) != md5:
-                    raise CannotFetch(
-                        f"instance {instance} is not the file any more that was to be read"
-                    )
+            for file in files:
                 engine.send(Instance(case.job, file))
         finally:
             files.close()

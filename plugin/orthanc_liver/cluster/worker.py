@@ -3,6 +3,10 @@
 Celery keeps the connection, the child that works (a fork), cancelling and Flower's events. Which
 case is the next is asked for here, whenever the child is free: a consumer of three queues would
 hold one case of each, which others could have begun, and take them in turn instead of in order.
+
+While the child computes, one case of the backfill alone is held, so that its files can be fetched
+meanwhile. People's cases and arrivals are never held: any worker that is free takes them, this one
+before the case that it holds.
 """
 
 from __future__ import annotations
@@ -11,20 +15,26 @@ import logging
 import os
 import socket
 import time
+from collections.abc import Callable
 from typing import Any
 
 from celery import Celery, bootsteps
 from celery.exceptions import WorkerShutdown
 from celery.signals import worker_process_init
 from celery.worker import state
+from celery.worker.control import Panel
+from kombu.message import Message
 
+from orthanc_liver.cluster.ahead import Ahead
 from orthanc_liver.cluster.answers import Answers
 from orthanc_liver.cluster.broker import (
     BROKER_ERRORS,
+    LOOK,
     TASK,
     Access,
     declare_cases,
     new_app,
+    refuse_what_never_serves,
     worker_queue,
 )
 from orthanc_liver.cluster.work import Means, Work
@@ -32,20 +42,26 @@ from orthanc_liver.host.errors import EngineUnavailable
 
 _log = logging.getLogger(__name__)
 
-# Whether the child is free is asked of ourselves; whether a case waits, of the broker.
-_IS_FREE_EVERY_S = 0.05
+# Whether the child is free is asked of ourselves; whether a case waits, of the broker. What ended
+# as it should says so itself.
+_IS_FREE_EVERY_S = 0.1
+# In between it is told of each new case, unless the word is lost.
 _IDLE_LOOKS_EVERY_S = 0.25
+# What waits at two of these looks is waiting for a worker that is busy, as this one is.
+_AHEAD_LOOKS_EVERY_S = 1.0
 
 
 def serve(access: Access, means: Means, name: str = "") -> int:
-    """Take cases until stopped; returns the exit status."""
+    """Take cases until stopped; returns the exit status. BrokerRefused."""
+    refuse_what_never_serves(access)
     app = new_app(access)
     node = f"{name or os.getpid()}@{socket.gethostname()}"
     app.conf.task_queues = [worker_queue(means.model_sha256)]
     app.conf.worker_hijack_root_logger = False
-    _add_task(app, Work(means, Answers(app)))
-    of_model = {"model_sha256": means.model_sha256}
-    app.steps["consumer"].add(type("TakeInOrder", (TakeInOrder,), of_model))
+    ahead = Ahead(means.orthancs)
+    _add_task(app, Work(means, Answers(app, node), ahead), ahead)
+    ours = {"model_sha256": means.model_sha256, "ahead": ahead}
+    app.steps["consumer"].add(type("TakeInOrder", (TakeInOrder,), ours))
     worker = app.Worker(
         hostname=node,
         pool="prefork",
@@ -56,16 +72,18 @@ def serve(access: Access, means: Means, name: str = "") -> int:
         quiet=True,
     )
     worker.start()
+    ahead.close()
     return int(worker.exitcode or 0)
 
 
-def _add_task(app: Celery, work: Work) -> None:
+def _add_task(app: Celery, work: Work, ahead: Ahead) -> None:
     def segment(task: Any, text: str) -> None:
         work.do(text, task.request.id)
 
     app.task(segment, name=TASK, bind=True)
 
     def warm(**_: Any) -> None:
+        ahead.listen()
         try:
             work.warm()
         except EngineUnavailable as error:  # the first case tells it again
@@ -78,34 +96,100 @@ class TakeInOrder(bootsteps.StartStopStep):  # type: ignore[misc] # Celery has n
     """People's cases first, then those that arrived, then older ones."""
 
     model_sha256 = ""
+    ahead: Ahead
 
     requires = ("celery.worker.consumer.tasks:Tasks",)
 
     def start(self, consumer: Any) -> None:
         self._queues = declare_cases(consumer.connection.default_channel, self.model_sha256)
         self._take_up = consumer.create_task_handler()
-        self._timer = consumer.timer.call_repeatedly(_IS_FREE_EVERY_S, self._take)
+        self._soon = consumer.call_soon
+        self._if_lost = consumer.connection.connection_errors
         self._look_at_s = 0.0
+        self._held: Message | None = None  # what was held the broker hands out again
+        self._hold(None)
+        self._is_alone = False
+        Panel.register(name=LOOK, visible=False)(lambda *_, **__: self._soon(self._hear))
+        self._timer = consumer.timer.call_repeatedly(_IS_FREE_EVERY_S, self._take)
+        self._is_open = True
 
     def stop(self, consumer: Any) -> None:
+        self._is_open = False
         self._timer.cancel()
 
-    def _take(self) -> None:
-        if state.reserved_requests:
-            self._look_at_s = 0.0
-        elif time.monotonic() >= self._look_at_s:
-            self._look_at_s = time.monotonic() + _IDLE_LOOKS_EVERY_S
-            self._take_first()
+    def _hear(self) -> None:
+        """There is a new case, or nothing more to do with the last one."""
+        self._look_at_s = 0.0
+        if self._is_open:
+            self._take()
 
-    def _take_first(self) -> None:
+    def _then_hear(self, settle: Callable[..., None]) -> Callable[..., None]:
+        def settle_and_hear(*words: Any, **options: Any) -> None:
+            settle(*words, **options)
+            self._soon(self._hear)
+
+        return settle_and_hear
+
+    def _take(self) -> None:
         try:
-            for queue in self._queues:
-                if message := queue.get(no_ack=False, accept=["json"]):
-                    self._look_at_s = 0.0  # it may be none for us
-                    self._take_up(message)
-                    return
+            if state.reserved_requests:
+                self._look_at_s = 0.0
+                self._read_ahead()
+            elif time.monotonic() >= self._look_at_s:
+                self._look_at_s = time.monotonic() + _IDLE_LOOKS_EVERY_S
+                self._take_first()
         except BROKER_ERRORS as error:
             # Celery connects anew where the connection is lost, but knows not of a channel.
             _log.error("no case can be taken: %s", type(error).__name__)
-            if not isinstance(error, OSError):
+            if not isinstance(error, self._if_lost):
                 raise WorkerShutdown(1) from None
+
+    def _take_first(self) -> None:
+        *before_backfill, backfill = self._queues
+        for queue in before_backfill:
+            if message := _got(queue):
+                break
+        else:
+            message = self._held or _got(backfill)
+        if message is None:
+            return
+        self._look_at_s = 0.0  # it may be none for us
+        self._ahead_at_s, self._is_crowded = time.monotonic() + _AHEAD_LOOKS_EVERY_S, False
+        # Nothing is held beside a case that a worker was lost over: it would be lost with it.
+        self._is_alone = bool(message.delivery_info.get("redelivered"))
+        was_held = message is self._held
+        message.ack_log_error = self._then_hear(message.ack_log_error)  # type: ignore[method-assign]
+        self._take_up(message)
+        if was_held:
+            self._held = None
+            if not state.reserved_requests:  # it was cancelled meanwhile
+                self._hold(None)
+
+    def _read_ahead(self) -> None:
+        if self._held or self._is_alone or time.monotonic() < self._ahead_at_s:
+            return
+        self._ahead_at_s = time.monotonic() + _AHEAD_LOOKS_EVERY_S
+        backfill = self._queues[-1]
+        was_crowded = self._is_crowded
+        self._is_crowded = backfill.queue_declare(passive=True).message_count > 0
+        if was_crowded and self._is_crowded:
+            self._hold(_got(backfill))
+
+    def _hold(self, message: Message | None) -> None:
+        self._held = message
+        self._ahead_at_s, self._is_crowded = 0.0, False
+        self.ahead.tell(_text(message) if message else "")
+
+
+def _got(queue: Any) -> Message | None:
+    message: Message | None = queue.get(no_ack=False, accept=["json"])
+    return message
+
+
+def _text(message: Message) -> str:
+    """The case that it is of; empty where it is none, which is said when it is its turn."""
+    try:
+        [[text], *_] = message.decode()
+    except Exception:  # noqa: BLE001 whatever somebody sent
+        return ""
+    return text if isinstance(text, str) else ""

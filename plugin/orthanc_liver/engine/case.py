@@ -24,6 +24,7 @@ MAX_BYTES = 4 * 1024**2
 _SHA256 = r"[0-9a-f]{64}"
 _MD5 = r"[0-9a-f]{32}"
 _ID = r"[0-9a-f]{8}(-[0-9a-f]{8}){4}"  # Orthanc's
+_UID = r"[0-9.]{0,64}"
 _JOB = r"[0-9a-f-]{1,64}"
 
 
@@ -41,24 +42,23 @@ class AnotherProtocol(NoCase):
     protocol: int
 
     def __str__(self) -> str:
-        newer = "Orthanc's" if self.protocol < PROTOCOL else "the worker's"
-        return (
-            f"Orthanc speaks version {self.protocol} of the workers' protocol and the worker "
-            f"version {PROTOCOL}: install the same orthanc-liver on both; {newer} is older"
-        )
+        return not_the_same(orthanc=self.protocol, worker=PROTOCOL)
 
 
 @dataclass(frozen=True)
 class Case:
     """The series of an Orthanc, by its name at the broker, for one attempt of a job.
 
-    md5: of each of the instances, which are Orthanc's ids. limit_s: for how long it may compute.
+    md5: of each of the instances, which are Orthanc's ids. The UIDs are for DICOMweb, which knows
+    no ids. limit_s: for how long it may compute.
     """
 
     orthanc: str
     job: str
     attempt: int
     series: str
+    study_uid: str
+    series_uid: str
     instances: tuple[str, ...]
     md5: tuple[str, ...]
     settings: JobSettings
@@ -69,6 +69,8 @@ class Case:
         _match("Orthanc's name", NAME, self.orthanc)
         _match("job", _JOB, self.job)
         _match("series", _ID, self.series)
+        _match("study's UID", _UID, self.study_uid)
+        _match("series' UID", _UID, self.series_uid)
         _match("model", _SHA256, self.model_sha256)
         for instance in self.instances:
             _match("instance", _ID, instance)
@@ -91,6 +93,20 @@ class Case:
         case = asdict(self)
         whole = {"protocol": PROTOCOL, "orthanc": self.orthanc, "key": _key(case), "case": case}
         return json.dumps(whole)
+
+
+def uid_or_none(text: str) -> str:
+    """The UID where it is one; of another form a series is fetched without it, or not at all."""
+    return text if re.fullmatch(_UID, text) else ""
+
+
+def not_the_same(*, orthanc: int, worker: int) -> str:
+    """What is to be done where Orthanc and a worker speak different versions of the protocol."""
+    older = "Orthanc's" if orthanc < worker else "the worker's"
+    return (
+        f"Orthanc speaks version {orthanc} of the workers' protocol and the worker version "
+        f"{worker}: install the same orthanc-liver on both; {older} is older"
+    )
 
 
 def read_case(text: str) -> Case:

@@ -207,13 +207,23 @@ class Recall:
 
 
 @dataclass(frozen=True)
+class DoneBy:
+    """What one worker has answered this Orthanc, and the seconds from taking to answering."""
+
+    worker: str
+    cases: int
+    seconds: float
+
+
+@dataclass(frozen=True)
 class BrokerState:
     """How the broker stands; problem: empty where it answers. workers: of this model; waiting:
-    cases that no worker has taken yet, of every Orthanc."""
+    cases that no worker has taken yet, of every Orthanc. done: since the dispatcher started."""
 
     problem: str
     workers: int
     waiting: int
+    done: tuple[DoneBy, ...] = ()
 
 
 @dataclass(frozen=True)

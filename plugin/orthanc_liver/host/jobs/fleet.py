@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 
-from orthanc_liver.engine.case import Case
+from orthanc_liver.engine.case import Case, uid_or_none
 from orthanc_liver.engine.protocol import (
     AboutAJob,
     BrokerState,
@@ -62,12 +62,15 @@ class Fleet:
         """See Engines. The worker reads the files, and only those that are there now."""
         if not isinstance(engine, Lane):
             raise TypeError("an engine that start did not make")
+        study = self._orthanc.study_tags(series)
         md5 = {one: stored_md5(self._orthanc, one) for one in series.instances}
         case = Case(
             orthanc=self._settings.broker["Orthanc"],
             job=job.id,
             attempt=job.attempt,
             series=series.id,
+            study_uid=uid_or_none(study.get("StudyInstanceUID", "")),
+            series_uid=uid_or_none(series.tags.get("SeriesInstanceUID", "")),
             instances=tuple(md5),
             md5=tuple(md5.values()),
             settings=replace(self._settings.for_engine(), projections=job.force),

@@ -205,6 +205,18 @@ def _of_broker(broker: Mapping[str, Any] | None) -> list[str]:
             "Cases of all Orthancs that wait at the broker for a worker.",
             [({}, broker["Waiting"])],
         ),
+        _family(
+            "liver_worker_cases_total",
+            "counter",
+            "Cases of this Orthanc that each worker has answered.",
+            [({"worker": name}, cases) for name, (cases, _) in broker["DoneBy"].items()],
+        ),
+        _family(
+            "liver_worker_seconds_total",
+            "counter",
+            "Seconds that each worker took for them, fetching included.",
+            [({"worker": name}, seconds) for name, (_, seconds) in broker["DoneBy"].items()],
+        ),
     ]
 
 

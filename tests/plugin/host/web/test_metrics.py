@@ -91,7 +91,12 @@ def test_a_name_with_quotes_is_still_readable() -> None:
         "Deliveries": {"Pending": 0},
         "Arrivals": {"sent": 2, "committed": 5, "refused": 1},
         "Reviews": {"accepted": 3, "rejected": 0},
-        "Broker": {"State": "away", "Workers": 16, "Waiting": 9},
+        "Broker": {
+            "State": "away",
+            "Workers": 16,
+            "Waiting": 9,
+            "DoneBy": {"1@gpu-7": [12, 94.5], "2@gpu-7": [3, 20.0]},
+        },
         "ReturnedOutlines": {"Compared": 7, "Refused": 1, "Awaiting": 0},
         "Quality": {"Cases": 160, "MeanDsc": 0.95, "SlowDsc": 0.9, "Rules": ["slow mean"]},
     }
@@ -104,6 +109,8 @@ def test_a_name_with_quotes_is_still_readable() -> None:
     assert found["liver_broker_serves", ()] == 0
     assert found["liver_workers", ()] == 16
     assert found["liver_cases_waiting", ()] == 9
+    assert found["liver_worker_cases_total", (("worker", "1@gpu-7"),)] == 12
+    assert found["liver_worker_seconds_total", (("worker", "2@gpu-7"),)] == 20
     assert found["liver_outlines_total", (("grade", "doubtful"),)] == 0
     assert found["liver_reviews_total", (("verdict", "accepted"),)] == 3
     assert found["liver_arrivals", (("arrival", "committed"),)] == 5

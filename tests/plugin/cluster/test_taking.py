@@ -1,0 +1,140 @@
+"""Which case a worker takes next and which it holds; with a broker: tests/cluster/test_order.py."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import Mock
+
+import pytest
+from celery.worker import state
+
+from orthanc_liver.cluster import worker
+from orthanc_liver.cluster.worker import TakeInOrder
+
+
+class Case:
+    """A message; was_lost: a worker had it before."""
+
+    def __init__(self, name: str, *, was_lost: bool = False) -> None:
+        self.name = name
+        self.delivery_info = {"redelivered": was_lost}
+
+    def decode(self) -> Any:
+        return [[self.name], {}, {}]
+
+    def ack_log_error(self, *_: Any) -> None:
+        """The broker may forget it."""
+
+
+class Queue:
+    """What waits at the broker."""
+
+    def __init__(self) -> None:
+        self.cases: list[Case] = []
+
+    def get(self, **_: Any) -> Case | None:
+        return self.cases.pop(0) if self.cases else None
+
+    def queue_declare(self, *, passive: bool) -> Any:
+        assert passive
+        return SimpleNamespace(message_count=len(self.cases))
+
+
+class Scene:
+    """A worker before three queues."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.people, self.arrivals, self.backfill = self.queues = [Queue(), Queue(), Queue()]
+        self.at_work: list[Case] = []
+        self.told: list[str] = []
+        self.is_cancelled = False
+        monkeypatch.setattr(worker, "declare_cases", lambda *_: self.queues)
+        monkeypatch.setattr(worker, "_AHEAD_LOOKS_EVERY_S", 0.0)
+        monkeypatch.setattr(worker, "_IDLE_LOOKS_EVERY_S", 0.0)
+        monkeypatch.setattr(state, "reserved_requests", self.at_work)
+        ours = {"model_sha256": "a" * 64, "ahead": SimpleNamespace(tell=self.told.append)}
+        self.step = type("Step", (TakeInOrder,), ours)(Mock())
+        consumer = Mock(call_soon=lambda call: call())
+        consumer.connection.connection_errors = (ConnectionError,)
+        consumer.create_task_handler = lambda: self._take_up
+        self.step.start(consumer)
+        self.told.clear()
+
+    def _take_up(self, case: Case) -> None:
+        if not self.is_cancelled:
+            self.at_work.append(case)
+
+    def look(self, times: int = 1) -> list[str]:
+        """Let it look so often; returns what it works on."""
+        for _ in range(times):
+            self.step._take()
+        return [one.name for one in self.at_work]
+
+    def end(self) -> None:
+        """What it works on is done."""
+        case = self.at_work.pop()
+        case.ack_log_error()
+
+
+@pytest.fixture
+def scene(monkeypatch: pytest.MonkeyPatch) -> Scene:
+    return Scene(monkeypatch)
+
+
+def wait(queue: Queue, names: Sequence[str]) -> None:
+    queue.cases.extend(Case(name) for name in names)
+
+
+def test_it_takes_people_first_and_the_next_as_soon_as_one_is_done(scene: Scene) -> None:
+    wait(scene.backfill, ["old"])
+    wait(scene.arrivals, ["new"])
+    wait(scene.people, ["asked"])
+    assert scene.look(5) == ["asked"]
+    done = []
+    while scene.at_work:
+        done.append(scene.at_work[0].name)
+        scene.end()
+    assert done == ["asked", "new", "old"]
+
+
+def test_it_holds_one_of_a_backfill_that_waits_twice(scene: Scene) -> None:
+    wait(scene.backfill, ["1", "2", "3"])
+    assert scene.look(2) == ["1"]
+    assert scene.told == []
+    scene.look(5)
+    assert scene.told == ["2"]
+    assert len(scene.backfill.cases) == 1
+
+
+def test_an_arrival_goes_before_what_is_held_and_is_never_held(scene: Scene) -> None:
+    wait(scene.backfill, ["1", "2"])
+    scene.look(3)
+    wait(scene.arrivals, ["new", "newer"])
+    assert scene.look(5) == ["1"]
+    assert scene.told == ["2"]
+    done = []
+    while scene.at_work:
+        done.append(scene.at_work[0].name)
+        scene.end()
+    assert done == ["1", "new", "newer", "2"]
+
+
+def test_nothing_is_held_beside_a_case_that_a_worker_was_lost_over(scene: Scene) -> None:
+    scene.backfill.cases.append(Case("1", was_lost=True))
+    wait(scene.backfill, ["2", "3"])
+    assert scene.look(9) == ["1"]
+    assert scene.told == []
+    scene.end()
+    scene.look(9)
+    assert scene.told == ["3"]
+
+
+def test_what_was_held_and_cancelled_is_forgotten(scene: Scene) -> None:
+    wait(scene.backfill, ["1", "2"])
+    scene.look(3)
+    scene.is_cancelled = True
+    scene.end()
+    assert scene.at_work == []
+    assert scene.told == ["2", ""]

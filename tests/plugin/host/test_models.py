@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.plugin.host.conftest import FakeHost, Host, error_of
+from tests.plugin.host.conftest import FakeHost, Host, RealEngineHost, error_of
 from tests.plugin.host.quality.drawn import (
     compared,
     comparisons,
@@ -20,6 +20,7 @@ from tests.plugin.host.quality.drawn import (
     segmented,
 )
 from tests.plugin.host.series import small_ct
+from tests.support.ct_writer import write_ct_series
 from tests.support.orthanc_server import OrthancServer
 from tests.support.patience import wait_for
 
@@ -120,6 +121,24 @@ def test_a_second_model_leaves_figures_and_no_outline(tmp_path: Path, kind: type
         host.ready()
         looked_at(host)
         assert (len(rows(host)), len(host.engine.comparisons())) == (3, asked)
+
+
+def test_a_second_models_outline_is_measured_on_the_cts_voxels(tmp_path: Path) -> None:
+    """By the product's own processes; the second model leaves out what is hardly liver."""
+    from tests.support.threshold_engine import with_liver  # noqa: PLC0415 as RealEngineHost does
+
+    host = RealEngineHost(tmp_path, ShadowWeights=weights(tmp_path / "second", "c" * 64))
+    with host.orthanc.until_killed():
+        host.ready()
+        series_id = host.store(write_ct_series(with_liver(unsure=True), uid_seed="measured"))
+        job = host.ended_job_of(series_id)
+        liver_ml = job["Content"]["Report"]["liver_ml"]
+        [row] = wait_for("its figures", lambda: rows(host), 60.0)
+        assert (row["reason"], row["is_shadow"], row["against"]) == ("", "yes", "first model")
+        assert float(row["theirs_ml"]) == pytest.approx(liver_ml, abs=0.1)
+        assert 0.6 < float(row["rv"]) < 0.95
+        smaller = float(row["rv"])
+        assert float(row["dsc"]) == pytest.approx(2 * smaller / (1 + smaller), abs=0.01)
 
 
 def test_a_second_model_gives_way_to_what_arrives(tmp_path: Path) -> None:

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from liver_unet.liver import Liver, is_liver
+from liver_unet.picture import edge_of, grey_of
 from liver_unet.resample import resample
 from liver_unet.volume import AIR_HU, Grid, Volume, fullest_sections
 
-_WINDOW_HU = (-110.0, 240.0)
 _OUTLINE_RGB = (255, 64, 64)
 _STEP_MM = 1.0
 _GAP_PIXELS = 6
@@ -88,21 +88,10 @@ def _plane(
 
 
 def _picture(volume: Volume, outlines: Sequence[Outline], plane: Grid) -> NDArray[np.uint8]:
-    low, high = _WINDOW_HU
     hu = resample(torch.from_numpy(volume.hu), volume.grid, plane, fill=AIR_HU)[0]
-    grey = ((hu - low) / (high - low)).clamp(0, 1).mul(255).byte().numpy()
+    grey = grey_of(hu.numpy())
     picture = np.repeat(grey[:, :, None], 3, axis=2)
     for one in outlines:
         values = resample(torch.from_numpy(one.values), one.grid, plane, fill=0.0)[0]
-        picture[_outline(is_liver(values.numpy()))] = one.colour
+        picture[edge_of(is_liver(values.numpy()))] = one.colour
     return picture
-
-
-def _outline(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The pixels just outside a region."""
-    grown = inside.copy()
-    grown[1:] |= inside[:-1]
-    grown[:-1] |= inside[1:]
-    grown[:, 1:] |= inside[:, :-1]
-    grown[:, :-1] |= inside[:, 1:]
-    return grown & ~inside

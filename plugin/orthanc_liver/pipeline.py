@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from pydicom.dataset import Dataset
-
 from liver_unet.fallback import segment_or_fall_back
 from liver_unet.grade import Grade
 from liver_unet.liver import Liver, NoLiver
@@ -24,7 +22,7 @@ from orthanc_liver.dicom.contours import on_own_slices, trace_contours
 from orthanc_liver.dicom.ct_series import CtSeries, doubts_about, read_ct_series
 from orthanc_liver.dicom.memory import MemoryLimit
 from orthanc_liver.dicom.result import Provenance, to_bytes
-from orthanc_liver.dicom.result_objects import Source, build, roi_style
+from orthanc_liver.dicom.result_objects import Objects, Source, build, roi_style
 from orthanc_liver.dicom.unsure_contours import as_contours, unsure_contours
 from orthanc_liver.engine.protocol import NEEDS, JobSettings, Kind, Outcome, with_needs
 from orthanc_liver.sirt.activity import volume_warnings
@@ -40,7 +38,7 @@ class Segmentation:
     outcome: Outcome
     series: CtSeries
     liver: Liver | None
-    objects: dict[Kind, bytes]
+    objects: dict[Kind, tuple[bytes, ...]]
     preview_png: bytes | None
     report: dict[str, Any]
     unsure: dict[int, list[list[int]]] = field(default_factory=dict)
@@ -87,12 +85,16 @@ def segment_series(
         check_contours(traced, found.mask, found.grid, first_slice)
         contours = on_own_slices(traced, series.volume)
     unsure = _where_unsure(found, series)
+    with stages("preview"):
+        preview = overlay_png(series.volume, found)
     with stages("write"):
         source = Source(
             series=series,
             contours=contours,
             mask=lambda: found.mask_on_ct()[list(series.volume.own_slices)],
             liver_ml=found.volume_ml,
+            planes_png=lambda: preview,
+            grade=_doubt(found).get("grade", ""),
             provenance=Provenance(__version__, spec.name, spec.sha256),
             style=roi_style(settings, series, found.doubt),
             created=created,
@@ -100,8 +102,6 @@ def segment_series(
             look_here=as_contours(unsure, series.volume) if settings.look_here else (),
         )
         objects, missing = _objects(source, settings.kinds)
-    with stages("preview"):
-        preview = overlay_png(series.volume, found)
     summary = report(used, warnings + missing, stages, found) | lungs
     return Segmentation(Outcome.SEGMENTED, series, found, objects, preview, summary, unsure)
 
@@ -115,10 +115,12 @@ def _where_unsure(found: Liver, series: CtSeries) -> dict[int, list[list[int]]]:
     return {number: on_grid[place] for number, place in own if place in on_grid}
 
 
-def _objects(source: Source, kinds: Iterable[Kind]) -> tuple[dict[Kind, bytes], tuple[str, ...]]:
+def _objects(
+    source: Source, kinds: Iterable[Kind]
+) -> tuple[dict[Kind, tuple[bytes, ...]], tuple[str, ...]]:
     """Write what can be written; return warnings for the rest."""
-    made: dict[Kind, Dataset] = {}
-    written: dict[Kind, bytes] = {}
+    made: dict[Kind, Objects] = {}
+    written: dict[Kind, tuple[bytes, ...]] = {}
     missing = []
     for kind in with_needs([Kind.RTSTRUCT, *kinds]):
         if absent := [need for need in NEEDS.get(kind, ()) if need not in written]:
@@ -126,7 +128,7 @@ def _objects(source: Source, kinds: Iterable[Kind]) -> tuple[dict[Kind, bytes], 
             continue
         try:
             made[kind] = build(kind, source, made)
-            written[kind] = to_bytes(made[kind])
+            written[kind] = tuple(to_bytes(one) for one in made[kind])
         except Exception as error:
             if kind is Kind.RTSTRUCT:
                 raise

@@ -11,9 +11,9 @@ import pydicom
 import pytest
 
 from orthanc_liver.dicom import result_objects
-from orthanc_liver.dicom.result_objects import BUILDERS, Made, Source
+from orthanc_liver.dicom.result_objects import BUILDERS, Made, Objects, Source
 from orthanc_liver.dicom.roi_choice import RoiChoice
-from orthanc_liver.engine.protocol import LOOK_HERE, STAGES, JobSettings, Kind
+from orthanc_liver.engine.protocol import LOOK_HERE, MODALITIES, STAGES, JobSettings, Kind
 from orthanc_liver.evaluation.outlines import read_contour
 from orthanc_liver.pipeline import Segmentation, segment_series
 from tests.support.ct_writer import to_bytes, write_ct_series
@@ -34,6 +34,10 @@ def segmented(*kinds: Kind, unsure: bool = False, look_here: bool = False) -> Se
     )
 
 
+def written_by(found: Segmentation) -> list[tuple[Kind, bytes]]:
+    return [(kind, one) for kind, several in found.objects.items() for one in several]
+
+
 def test_every_kind_has_a_builder_and_all_of_a_job_bear_one_time_model_and_name() -> None:
     assert set(BUILDERS) == set(Kind)
     found = segmented(*Kind)
@@ -41,9 +45,9 @@ def test_every_kind_has_a_builder_and_all_of_a_job_bear_one_time_model_and_name(
     # There is no second look without a coarse network.
     assert set(found.report["seconds"]) == set(STAGES) - {"look again"}
     assert "reason" in found.report["lungs"]  # a body without any
-    for kind, content in found.objects.items():
+    for kind, content in written_by(found):
         written = pydicom.dcmread(BytesIO(content))
-        assert written.Modality == kind
+        assert written.Modality == MODALITIES[kind]
         prefix = "StructureSet" if kind is Kind.RTSTRUCT else "Content"
         assert written[f"{prefix}Date"].value == "20240229"
         assert written[f"{prefix}Time"].value == "235807"
@@ -60,7 +64,7 @@ def test_where_to_look_is_an_roi_and_a_segment_of_its_own(tmp_path: Path) -> Non
     found = segmented(*Kind, unsure=True, look_here=True)
     [told] = found.report["look_at"]
     assert told["ml"] > 50
-    for kind, content in found.objects.items():
+    for kind, content in written_by(found):
         (tmp_path / kind).write_bytes(content)
         assert dciodvfy_errors(tmp_path / kind) == []
     here = read_contour(tmp_path / Kind.RTSTRUCT, RoiChoice((LOOK_HERE,)), found.series)
@@ -80,10 +84,10 @@ def test_where_to_look_is_an_roi_and_a_segment_of_its_own(tmp_path: Path) -> Non
 def test_without_the_setting_or_a_doubt_there_is_one_roi(unsure: bool, look_here: bool) -> None:
     found = segmented(Kind.SEG, unsure=unsure, look_here=look_here)
     assert bool(found.unsure) is unsure
-    assert LOOK_HERE.encode() not in b"".join(found.objects.values())
+    assert LOOK_HERE.encode() not in b"".join(one for _, one in written_by(found))
 
 
-def failing(source: Source, made: Made) -> pydicom.Dataset:
+def failing(source: Source, made: Made) -> Objects:
     raise AttributeError("the name of Secret^Patient")
 
 
@@ -92,7 +96,7 @@ def test_what_cannot_be_written_is_a_warning_beside_the_rtstruct(
 ) -> None:
     monkeypatch.setattr(result_objects, "BUILDERS", {**BUILDERS, Kind.SEG: failing})
     found = segmented(*Kind)
-    assert list(found.objects) == ["RTSTRUCT"]
+    assert list(found.objects) == ["RTSTRUCT", "SC", "PDF"]
     assert found.preview_png
     assert found.report["warnings"][-2:] == [
         "The SEG could not be written (AttributeError).",
@@ -100,7 +104,7 @@ def test_what_cannot_be_written_is_a_warning_beside_the_rtstruct(
     ]
     monkeypatch.setattr(result_objects, "BUILDERS", {**BUILDERS, Kind.SR: failing})
     found = segmented(*Kind)
-    assert list(found.objects) == ["RTSTRUCT", "SEG"]
+    assert list(found.objects) == ["RTSTRUCT", "SEG", "SC", "PDF"]
     assert found.report["warnings"][-1] == "The SR could not be written (AttributeError)."
 
 

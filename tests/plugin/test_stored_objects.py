@@ -1,4 +1,4 @@
-"""RTSTRUCT, SEG and SR in one real Orthanc with the real engine: found, valid, of one mind."""
+"""Every kind of object in one real Orthanc with the real engine: found, valid, of one mind."""
 
 from __future__ import annotations
 
@@ -11,9 +11,12 @@ from typing import Any
 import numpy as np
 import pydicom
 import pytest
+from PIL import Image
+from pypdf import PdfReader
 
 from orthanc_liver.dicom.ct_folder import read_ct
 from orthanc_liver.dicom.roi_choice import LIVER
+from orthanc_liver.engine.protocol import Kind
 from orthanc_liver.evaluation.outlines import read_contour
 from tests.support.case_writer import write_ct_folder
 from tests.support.judges import dciodvfy_errors
@@ -66,7 +69,7 @@ class Hospital:
 @pytest.fixture(scope="module")
 def hospital(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hospital]:
     folder = tmp_path_factory.mktemp("hospital")
-    ours = {"Store": ["RTSTRUCT", "SEG", "SR"], "Device": "cpu", "MinimumSlices": 20}
+    ours = {"Store": list(Kind), "Device": "cpu", "MinimumSlices": 20}
     with OrthancServer(folder / "orthanc", {"StableAge": 1, "LiverSegmentation": ours}) as orthanc:
         yield Hospital(orthanc, folder)
 
@@ -92,10 +95,10 @@ def numbers_of(report: pydicom.Dataset) -> dict[str, float]:
     return found
 
 
-def test_all_three_are_stored_by_the_job_and_say_the_same(hospital: Hospital) -> None:
+def test_outline_mask_and_report_are_stored_by_the_job_and_say_the_same(hospital: Hospital) -> None:
     assert hospital.job["Content"]["Outcome"] == "segmented", hospital.job
     further = hospital.job["Content"]["Result"]["Further"]
-    assert [one["Kind"] for one in further] == ["SEG", "SR"]
+    assert list(dict.fromkeys(one["Kind"] for one in further)) == ["SEG", "SR", "SC", "PDF"]
     [rtstruct], [seg], [report] = (hospital.over_dicomweb(m) for m in ("RTSTRUCT", "SEG", "SR"))
     for one in (rtstruct, seg, report):
         assert hospital.judged(one) == []
@@ -152,3 +155,34 @@ def test_another_program_reads_the_report(hospital: Hospital) -> None:
     done = subprocess.run(["dsrdump", str(path)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "Imaging Measurement Report" in done.stdout
+
+
+def test_orthanc_shows_the_pictures_and_gives_the_pages(hospital: Hospital) -> None:
+    pictures, [sheet, *_] = (hospital.over_dicomweb(modality) for modality in ("OT", "DOC"))
+    [rtstruct] = hospital.over_dicomweb("RTSTRUCT")
+    outlined = {
+        contour.ContourImageSequence[0].ReferencedSOPInstanceUID
+        for contour in rtstruct.ROIContourSequence[0].ContourSequence
+    }
+    shown = [one.SourceImageSequence[0].ReferencedSOPInstanceUID for one in pictures]
+    assert sorted(shown) == sorted(outlined)
+    for one in (*pictures[:2], sheet):
+        assert hospital.judged(one) == []
+        assert one.SeriesDescription == rtstruct.SeriesDescription
+    [found] = hospital.orthanc.lookup(str(pictures[0].SOPInstanceUID))
+    preview = hospital.orthanc.call("GET", f"{found['Path']}/preview").content
+    np.testing.assert_array_equal(Image.open(BytesIO(preview)), pictures[0].pixel_array)
+    [found] = hospital.orthanc.lookup(str(sheet.SOPInstanceUID))
+    pdf = hospital.orthanc.call("GET", f"{found['Path']}/pdf").content
+    assert "Liver: " in PdfReader(BytesIO(pdf)).pages[0].extract_text()
+
+
+def test_an_activity_is_a_page_of_the_sheet(hospital: Hospital) -> None:
+    route = f"/liver/series/{hospital.series_id}/activity"
+    answers = [hospital.orthanc.post(route, GIVEN | {"Store": ["PDF"]}) for _ in range(2)]
+    assert answers[0]["Stored"] == answers[1]["Stored"]
+    [stored] = answers[0]["Stored"]
+    pdf = hospital.orthanc.call("GET", f"/instances/{stored['Instance']}/pdf").content
+    text = " ".join(PdfReader(BytesIO(pdf)).pages[-1].extract_text().split())
+    assert f"activity: {answers[0]['ActivityGbq']:.2f} GBq" in text
+    assert "BSA = 0.20247 * H^0.725 * W^0.425" in text

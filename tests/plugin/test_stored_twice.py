@@ -8,11 +8,12 @@ from io import BytesIO
 import numpy as np
 import pydicom
 import pytest
+from PIL import Image
 
 from orthanc_liver.dicom.contours import trace_contours
 from orthanc_liver.dicom.ct_series import read_ct_series
 from orthanc_liver.dicom.result import Provenance, RoiStyle, to_bytes
-from orthanc_liver.dicom.result_objects import BUILDERS, Source, build
+from orthanc_liver.dicom.result_objects import BUILDERS, Objects, Source, build
 from orthanc_liver.engine.protocol import Kind
 from orthanc_liver.host.jobs.storing import store_beside
 from orthanc_liver.host.server.api import Orthanc, Series
@@ -29,6 +30,12 @@ def files() -> list[bytes]:
     return [to_bytes(one) for one in write_ct_series(small_abdomen().volume)]
 
 
+def picture() -> bytes:
+    png = BytesIO()
+    Image.new("RGB", (30, 20)).save(png, "PNG")
+    return png.getvalue()
+
+
 @pytest.fixture(scope="module")
 def twice(files: list[bytes]) -> list[dict[Kind, bytes]]:
     """Every object, written at either time."""
@@ -39,11 +46,14 @@ def twice(files: list[bytes]) -> list[dict[Kind, bytes]]:
     provenance = Provenance("1.2.3", "liver-unet compact", "0123456789abcdef" * 4)
     written = []
     for time in TIMES:
-        source = Source(series, contours, lambda: mask, 1234.5, provenance, RoiStyle(), time)
-        made: dict[Kind, pydicom.Dataset] = {}
+        source = Source(
+            *(series, contours, lambda: mask, 1234.5, provenance, RoiStyle(), time),
+            planes_png=picture,
+        )
+        made: dict[Kind, Objects] = {}
         for kind in BUILDERS:
             made[kind] = build(kind, source, made)
-        written.append({kind: to_bytes(one) for kind, one in made.items()})
+        written.append({kind: to_bytes(several[0]) for kind, several in made.items()})
     return written
 
 
@@ -64,7 +74,7 @@ def test_at_two_times(
     series = series_of(orthanc, files)
     assert all(twice[0][kind] != twice[1][kind] for kind in twice[0])
     kept = store_beside(orthanc, series, list(twice[0].items()))
-    assert [one["Kind"] for one in kept] == ["RTSTRUCT", "SEG", "SR"]
+    assert [one["Kind"] for one in kept] == list(Kind)
     assert store_beside(orthanc, series, list(twice[1].items())) == kept
     assert module.said == []
 
@@ -75,6 +85,8 @@ def test_at_two_times(
         (Kind.RTSTRUCT, "StructureSetLabel", "edited"),
         (Kind.SEG, "NumberOfFrames", 3),
         (Kind.SR, "ContentSequence", []),
+        (Kind.SC, "DerivationDescription", "edited"),
+        (Kind.PDF, "EncapsulatedDocumentLength", 7),
     ],
 )
 def test_of_another_content(

@@ -24,7 +24,7 @@ _UIDS = ("PatientID", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
 _MAIN_TAGS = {
     "patients": ("PatientID",),
     "studies": ("StudyInstanceUID", "StudyDate", "StudyDescription"),
-    "series": ("SeriesInstanceUID", "Modality", "SeriesDescription"),
+    "series": ("SeriesInstanceUID", "Modality", "SeriesDescription", "Manufacturer"),
     "instances": ("SOPInstanceUID", "ImagePositionPatient", "ImageOrientationPatient"),
 }
 _LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)

@@ -50,7 +50,7 @@ def dciodvfy_errors(file: Path) -> list[str]:
     """Return dciodvfy's error lines."""
     judged = _run([program("dciodvfy"), str(file)])
     lines = (judged.stdout + judged.stderr).splitlines()
-    known = ("RTStructureSet", "Segmentation", "ComprehensiveSR")
+    known = ("RTStructureSet", "Segmentation", "ComprehensiveSR", "SCImage", "EncapsulatedPDF")
     assert any(kind in line for kind in known for line in lines), lines
     return [line for line in lines if line.startswith("Error")]
 

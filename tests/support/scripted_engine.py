@@ -25,8 +25,10 @@ import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import (
     ComprehensiveSRStorage,
+    EncapsulatedPDFStorage,
     ExplicitVRLittleEndian,
     RTStructureSetStorage,
+    SecondaryCaptureImageStorage,
     SegmentationStorage,
 )
 from pydicom.valuerep import format_number_as_ds
@@ -34,6 +36,7 @@ from pydicom.valuerep import format_number_as_ds
 from orthanc_liver.engine.child_process import end_with_the_other_side
 from orthanc_liver.engine.protocol import (
     LOOK_HERE,
+    MODALITIES,
     Agreement,
     Compared,
     ComparisonOrder,
@@ -81,7 +84,10 @@ _SOP_CLASSES = {
     Kind.RTSTRUCT: RTStructureSetStorage,
     Kind.SEG: SegmentationStorage,
     Kind.SR: ComprehensiveSRStorage,
+    Kind.SC: SecondaryCaptureImageStorage,
+    Kind.PDF: EncapsulatedPDFStorage,
 }
+_PICTURES = 3
 
 
 _DOCUMENTS = "orthanc_liver.engine.document_process"
@@ -239,11 +245,7 @@ def _work(folder: Path, order: Order, incoming: BinaryIO, outgoing: BinaryIO) ->
             print("pydicom says Name^Secret", file=sys.stderr)  # noqa: T201 as a library would
             os.kill(os.getpid(), 9)
         case "segmented" | "wrong study":
-            for kind in order.settings.kinds:
-                is_wrong = script.ending == "wrong study" and kind is order.settings.kinds[-1]
-                here = order.settings.look_here
-                content = result(kind, instances, script.model_sha256, is_wrong, look_here=here)
-                write(outgoing, ResultObject(order.job, kind, content))
+            _send_objects(script, order, instances, outgoing)
             write(outgoing, Preview(order.job, tiny_png()))
             _tell_doubt(script, order, outgoing)
         case "no liver found" | "refused" | "failed":
@@ -267,6 +269,15 @@ def _take_time(script: Script, order: Order, outgoing: BinaryIO) -> None:
         time.sleep(script.seconds / 10)
     while script.until and not Path(script.until).exists():
         time.sleep(0.02)
+
+
+def _send_objects(script: Script, order: Order, instances: list[bytes], outgoing: BinaryIO) -> None:
+    for kind in order.settings.kinds:
+        is_wrong = script.ending == "wrong study" and kind is order.settings.kinds[-1]
+        here = order.settings.look_here
+        content = result(kind, instances, script.model_sha256, is_wrong, look_here=here)
+        for one in _copies(content, _PICTURES if kind is Kind.SC else 1):
+            write(outgoing, ResultObject(order.job, kind, one))
 
 
 def _tell_doubt(script: Script, order: Order, outgoing: BinaryIO) -> None:
@@ -335,7 +346,7 @@ def result(
     written.StudyInstanceUID = "1.2.3" if is_wrong else source[0].StudyInstanceUID
     written.PatientID = source[0].PatientID
     written.PatientName = source[0].PatientName
-    written.Modality = kind
+    written.Modality = MODALITIES[kind]
     written.Manufacturer = "orthanc-liver"
     if kind == "RTSTRUCT":
         _refer(written, source)
@@ -345,6 +356,19 @@ def result(
     buffer = BytesIO()
     written.save_as(buffer, enforce_file_format=True)
     return buffer.getvalue()
+
+
+def _copies(first: bytes, count: int) -> list[bytes]:
+    """So many like the first in one series."""
+    several = [first]
+    for number in range(1, count):
+        one = pydicom.dcmread(BytesIO(first))
+        one.SOPInstanceUID += f".{number}"
+        one.file_meta.MediaStorageSOPInstanceUID = one.SOPInstanceUID
+        buffer = BytesIO()
+        one.save_as(buffer, enforce_file_format=True)
+        several.append(buffer.getvalue())
+    return several
 
 
 def _outline_once_more(written: Dataset) -> None:

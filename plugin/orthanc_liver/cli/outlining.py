@@ -71,7 +71,7 @@ class Outlining:
         if segmentation.liver is not None:
             _write_mask(out, segmentation.liver)
             with out.writing(RTSTRUCT) as path:
-                path.write_bytes(segmentation.objects[Kind.RTSTRUCT])
+                path.write_bytes(segmentation.objects[Kind.RTSTRUCT][0])
             with out.writing(OVERLAY) as path:
                 path.write_bytes(segmentation.preview_png or b"")
         report = segmentation.report

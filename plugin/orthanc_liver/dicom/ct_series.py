@@ -214,7 +214,7 @@ def _notes_on_the_patient(images: Sequence[CtImage]) -> list[str]:
             pair = " and ".join(list(uids.values())[-1:-3:-1])
             notes.append(
                 f"{keyword} differs within the series (as in instances {pair}): make sure that "
-                "all slices are of one patient; the results bear what the first slice says."
+                "all slices are of one patient; the results carry the first slice's values."
             )
     return notes
 
@@ -248,7 +248,7 @@ def _notes_on_pixels(images: Sequence[CtImage]) -> list[str]:
     if unbelieved:
         notes.append(
             f"{unbelieved} pixels away from the border of their slice hold the padding value, "
-            "which there is a value of tissue; they were left as they are."
+            "which is a value of tissue there; they were left as they are."
         )
     return notes
 

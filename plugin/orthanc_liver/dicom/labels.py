@@ -18,12 +18,12 @@ _NAME_IN_LABEL = 11
 def series_description(template: str, header: Dataset) -> str:
     """The template with the CT in SOURCE's place, cut there where it would be too long."""
     room = _LO - len(template.replace(SOURCE, ""))
-    return template.replace(SOURCE, _source(header)[: max(room, 0)])[:_LO].strip()
+    return template.replace(SOURCE, source_name(header)[: max(room, 0)])[:_LO].strip()
 
 
 def structure_set_label(roi_name: str, header: Dataset) -> str:
     """As much of the ROI's name and the CT's as 16 characters hold; the CT's number in any case."""
-    return f"{roi_name[:_NAME_IN_LABEL].rstrip()} {_source(header)}"[:_SH].rstrip()
+    return f"{roi_name[:_NAME_IN_LABEL].rstrip()} {source_name(header)}"[:_SH].rstrip()
 
 
 def structure_set_description(remarks: Iterable[str], origin: str) -> str:
@@ -45,8 +45,8 @@ def can_be_written(texts: Sequence[str], header: Dataset) -> bool:
     return all(text.isascii() or _comes_back(text, header) for text in texts)
 
 
-def _source(header: Dataset) -> str:
-    """S3 PORTAL VENOUS, of what the CT says of itself."""
+def source_name(header: Dataset) -> str:
+    """S3 PORTAL VENOUS: what the CT says of itself."""
     number = header.get("SeriesNumber")
     parts = [f"S{number}" if isinstance(number, int) else "", _line(header)]
     return " ".join(filter(None, parts)) or "CT"

@@ -1,19 +1,24 @@
-"""What RTSTRUCT, SEG and SR have in common: provenance, style, UIDs, the patient and the study."""
+"""What all results have in common: provenance, style, UIDs, the patient and the study."""
 
 from __future__ import annotations
 
 import hashlib
 import uuid
+from collections.abc import Iterable
 from copy import deepcopy
 from dataclasses import dataclass
 from datetime import datetime
 from io import BytesIO
 
+import numpy as np
+from numpy.typing import NDArray
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
-from pydicom.uid import UID
+from pydicom.sr.coding import Code
+from pydicom.uid import UID, CTImageStorage
 
+from orthanc_liver import NOTE
 from orthanc_liver.engine.protocol import JobSettings
 from orthanc_liver.liver_errors import SeriesRefused
 
@@ -89,6 +94,19 @@ class Provenance:
     model_name: str
     model_sha256: str
 
+    @property
+    def versions(self) -> list[str]:
+        """As SoftwareVersions."""
+        return [self.software_version, self.model_sha256, short_text(self.model_name)]
+
+    @property
+    def origin(self) -> str:
+        """All of it as sentences."""
+        return (
+            f"Outlined by {SOFTWARE} {self.software_version} with the model "
+            f"{self.model_name[:256]} (sha256 {self.model_sha256}). {NOTE}"
+        )
+
 
 @dataclass(frozen=True)
 class RoiStyle:
@@ -119,6 +137,44 @@ def uid_from(fingerprint: str, role: str) -> UID:
     digest = hashlib.sha256(f"{role} {fingerprint}".encode()).digest()
     # Version 5 marks a UUID as made from a name, as this one is.
     return UID(f"2.25.{uuid.UUID(bytes=digest[:16], version=5).int}")
+
+
+def short_text(text: str) -> str:
+    """Cut a name to DICOM's 64 characters; a description holds all of it."""
+    return text.replace("\\", "/")[:64]
+
+
+def digest_of(text: str, masks: Iterable[NDArray[np.bool_] | None]) -> str:
+    """A fingerprint of what a result says and shows."""
+    digest = hashlib.sha256(text.encode())
+    for mask in masks:
+        digest.update(b"" if mask is None else np.packbits(mask).tobytes())
+    return digest.hexdigest()
+
+
+def code_item(code: Code) -> Dataset:
+    """A code as an item of a sequence."""
+    item = Dataset()
+    item.CodeValue = code.value
+    item.CodingSchemeDesignator = code.scheme_designator
+    item.CodeMeaning = code.meaning
+    return item
+
+
+def referenced_image(sop_instance_uid: str) -> Dataset:
+    """A slice of the CT as an item of a sequence."""
+    image = Dataset()
+    image.ReferencedSOPClassUID = CTImageStorage
+    image.ReferencedSOPInstanceUID = sop_instance_uid
+    return image
+
+
+def referenced_series(header: Dataset, sop_instance_uids: Iterable[str]) -> Dataset:
+    """Slices of the CT with their series, as an item of a sequence."""
+    item = Dataset()
+    item.SeriesInstanceUID = header.SeriesInstanceUID
+    item.ReferencedInstanceSequence = [referenced_image(uid) for uid in sop_instance_uids]
+    return item
 
 
 def whose(header: Dataset) -> list[str]:

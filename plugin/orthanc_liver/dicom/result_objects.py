@@ -20,11 +20,14 @@ from orthanc_liver.dicom.labels import series_description
 from orthanc_liver.dicom.result import Provenance, RoiStyle
 from orthanc_liver.dicom.rtstruct import build_rtstruct
 from orthanc_liver.dicom.rtstruct_reader import Roi, mask_of, outline_of
+from orthanc_liver.dicom.secondary_capture import build_captures
 from orthanc_liver.dicom.segmentation import build_segmentation
+from orthanc_liver.dicom.slice_pictures import OutlinedSlices
 from orthanc_liver.dicom.structured_report import build_report
 from orthanc_liver.engine.protocol import LOOK_HERE, JobSettings, Kind
 
-Made = Mapping[Kind, Dataset]
+Objects = Sequence[Dataset]
+Made = Mapping[Kind, Objects]
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,8 +36,9 @@ class Source:
 
     contours: none where the RTSTRUCT is there already. mask: gives (slice, row, column) of the
     CT's own slices; only asked for where it is needed, for it is as large as the CT.
-    remarks: sentences about the outline that whoever reads the RTSTRUCT is to see. look_here: where
-    the networks are unsure.
+    remarks: sentences about the outline that whoever reads the result is to see. look_here: where
+    the networks are unsure. planes_png: gives the picture of three planes. grade: empty where there
+    is none; activity and sheet: as Activity tells it, as JSON and as text.
     """
 
     series: CtSeries
@@ -44,13 +48,16 @@ class Source:
     provenance: Provenance
     style: RoiStyle
     created: datetime
+    planes_png: Callable[[], bytes]
+    grade: str = ""
     activity: dict[str, Any] | None = None
+    sheet: str = ""
     remarks: tuple[str, ...] = ()
     look_here: Sequence[Contour] = ()
 
 
-def _rtstruct(source: Source, _: Made) -> Dataset:
-    return build_rtstruct(
+def _rtstruct(source: Source, _: Made) -> Objects:
+    rtstruct = build_rtstruct(
         source.series,
         source.contours,
         source.provenance,
@@ -59,10 +66,11 @@ def _rtstruct(source: Source, _: Made) -> Dataset:
         source.remarks,
         source.look_here,
     )
+    return [rtstruct]
 
 
-def _seg(source: Source, _: Made) -> Dataset:
-    return build_segmentation(
+def _seg(source: Source, _: Made) -> Objects:
+    segmentation = build_segmentation(
         source.series,
         source.mask(),
         source.provenance,
@@ -70,6 +78,7 @@ def _seg(source: Source, _: Made) -> Dataset:
         source.created,
         _look_here(source),
     )
+    return [segmentation]
 
 
 def _look_here(source: Source) -> NDArray[np.bool_] | None:
@@ -83,27 +92,58 @@ def _look_here(source: Source) -> NDArray[np.bool_] | None:
     return np.asarray(mask[list(volume.own_slices)])
 
 
-def _sr(source: Source, made: Made) -> Dataset:
-    return build_report(
+def _sr(source: Source, made: Made) -> Objects:
+    [segmentation] = made[Kind.SEG]
+    report = build_report(
         source.series,
-        made[Kind.SEG],
+        segmentation,
         source.liver_ml,
         source.activity,
         source.provenance,
         source.style,
         source.created,
     )
+    return [report]
 
 
-BUILDERS: Mapping[Kind, Callable[[Source, Made], Dataset]] = {
+def _sc(source: Source, _: Made) -> Objects:
+    return build_captures(
+        _outlined(source), source.liver_ml, source.grade, source.provenance, source.created
+    )
+
+
+def _pdf(source: Source, _: Made) -> Objects:
+    # Imports fpdf2, which takes a second, and most jobs write no PDF.
+    from orthanc_liver.dicom.encapsulated_pdf import build_pdf, sheet_of  # noqa: PLC0415
+
+    sheet = sheet_of(
+        _outlined(source),
+        source.liver_ml,
+        source.grade,
+        source.remarks,
+        source.planes_png(),
+        source.sheet,
+        source.provenance,
+    )
+    return [build_pdf(sheet, source.provenance, source.created)]
+
+
+def _outlined(source: Source) -> OutlinedSlices:
+    return OutlinedSlices(source.series, source.mask(), _look_here(source), source.style)
+
+
+BUILDERS: Mapping[Kind, Callable[[Source, Made], Objects]] = {
     Kind.RTSTRUCT: _rtstruct,
     Kind.SEG: _seg,
     Kind.SR: _sr,
+    Kind.SC: _sc,
+    Kind.PDF: _pdf,
 }
 
 
-def build(kind: Kind, source: Source, made: Made) -> Dataset:
-    """Build one object; made: those that it needs. Errors: whatever its header provokes."""
+def build(kind: Kind, source: Source, made: Made) -> Objects:
+    """Build the objects of a kind; made: those that it needs. Errors: whatever its header
+    provokes."""
     # highdicom's warnings quote values, and values may be the patient's.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -69,7 +69,7 @@ class RoiChoice:
                 break
         else:
             if any(self._tries(names)):
-                raise EmptyOutline(f"{path} names {self} and outlines nothing by it")
+                raise EmptyOutline(f"{path} names {self} but has no contour for it")
             there_are = _listed(names.values())
             raise OutlineRefused(f"{path} outlines nothing named {self}; there are: {there_are}")
         if len(here) > 1:

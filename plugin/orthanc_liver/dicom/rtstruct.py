@@ -13,10 +13,8 @@ import numpy as np
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sr.codedict import codes
-from pydicom.sr.coding import Code
 from pydicom.uid import (
     UID,
-    CTImageStorage,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     RTStructureSetStorage,
@@ -37,9 +35,12 @@ from orthanc_liver.dicom.result import (
     SOFTWARE,
     Provenance,
     RoiStyle,
+    code_item,
     copy_patient_and_study,
     date_and_time,
+    referenced_image,
     series_number,
+    short_text,
     uid_from,
     whose,
 )
@@ -90,7 +91,7 @@ def build_rtstruct(
     if look_here:
         rois.append(_Roi(2, LOOK_HERE, LOOK_HERE_COLOUR, look_here))
     label = structure_set_label(style.name, series.header)
-    description = structure_set_description(remarks, _origin(provenance))
+    description = structure_set_description(remarks, provenance.origin)
     texts = [style.name, style.series_description, label, description]
     fingerprint = _fingerprint(series, rois, provenance, style, texts)
     dataset = Dataset()
@@ -145,32 +146,16 @@ def _add_series(
 def _add_equipment(dataset: Dataset, provenance: Provenance, created: datetime) -> None:
     dataset.Manufacturer = SOFTWARE
     dataset.ManufacturerModelName = SOFTWARE
-    dataset.SoftwareVersions = _versions(provenance)
+    dataset.SoftwareVersions = provenance.versions
     # Said twice, because whoever edits the contours later puts itself in the equipment's place.
     ours = Dataset()
-    ours.PurposeOfReferenceCodeSequence = [_code(codes.DCM.ProcessingEquipment)]
+    ours.PurposeOfReferenceCodeSequence = [code_item(codes.DCM.ProcessingEquipment)]
     ours.Manufacturer = SOFTWARE
     ours.ManufacturerModelName = SOFTWARE
-    ours.SoftwareVersions = _versions(provenance)
+    ours.SoftwareVersions = provenance.versions
     ours.ContributionDateTime = created.strftime("%Y%m%d%H%M%S")
     ours.ContributionDescription = f"Outlined the liver. {NOTE}"
     dataset.ContributingEquipmentSequence = [ours]
-
-
-def _versions(provenance: Provenance) -> list[str]:
-    return [provenance.software_version, provenance.model_sha256, _short(provenance.model_name)]
-
-
-def _short(text: str) -> str:
-    """Cut a name to DICOM's 64 characters; the structure set's description holds all of it."""
-    return text.replace("\\", "/")[:64]
-
-
-def _origin(provenance: Provenance) -> str:
-    return (
-        f"Outlined by {SOFTWARE} {provenance.software_version} with the model "
-        f"{provenance.model_name[:256]} (sha256 {provenance.model_sha256}). {NOTE}"
-    )
 
 
 def _add_structure_set(dataset: Dataset, created: datetime, uid: UID) -> None:
@@ -185,7 +170,7 @@ def _add_structure_set(dataset: Dataset, created: datetime, uid: UID) -> None:
 def _referenced_frame(series: CtSeries) -> Dataset:
     ct_series = Dataset()
     ct_series.SeriesInstanceUID = series.header.SeriesInstanceUID
-    ct_series.ContourImageSequence = [_image(uid) for uid in series.sop_instance_uids]
+    ct_series.ContourImageSequence = [referenced_image(uid) for uid in series.sop_instance_uids]
     study = Dataset()
     study.ReferencedSOPClassUID = _STUDY_SOP_CLASS
     study.ReferencedSOPInstanceUID = series.header.StudyInstanceUID
@@ -196,17 +181,10 @@ def _referenced_frame(series: CtSeries) -> Dataset:
     return frame
 
 
-def _image(sop_instance_uid: str) -> Dataset:
-    image = Dataset()
-    image.ReferencedSOPClassUID = CTImageStorage
-    image.ReferencedSOPInstanceUID = sop_instance_uid
-    return image
-
-
 def _roi(series: CtSeries, provenance: Provenance, drawn: _Roi) -> Dataset:
     algorithm = Dataset()
-    algorithm.AlgorithmFamilyCodeSequence = [_code(codes.DCM.ArtificialIntelligence)]
-    algorithm.AlgorithmName = _short(provenance.model_name)
+    algorithm.AlgorithmFamilyCodeSequence = [code_item(codes.DCM.ArtificialIntelligence)]
+    algorithm.AlgorithmName = short_text(provenance.model_name)
     algorithm.AlgorithmVersion = provenance.model_sha256
     algorithm.AlgorithmSource = SOFTWARE
     roi = Dataset()
@@ -215,7 +193,7 @@ def _roi(series: CtSeries, provenance: Provenance, drawn: _Roi) -> Dataset:
     roi.ROIName = drawn.name
     roi.ROIDescription = NOTE
     roi.ROIGenerationAlgorithm = "AUTOMATIC"
-    roi.ROIGenerationDescription = _short(
+    roi.ROIGenerationDescription = short_text(
         f"{SOFTWARE} {provenance.software_version}, model {provenance.model_sha256[:12]}"
     )
     roi.ROIDerivationAlgorithmIdentificationSequence = [algorithm]
@@ -238,7 +216,7 @@ def _roi_contour(series: CtSeries, drawn: _Roi) -> Dataset:
 def _contour_item(number: int, contour: Contour, text: str, sop_instance_uid: str) -> Dataset:
     item = Dataset()
     item.ContourNumber = number
-    item.ContourImageSequence = [_image(sop_instance_uid)]
+    item.ContourImageSequence = [referenced_image(sop_instance_uid)]
     item.ContourGeometricType = "CLOSED_PLANAR"
     item.NumberOfContourPoints = len(contour.points_mm)
     # A pydicom number per coordinate would take seconds for a liver; text is written as it is.
@@ -252,18 +230,10 @@ def _observation(drawn: _Roi) -> Dataset:
     if drawn.name == LOOK_HERE:
         observation.RTROIInterpretedType = ""
     else:
-        observation.RTROIIdentificationCodeSequence = [_code(ORGAN)]
+        observation.RTROIIdentificationCodeSequence = [code_item(ORGAN)]
         observation.RTROIInterpretedType = "ORGAN"
     observation.ROIInterpreter = ""
     return observation
-
-
-def _code(code: Code) -> Dataset:
-    item = Dataset()
-    item.CodeValue = code.value
-    item.CodingSchemeDesignator = code.scheme_designator
-    item.CodeMeaning = code.meaning
-    return item
 
 
 def _file_meta(dataset: Dataset, *, fits_explicit: bool) -> FileMetaDataset:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -23,6 +22,7 @@ from orthanc_liver.dicom.result import (
     Provenance,
     RoiStyle,
     date_and_time,
+    digest_of,
     series_number,
     uid_from,
     whose,
@@ -112,7 +112,4 @@ def _fingerprint(
 ) -> str:
     sources = [*whose(series.header), series.sop_instance_uids]
     parts = ["SEG", *sources, asdict(provenance), asdict(style), masks[0].shape]
-    digest = hashlib.sha256(json.dumps(parts).encode())
-    for mask in masks:
-        digest.update(np.packbits(mask).tobytes())
-    return digest.hexdigest()
+    return digest_of(json.dumps(parts), masks)

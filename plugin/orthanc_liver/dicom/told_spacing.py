@@ -34,7 +34,7 @@ def doubts_about_spacing(images: Sequence[CtImage], affine: NDArray[np.float64])
     }
     notes = [
         f"The slices' positions are {apart_mm:.4g} mm apart, by {keyword} it is {mm:.4g} mm: one "
-        "of them is wrong, and with it the volume may be."
+        "of them is wrong, so the volume may be wrong too."
         for keyword, mm in told_mm.items()
         if mm > 0 and abs(mm - apart_mm) > _MOST_OFF[keyword] * apart_mm
     ]
@@ -63,7 +63,7 @@ def _doubts_about_pixels(images: Sequence[CtImage]) -> list[str]:
         return []
     return [
         f"The pixels measure {pixel_mm:.4g} mm, by ReconstructionDiameter the images are "
-        f"{field_mm:.4g} mm wide: one of them is wrong, and with it the volume may be."
+        f"{field_mm:.4g} mm wide: one of them is wrong, so the volume may be wrong too."
     ]
 
 

@@ -1,5 +1,5 @@
-"""The process for a liver whose RTSTRUCT is in Orthanc already: it writes SEG and SR of it, or
-compares it with what a physician drew.
+"""The process for a liver whose RTSTRUCT is in Orthanc already: it writes what else there is to be
+of it, or compares it with what a physician drew.
 
 It lives for one order and needs no network and no GPU.
 """
@@ -17,12 +17,13 @@ import pydicom
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from liver_unet.volume import Volume
+from liver_unet.liver import Liver
+from liver_unet.volume import Volume, box_of
 from orthanc_liver.dicom.contours import Contour
 from orthanc_liver.dicom.ct_series import CtSeries, read_ct_series
 from orthanc_liver.dicom.memory import MemoryLimit
 from orthanc_liver.dicom.result import Provenance, RoiStyle, to_bytes
-from orthanc_liver.dicom.result_objects import Source, build
+from orthanc_liver.dicom.result_objects import Objects, Source, build
 from orthanc_liver.dicom.roi_choice import RoiChoice
 from orthanc_liver.dicom.rtstruct_reader import Roi, mask_of, outline_of, refusing_damaged, roi_of
 from orthanc_liver.engine.child_process import begin
@@ -83,7 +84,7 @@ def _other(order: ComparisonOrder) -> bytes:
 
 
 def _documents(order: DocumentOrder, instances: Iterator[bytes]) -> Iterator[ResultObject]:
-    made: dict[Kind, Dataset] = {}
+    made: dict[Kind, Objects] = {}
     stored, roi, series, mask = _segmented(order, instances)
     source = Source(
         series=series,
@@ -93,12 +94,24 @@ def _documents(order: DocumentOrder, instances: Iterator[bytes]) -> Iterator[Res
         provenance=Provenance(order.software_version, order.model_name, order.model_sha256),
         style=_style(stored, roi),
         created=datetime.now().astimezone(),
+        planes_png=lambda: _planes_png(series.volume, mask),
+        grade=order.grade,
         activity=order.activity,
+        sheet=order.sheet,
+        remarks=order.warnings,
         look_here=_look_here(stored, series.volume),
     )
     for kind in with_needs(order.settings.kinds):
         made[kind] = build(kind, source, made)
-        yield ResultObject(order.job, kind, to_bytes(made[kind]))
+        for one in made[kind]:
+            yield ResultObject(order.job, kind, to_bytes(one))
+
+
+def _planes_png(ct: Volume, mask: Mask) -> bytes:
+    from liver_unet.overlay import overlay_png  # noqa: PLC0415  it imports torch as well
+
+    box = box_of(mask)
+    return overlay_png(ct, Liver(mask[box].astype(np.float32), box, ct.grid))
 
 
 def _compared(order: ComparisonOrder, other: bytes, instances: Iterator[bytes]) -> Compared:

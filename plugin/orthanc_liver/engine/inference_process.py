@@ -115,8 +115,9 @@ class Engine:
             limit=MemoryLimit(order.settings.maximum_memory_mib, order.instances),
             progress=lambda stage, fraction: self._send(Progress(order.job, stage, fraction)),
         )
-        for kind, content in found.objects.items():
-            self._send(ResultObject(order.job, kind, content))
+        for kind, contents in found.objects.items():
+            for content in contents:
+                self._send(ResultObject(order.job, kind, content))
         if found.preview_png is not None:
             self._send(Preview(order.job, found.preview_png))
         if found.unsure:

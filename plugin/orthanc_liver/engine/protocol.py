@@ -34,8 +34,8 @@ STAGES: Mapping[str, int] = {
     "clean": 4,
     "doubt": 2,
     "contour": 4,
-    "write": 2,
     "preview": 1,
+    "write": 2,
 }
 
 
@@ -60,12 +60,24 @@ SURE, LOOK, DOUBTFUL = GRADES = ("sure", "look", "doubtful")
 
 
 class Kind(StrEnum):
-    """What may be stored beside a CT, by DICOM modality, in the order in which it is made."""
+    """What may be stored beside a CT, in the order in which it is made. SC: the slices as pictures
+    with the outline, several objects; PDF: a sheet to read and print."""
 
     RTSTRUCT = "RTSTRUCT"
     SEG = "SEG"
     SR = "SR"
+    SC = "SC"
+    PDF = "PDF"
 
+
+# What each one's DICOM modality is; the last two are also other people's.
+MODALITIES: Mapping[Kind, str] = {
+    Kind.RTSTRUCT: "RTSTRUCT",
+    Kind.SEG: "SEG",
+    Kind.SR: "SR",
+    Kind.SC: "OT",
+    Kind.PDF: "DOC",
+}
 
 # What an object refers to, so that it cannot be without it.
 NEEDS: Mapping[Kind, tuple[Kind, ...]] = {Kind.SR: (Kind.SEG,)}
@@ -112,7 +124,8 @@ class Order:
 class DocumentOrder:
     """Write further objects of a job whose RTSTRUCT is stored; the CT's instances follow.
 
-    activity: as Activity.as_json tells it. The names say what made the RTSTRUCT.
+    activity: as Activity.as_json tells it; sheet: as as_text does. grade and warnings: of the job's
+    report. The names say what made the RTSTRUCT.
     """
 
     job: str
@@ -121,7 +134,10 @@ class DocumentOrder:
     software_version: str
     model_name: str
     model_sha256: str
+    grade: str
+    warnings: tuple[str, ...]
     activity: dict[str, Any] | None
+    sheet: str
     rtstruct: bytes
 
 

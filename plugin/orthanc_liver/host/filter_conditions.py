@@ -133,7 +133,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 def _problem_of_group(value: Any, depth: int) -> str | None:
     if not isinstance(value, dict):
-        return "must be an object of attributes and what is asked of them"
+        return "must be an object with a condition for each attribute"
     if depth > _DEEPEST:
         return f"is nested more than {_DEEPEST} deep"
     problems = (_problem_of_condition(name, one, depth) for name, one in value.items())
@@ -148,7 +148,7 @@ def _problem_of_condition(name: str, condition: Any, depth: int) -> str | None:
         return next((f"{name}: {one}" for one in problems if one), None)
     if name not in _KNOWN and not re.fullmatch(_NUMBER, name):
         hint = did_you_mean(name, _KNOWN | {_AND, _OR}) or "; write it as its number, 0018,1210"
-        return f"{name!r} is no attribute that is known here{hint}"
+        return f"{name!r} is not a known attribute{hint}"
     if isinstance(condition, dict):
         return None if _are_bounds(condition) else f"{name}: must hold AtLeast or AtMost, numbers"
     if not isinstance(condition, str):

@@ -124,7 +124,9 @@ class Plugin:
         self.deliveries = Deliveries(self._ledger)
         self.reviews = Reviews(self._ledger)
         self._clearances = Clearances(self._ledger)
-        self._outline_gate = Gate(_OUTLINES_ASKED_FOR, "others ask for outlines: ask again shortly")
+        self._outline_gate = Gate(
+            _OUTLINES_ASKED_FOR, "too many outlines are being asked for: ask again shortly"
+        )
         self._transmitter = Transmitter(
             self.orthanc,
             self.deliveries,
@@ -392,7 +394,7 @@ class Plugin:
 
     def _refuse_unless_running(self) -> None:
         if self._problems:
-            raise NotRunning("no job can run before the settings are corrected; see /liver/status")
+            raise NotRunning("no job can run until the settings are corrected; see /liver/status")
 
     def _try_to_start(self) -> None:
         try:
@@ -428,7 +430,7 @@ class Plugin:
                 self.quality.thread.start()
                 self._change_log.start(state.seq, end)
         for problem in self._problems:
-            self.orthanc.log_error(f"no job runs before this is mended: {problem}")
+            self.orthanc.log_error(f"no job runs until this is corrected: {problem}")
         self._started.set()
 
     def _stop(self) -> None:

@@ -147,14 +147,14 @@ def _destination(value: Any) -> str | None:
     if value.get("Commitment", False) not in (False, True) or {"DicomWeb", "Commitment"} <= set(
         value
     ):
-        return "Commitment of a destination must be true or false, and is of a Modality"
+        return "Commitment of a destination must be true or false, and only a Modality may have it"
     problem = _send_after(value.get("When", AT_ONCE))
     return f"When of a destination {problem}" if problem else None
 
 
 def _dose_limits(value: Any) -> str | None:
     if not isinstance(value, dict):
-        return "must be an object of names of limits and Gy"
+        return "must be an object with a value in Gy for each limit's name"
     return wrong_limits(value) or None
 
 
@@ -219,7 +219,7 @@ class Settings:
     )
     threads: int = _setting(
         0,
-        "CPU threads of the network; 0: as many as there are cores, or as a CPU quota is worth.",
+        "CPU threads of the network; 0: as many as there are cores, or as a CPU quota allows.",
         _whole_number(0, 1024),
     )
     roi_name: str = _setting(
@@ -236,7 +236,8 @@ class Settings:
     )
     store: tuple[str, ...] = _setting(
         JobSettings.kinds,
-        "What a job stores: RTSTRUCT, optionally SEG (the mask) and SR (the volume; needs SEG).",
+        "What a job stores: RTSTRUCT, optionally SEG (the mask), SR (the volume; needs SEG), SC "
+        "(the outlined slices as pictures) and PDF (a sheet to read).",
         _store,
     )
     look_here: bool = _setting(

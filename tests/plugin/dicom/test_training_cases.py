@@ -313,7 +313,7 @@ def test_a_slice_left_out_is_refused(study: Path) -> None:
 
 def test_an_outline_without_contours_is_refused(study: Path) -> None:
     edit(study, lambda d: setattr(d.ROIContourSequence[1], "ContourSequence", []))
-    assert "names /^liver$/ or /liver/ and outlines nothing by it" in refusal(study)
+    assert "names /^liver$/ or /liver/ but has no contour for it" in refusal(study)
 
 
 def test_a_point_is_no_outline(study: Path) -> None:

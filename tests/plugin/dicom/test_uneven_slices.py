@@ -126,18 +126,18 @@ def test_the_volume_is_right_and_every_object_lies_on_the_cts_own_slices(tmp_pat
     found = segmented(slices)
     assert found.report["liver_ml"] == pytest.approx(right_ml, rel=0.02)
     assert any(WARNING in one for one in found.report["warnings"])
-    rtstruct = pydicom.dcmread(BytesIO(found.objects[Kind.RTSTRUCT]))
+    rtstruct = pydicom.dcmread(BytesIO(found.objects[Kind.RTSTRUCT][0]))
     heights_mm = {one.SOPInstanceUID: float(one.ImagePositionPatient[2]) for one in slices}
     for contour in rtstruct.ROIContourSequence[0].ContourSequence:
         height_mm = heights_mm[contour.ContourImageSequence[0].ReferencedSOPInstanceUID]
         assert contour.ContourData[2::3] == pytest.approx(
             [height_mm] * contour.NumberOfContourPoints
         )
-    seg = pydicom.dcmread(BytesIO(found.objects[Kind.SEG]))
+    seg = pydicom.dcmread(BytesIO(found.objects[Kind.SEG][0]))
     for frame in seg.PerFrameFunctionalGroupsSequence:
         assert frame.PlanePositionSequence[0].ImagePositionPatient[2] in heights_mm.values()
-    (tmp_path / "rs.dcm").write_bytes(found.objects[Kind.RTSTRUCT])
-    (tmp_path / "seg.dcm").write_bytes(found.objects[Kind.SEG])
+    (tmp_path / "rs.dcm").write_bytes(found.objects[Kind.RTSTRUCT][0])
+    (tmp_path / "seg.dcm").write_bytes(found.objects[Kind.SEG][0])
     assert judges.dciodvfy_errors(tmp_path / "seg.dcm") == []
     (tmp_path / "ct").mkdir()
     for number, one in enumerate(slices):

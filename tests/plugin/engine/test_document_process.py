@@ -37,12 +37,17 @@ def process() -> Iterator[EngineProcess]:
 
 
 def answers(
-    process: EngineProcess, rtstruct: bytes, minimum_slices: int, unsure: bool = False
+    process: EngineProcess,
+    rtstruct: bytes,
+    minimum_slices: int,
+    unsure: bool = False,
+    grade: str = "",
+    told: tuple[str, ...] = (),
 ) -> list[AboutAJob]:
     ct = [to_bytes(one) for one in write_ct_series(with_liver(unsure=unsure))]
-    settings = JobSettings(minimum_slices, roi_name="Leber", kinds=(Kind.SR,))
+    settings = JobSettings(minimum_slices, roi_name="Leber", kinds=(Kind.SR, Kind.SC, Kind.PDF))
     made_by = (__version__, SPEC.name, SPEC.sha256)
-    process.send(DocumentOrder("j", len(ct), settings, *made_by, None, rtstruct))
+    process.send(DocumentOrder("j", len(ct), settings, *made_by, grade, told, None, "", rtstruct))
     for one in ct:
         process.send(Instance("j", one))
     messages = [process.receive()]
@@ -52,18 +57,20 @@ def answers(
 
 
 @pytest.mark.parametrize("unsure", [False, True])
-def test_the_seg_is_that_of_the_job_and_the_report_refers_to_it(
-    process: EngineProcess, unsure: bool
-) -> None:
-    by_the_job = segmented(*Kind, unsure=unsure, look_here=unsure).objects
-    seg, report, done = answers(process, by_the_job[Kind.RTSTRUCT], 10, unsure)
+def test_what_is_written_later_is_what_the_job_wrote(process: EngineProcess, unsure: bool) -> None:
+    job = segmented(*Kind, unsure=unsure, look_here=unsure)
+    by_the_job, told = job.objects, tuple(job.report["warnings"])
+    rtstruct, grade = by_the_job[Kind.RTSTRUCT][0], job.report["grade"]
+    *written, done = answers(process, rtstruct, 10, unsure, grade, told)
     assert isinstance(done, Done)
     assert (done.outcome, done.reason) == (Outcome.SEGMENTED, "")
-    for kind, one in ((Kind.SEG, seg), (Kind.SR, report)):
+    expected = [(kind, one) for kind in list(Kind)[1:] for one in by_the_job[kind]]
+    assert len(expected) > 20
+    for one, (kind, content) in zip(written, expected, strict=True):
         assert isinstance(one, ResultObject)
         assert one.kind is kind
-        written, expected = (pydicom.dcmread(BytesIO(c)) for c in (one.content, by_the_job[kind]))
-        assert written.SOPInstanceUID == expected.SOPInstanceUID
+        uids = [pydicom.dcmread(BytesIO(c)).SOPInstanceUID for c in (one.content, content)]
+        assert uids[0] == uids[1]
 
 
 def test_a_series_that_is_refused_says_why(process: EngineProcess) -> None:
@@ -74,7 +81,7 @@ def test_a_series_that_is_refused_says_why(process: EngineProcess) -> None:
 
 
 def test_an_outline_that_came_back_is_compared_with_the_jobs(process: EngineProcess) -> None:
-    by_the_job = segmented(Kind.RTSTRUCT).objects[Kind.RTSTRUCT]
+    by_the_job = segmented(Kind.RTSTRUCT).objects[Kind.RTSTRUCT][0]
     theirs = pydicom.dcmread(BytesIO(by_the_job))
     theirs.StructureSetROISequence[0].ROIName = "liver"
     contours = theirs.ROIContourSequence[0].ContourSequence

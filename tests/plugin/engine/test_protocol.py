@@ -57,7 +57,12 @@ REPORT = {
 }
 MESSAGES: list[Message] = [
     Order("j", 3, SETTINGS),
-    DocumentOrder("j", 3, SETTINGS, "1.2", "net", "ab", {"Inputs": [{"Value": None}]}, b"\0rt"),
+    DocumentOrder(
+        *("j", 3, SETTINGS, "1.2", "net", "ab", "look", ("one",)),
+        {"Inputs": [{"Value": None}]},
+        "sheet",
+        b"\0rt",
+    ),
     ComparisonOrder("j", 3, SETTINGS, "liver", b"\0rt"),
     OtherOutline("j", b"seg"),
     Instance("j", b"x" * 3_000_000),

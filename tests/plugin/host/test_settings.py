@@ -254,9 +254,7 @@ def test_a_misspelt_tag_names_the_nearest() -> None:
     [problem] = problems_of(Filter={"AnyOf": [{"SliceThicknes": "x"}]})
     assert problem.endswith("did you mean SliceThickness?")
     [problem] = problems_of(Filter={"Qxyz": "x"})
-    assert problem.endswith(
-        "'Qxyz' is no attribute that is known here; write it as its number, 0018,1210"
-    )
+    assert problem.endswith("'Qxyz' is not a known attribute; write it as its number, 0018,1210")
 
 
 def test_all_problems_are_told_at_once() -> None:

@@ -132,3 +132,36 @@ def test_what_lies_under_our_uid_and_is_not_ours_is_told_and_stays(
 
 def file_of(host: Host, instance: str) -> bytes:
     return host.orthanc.call("GET", f"/instances/{instance}/file").content
+
+
+@pytest.mark.parametrize("kind", HOSTS)
+def test_pictures_and_pages_go_with_the_outline_and_nobody_elses_do(
+    kind: str, tmp_path: Path
+) -> None:
+    host = HOSTS[kind](tmp_path, Store=[*KINDS, "SC", "PDF"], KeepSuperseded=False)
+    with host.orthanc:
+        ct = small_ct("five kinds", slices=7)
+        series_id = host.store(ct[:6])
+        first = host.ended_job_of(series_id)["Content"]["Result"]
+        before = beside(host, series_id)
+        assert {modality: len(ids) for modality, ids in before.items()} == {
+            **dict.fromkeys([*KINDS, "DOC"], 1),
+            "OT": 3,
+        }
+        [theirs] = before["DOC"]
+        edited = pydicom.dcmread(BytesIO(file_of(host, theirs)))
+        edited.Manufacturer = "Somebody"
+        host.orthanc.call("DELETE", f"/instances/{theirs}")
+        host.orthanc.call("POST", "/instances", to_bytes(edited))
+        [theirs] = beside(host, series_id)["DOC"]
+        host.store(ct[6:])
+        last = host.ended_job_of(series_id, 2)["Content"]["Result"]
+        assert last["Supersedes"] == first["SopInstanceUid"]
+        after = beside(host, series_id)
+        assert theirs in after["DOC"]
+        assert {modality: len(ids) for modality, ids in after.items()} == {
+            **dict.fromkeys(KINDS, 1),
+            "DOC": 2,
+            "OT": 3,
+        }
+        assert not set(after["OT"]) & set(before["OT"])

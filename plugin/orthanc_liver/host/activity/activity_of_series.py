@@ -102,13 +102,13 @@ def store_activity(
     kinds: Sequence[str],
     activity: Activity,
 ) -> list[dict[str, str]]:
-    """Store the activity as an SR, which refers to the SEG of the series' segmentation.
+    """Store the activity as an SR, which refers to the SEG of the segmentation, or as a PDF.
 
     kinds: what an object refers to comes with it. NoResult where no segmentation stands.
     """
     series = image_series(orthanc, orthanc.series(series_id))
     job = _standing_job(ledger.read_record(series_id), orthanc, series)
-    wanted = Documents(job, with_needs(kinds), activity.as_json())
+    wanted = Documents(job, with_needs(kinds), activity)
     return store_documents(orthanc, series, settings, wanted)
 
 
@@ -116,7 +116,7 @@ def documents_asked(asked: Mapping[str, Any]) -> list[str]:
     """What the request's Store names; ActivityRefused for anything else."""
     kinds = asked.get("Store", [])
     if not isinstance(kinds, list) or any(kind not in _DOCUMENTS for kind in kinds):
-        raise ActivityRefused(f"Store must be a list of {' and '.join(_DOCUMENTS)}")
+        raise ActivityRefused(f"Store must be a list of {', '.join(_DOCUMENTS)}")
     return kinds
 
 

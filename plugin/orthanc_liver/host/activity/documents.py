@@ -1,4 +1,4 @@
-"""SEG and SR of a segmentation that is in Orthanc already, written by a process of its own."""
+"""Further objects of a segmentation that is in Orthanc already, written by a process of its own."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from orthanc_liver.host.jobs.storing import store_beside
 from orthanc_liver.host.server.api import Orthanc, OrthancError, Series
 from orthanc_liver.host.server.gate import Gate
 from orthanc_liver.host.settings import Settings
+from orthanc_liver.sirt.activity import Activity
 
 _TIMEOUT_S = 300.0
 # Each holds a CT in memory, for some seconds.
@@ -32,11 +33,11 @@ _gate = Gate(2, "other documents are being stored; nothing was stored: ask again
 
 @dataclass(frozen=True)
 class Documents:
-    """Which objects of which finished job; activity: as Activity.as_json tells it, or None."""
+    """Which objects of which finished job."""
 
     job: Job
     kinds: tuple[Kind, ...]
-    activity: dict[str, Any] | None
+    activity: Activity
 
 
 def store_documents(
@@ -80,6 +81,9 @@ def _order(
         software_version=report.get("software_version", ""),
         model_name=model.get("Name", ""),
         model_sha256=model.get("Sha256", ""),
-        activity=wanted.activity,
+        grade=wanted.job.grade or "",
+        warnings=tuple(report.get("warnings", ())),
+        activity=wanted.activity.as_json(),
+        sheet=wanted.activity.as_text(),
         rtstruct=orthanc.dicom_file((wanted.job.result or {})["Instance"]),
     )

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import threading
 import time
+import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -102,7 +103,7 @@ class Deliveries:
                 raise UnknownDelivery("there is no such delivery")
             one = self._all[delivery_id]
             if one.state not in UNFINISHED:
-                raise NotAllowed(f"a delivery in state {one.state} cannot cancel")
+                raise NotAllowed(f"a delivery in state {one.state} cannot be cancelled")
             self._end(one, State.FAILURE, "cancelled")
 
     def unfinished(self) -> list[Delivery]:
@@ -204,6 +205,17 @@ class Deliveries:
                 one.state, one.is_without_proof = State.PENDING, True
                 self._keep()
 
+    def go_one_by_one(self, one: Delivery) -> None:
+        """The destination has some of its objects already, so each goes as one of its own."""
+        with self._lock:
+            others, one.others = one.others, ()
+            if one.state not in UNFINISHED or not self._send_once_more(one, ""):
+                return
+            for instance in others:
+                part = replace(one, id=str(uuid.uuid4()), instance=instance)
+                self._all[part.id] = part
+            self._keep()
+
     def commit(self, one: Delivery) -> None:
         """The destination says that it keeps it."""
         with self._lock:
@@ -267,7 +279,7 @@ class Deliveries:
             if one.times_unknown < _SENT_UNKNOWN_AT_MOST:
                 self.fail(one, _UNKNOWN)
             else:
-                reason = f"{_UNKNOWN}; sent {one.times_unknown} times: look whether it is there"
+                reason = f"{_UNKNOWN}; sent {one.times_unknown} times: check whether it has arrived"
                 self._end(one, State.FAILURE, reason)
 
     def lose(self, one: Delivery) -> None:

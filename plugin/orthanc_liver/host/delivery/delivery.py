@@ -1,4 +1,4 @@
-"""One object on its way to one destination, and how it looks to a client."""
+"""Objects of one kind on their way to one destination, and how that looks to a client."""
 
 from __future__ import annotations
 
@@ -24,8 +24,10 @@ class Arrival(StrEnum):
 
 @dataclass
 class Delivery:
-    """One object of a result to one destination. Instance, outline and series are Orthanc's ids.
+    """The object, or the objects, of one kind of a result to one destination. Instance, outline,
+    series and others are Orthanc's ids.
 
+    others: further instances of the same kind, which go together with the first.
     outline: the RTSTRUCT on which a person decides whether it goes. times_unknown: attempts of
     which Orthanc could not tell how they ended. is_held: it does not go before a person accepts
     the outline. transaction: of a storage commitment that is not answered yet; is_without_proof:
@@ -38,6 +40,7 @@ class Delivery:
     instance: str
     kind: str
     destination: Destination
+    others: tuple[str, ...] = ()
     id: str = field(default_factory=lambda: str(uuid.uuid4()))
     created: datetime = field(default_factory=lambda: datetime.now(UTC))
     state: State = State.PENDING
@@ -52,6 +55,11 @@ class Delivery:
     is_without_proof: bool = False
 
     @property
+    def instances(self) -> list[str]:
+        """All that go."""
+        return [self.instance, *self.others]
+
+    @property
     def is_answered(self) -> bool:
         """Whether the destination took it, or never will."""
         return self.state is State.SUCCESS or self.arrival is Arrival.REFUSED
@@ -63,7 +71,7 @@ class Delivery:
             "Job": self.job,
             "Series": self.series,
             "Kind": self.kind,
-            "Instances": [self.instance],
+            "Instances": self.instances,
             "Destination": self.destination.as_json(),
             "State": str(self.state),
             "Arrival": str(self.arrival),

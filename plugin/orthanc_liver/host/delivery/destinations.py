@@ -112,30 +112,31 @@ class Sending:
         self._to_commit = {one.destination for one in asked}
         self._dicom_web = "/" + dicom_web_root.strip("/")
 
-    def begin(self, destination: Destination, instance: str, *, proof: bool) -> str:
+    def begin(self, destination: Destination, instances: list[str], *, proof: bool) -> str:
         """Return the id of Orthanc's job; CannotSend where there is none.
 
         proof: ask for storage commitment where the settings want it. The job does, for the call
         would wait for the other side.
 
-        One job for each object: of several Orthanc would not tell which one was refused.
+        One job for each kind of object: of several Orthanc would not tell which one was refused.
         """
         try:
             if destination.kind is Kind.DICOM_WEB:
-                return self._stow(destination.name, instance)
+                return self._stow(destination.name, instances)
             if destination.kind is Kind.SENDER:
-                return self._store(self._modality_of(destination.name), instance, proof=False)
+                return self._store(self._modality_of(destination.name), instances, proof=False)
             proof = proof and destination in self._to_commit
-            return self._store(destination.name, instance, proof=proof)
+            return self._store(destination.name, instances, proof=proof)
         except OrthancError as error:
             raise CannotSend(str(error)) from error
 
-    def ended(self, orthanc_job: str) -> Ending | None:
-        """None while the job is not over.
+    def ended(self, orthanc_job: str, *, is_of_one_kind: bool = False) -> Ending | None:
+        """None while the job is not over; see ending_of.
 
         Missing where Orthanc no longer knows: it forgets all but its last JobsHistorySize jobs.
         """
-        return ending_of(self._orthanc.get(f"/jobs/{orthanc_job}"))
+        job = self._orthanc.get(f"/jobs/{orthanc_job}")
+        return ending_of(job, is_of_one_kind=is_of_one_kind)
 
     def committed(self, transaction: str) -> Ending | None:
         """None while the destination has not answered.
@@ -144,22 +145,22 @@ class Sending:
         """
         return commitment_of(self._orthanc.get(f"/storage-commitment/{transaction}"))
 
-    def _store(self, modality: str, instance: str, *, proof: bool) -> str:
+    def _store(self, modality: str, instances: list[str], *, proof: bool) -> str:
         if modality not in self._orthanc.get("/modalities"):
             raise CannotSend(f"Orthanc has no modality {modality!r} in DicomModalities")
-        body = {"Resources": [instance], "Asynchronous": True, "Permissive": False}
+        body = {"Resources": instances, "Asynchronous": True, "Permissive": False}
         body |= {"StorageCommitment": True} if proof else {}
         answer = self._orthanc.post(f"/modalities/{modality}/store", json.dumps(body).encode())
         return str(answer["ID"])
 
-    def _stow(self, server: str, instance: str) -> str:
+    def _stow(self, server: str, instances: list[str]) -> str:
         try:
             known = self._orthanc.get_of_plugin(f"{self._dicom_web}/servers")
         except Missing:
             raise CannotSend("Orthanc's DICOMweb plugin is not there") from None
         if server not in known:
             raise CannotSend(f"Orthanc has no DICOMweb server {server!r} in DicomWeb.Servers")
-        body = {"Resources": [instance], "Synchronous": False}
+        body = {"Resources": instances, "Synchronous": False}
         answer = self._orthanc.post_to_plugin(
             f"{self._dicom_web}/servers/{server}/stow", json.dumps(body).encode()
         )
@@ -171,6 +172,6 @@ class Sending:
         if len(names) != 1:
             raise CannotSend(
                 f"{len(names) or 'no'} modalities of DicomModalities have the sender's AE title, "
-                f"{aet!r}; one must"
+                f"{aet!r}; exactly one must have it"
             )
         return names[0]

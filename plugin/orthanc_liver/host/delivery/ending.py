@@ -1,4 +1,4 @@
-"""What the end of one of Orthanc's sending jobs means for the object that it sent."""
+"""What the end of one of Orthanc's sending jobs means for what it sent."""
 
 from __future__ import annotations
 
@@ -17,12 +17,14 @@ _DIMSE_STATUS = re.compile(r"DIMSE status 0x([0-9A-Fa-f]{4})")
 
 class Fate(Enum):
     """NEVER: the destination takes no such object, however often it is sent.
-    NO_PROOF: it offers no storage commitment, or takes no such object, which is seen without."""
+    NO_PROOF: it offers no storage commitment, or takes no such object, which is seen without.
+    DUPLICATE: it has one of several already, and nobody can tell which."""
 
     ARRIVED = 1
     FAILED = 2
     NEVER = 3
     NO_PROOF = 4
+    DUPLICATE = 5
 
 
 @dataclass(frozen=True)
@@ -34,22 +36,28 @@ class Ending:
     transaction: str = ""
 
 
-def ending_of(job: Mapping[str, Any]) -> Ending | None:
-    """What a job of Orthanc's tells, as GET /jobs/{id} shows it; None while it is not over."""
+def ending_of(job: Mapping[str, Any], *, is_of_one_kind: bool = False) -> Ending | None:
+    """What a job of Orthanc's tells, as GET /jobs/{id} shows it; None while it is not over.
+
+    is_of_one_kind: it sends several objects, of which the destination takes all or none.
+    """
     transaction = str(job.get("Content", {}).get("StorageCommitmentTransactionUID", ""))
     if job["State"] == "Success":
         return Ending(Fate.ARRIVED, transaction=transaction)
-    return _of_failure(job, transaction) if job["State"] == "Failure" else None
+    if job["State"] != "Failure":
+        return None
+    return _of_failure(job, transaction, is_of_one_kind=is_of_one_kind)
 
 
-def _of_failure(job: Mapping[str, Any], transaction: str) -> Ending:
+def _of_failure(job: Mapping[str, Any], transaction: str, *, is_of_one_kind: bool) -> Ending:
     said = [job.get("ErrorDescription", ""), job.get("ErrorDetails", "")]
     reason = ": ".join(one for one in said if one) or "Orthanc's sending job failed"
-    if job.get("Content", {}).get("InstancesCount", 1) != 1:
+    is_one = job.get("Content", {}).get("InstancesCount", 1) == 1
+    if not is_one and not is_of_one_kind:
         return Ending(Fate.FAILED, reason)  # nobody can tell which of them is meant
     status = _dimse_status(job)
     if status == _DUPLICATE:
-        return Ending(Fate.ARRIVED)
+        return Ending(Fate.ARRIVED if is_one else Fate.DUPLICATE)
     if status == _NOT_SUPPORTED or _NO_SYNTAX.search(reason):
         return Ending(Fate.NEVER, reason)
     if job.get("ErrorCode") == _NO_PRESENTATION_CONTEXT:

@@ -39,7 +39,7 @@ class Transmitter:
 
     def _follow(self, one: Delivery) -> None:
         try:
-            ending = self._sending.ended(one.orthanc_job)
+            ending = self._sending.ended(one.orthanc_job, is_of_one_kind=bool(one.others))
         except Missing:
             self._deliveries.lose_track(one)
             name = one.destination.name
@@ -54,6 +54,8 @@ class Transmitter:
                 self._deliveries.go_without_proof(one)
             case Fate.NEVER:
                 self._give_up(one, ending.reason)
+            case Fate.DUPLICATE:
+                self._deliveries.go_one_by_one(one)
             case Fate.FAILED:
                 self._fail(one, ending.reason)
 
@@ -73,12 +75,13 @@ class Transmitter:
             self._fail(one, ending.reason)
 
     def _send(self, one: Delivery) -> None:
-        if not self._orthanc.has_instance(one.instance):
+        there = [instance for instance in one.instances if self._orthanc.has_instance(instance)]
+        if not there:
             self._deliveries.lose(one)
             return
         try:
             proof = not one.is_without_proof
-            job = self._sending.begin(one.destination, one.instance, proof=proof)
+            job = self._sending.begin(one.destination, there, proof=proof)
             self._deliveries.begin(one, job)
         except CannotSend as error:
             self._fail(one, str(error))
@@ -88,7 +91,7 @@ class Transmitter:
         if (one.destination, kind) not in self._told:
             self._told.add((one.destination, kind))
             self._orthanc.log_error(
-                f"{name} does not take {kind}: {reason}; none is sent there again before somebody "
+                f"{name} does not take {kind}: {reason}; none is sent there again until somebody "
                 "asks for it"
             )
         self._deliveries.never(one, f"it does not take {kind}: {reason}")

@@ -13,15 +13,14 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any
 
-from orthanc_liver.engine.protocol import Kind
+from orthanc_liver.engine.protocol import MODALITIES, Kind
 from orthanc_liver.host.jobs.job import Job
 from orthanc_liver.host.jobs.records import mark_elsewhere, unmark_superseded
-from orthanc_liver.host.jobs.storing import is_result_in
+from orthanc_liver.host.jobs.storing import OUR_MANUFACTURER, is_result_in, may_be_ours
 from orthanc_liver.host.server.api import Missing, Orthanc, Series
 
 _MADE_BY_ORTHANC = {"AnonymizedFrom", "ModifiedFrom"}
 _OUR_RECORD = "4501"
-_US = b"orthanc-liver"  # Manufacturer; whoever edits contours puts itself there
 _OUR_UIDS = "2.25."  # never a copy's
 
 
@@ -38,7 +37,7 @@ def is_outlined_copy(orthanc: Orthanc, series: Series) -> bool:
 
 def look_at_result(orthanc: Orthanc, series: Series) -> None:
     """Mark what a series holds where it is a copy of a result of ours without its slices."""
-    if series.tags.get("Modality") not in tuple(Kind):
+    if not may_be_ours(series.tags):
         return
     first = series.instances[0]
     tags = orthanc.get(f"/instances/{first}")["MainDicomTags"]
@@ -69,13 +68,13 @@ def _outlined(orthanc: Orthanc, study: str) -> set[str]:
         return {one["SOPInstanceUID"]: _directions(one) for one in images}
 
     outlined = set()
-    for kind, instance in _results(beside):
+    for modality, instance in _results(beside):
         if not is_ours(orthanc, instance):
             continue
         tags = orthanc.get(f"/instances/{instance}/simplified-tags")
         named = {ids[uid]: images for uid, images in _images_named(tags).items() if uid in ids}
         here = {one for one, images in named.items() if images <= slices(one).keys()}
-        if kind == Kind.RTSTRUCT:
+        if modality == MODALITIES[Kind.RTSTRUCT]:
             outlined |= {one for one in here if _are_whole(named[one], slices(one))}
         if not str(tags.get("SOPInstanceUID")).startswith(_OUR_UIDS):
             _mark(orthanc, instance, is_here=bool(here))
@@ -96,17 +95,20 @@ def _directions(tags: Mapping[str, str]) -> str:
 
 
 def _results(beside: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
+    """Modality and Orthanc's id of what may be ours."""
     for series in beside:
-        kind = series["MainDicomTags"].get("Modality")
-        if kind in tuple(Kind):
+        tags = series["MainDicomTags"]
+        if may_be_ours(tags):
             for instance in series["Instances"]:
-                yield kind, instance
+                yield tags["Modality"], instance
 
 
 def is_ours(orthanc: Orthanc, instance: str) -> bool:
     """Whether we wrote it, or it is a copy of what we wrote: the copy keeps who made it."""
     try:
-        return orthanc.get_bytes(f"/instances/{instance}/content/0008-0070").strip(b" \0") == _US
+        return orthanc.get_bytes(f"/instances/{instance}/content/0008-0070").strip(b" \0") == (
+            OUR_MANUFACTURER.encode()
+        )
     except Missing:
         return False
 

@@ -79,6 +79,17 @@ def kinds_by_instance(result: Mapping[str, Any]) -> dict[str, str]:
     return {one: kind for one, kind in pairs if isinstance(one, str) and isinstance(kind, str)}
 
 
+def instances_by_kind(result: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
+    """A result's objects, those of one kind together, each alone where no kind is told."""
+    together: list[tuple[str, list[str]]] = []
+    for instance, kind in kinds_by_instance(result).items():
+        if kind and together and together[-1][0] == kind:
+            together[-1][1].append(instance)
+        else:
+            together.append((kind, [instance]))
+    return together
+
+
 def instances_of(result: Mapping[str, Any]) -> list[str]:
     """Orthanc's ids of a result's objects, the RTSTRUCT first."""
     return list(kinds_by_instance(result))

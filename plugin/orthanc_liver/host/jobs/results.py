@@ -13,7 +13,7 @@ from orthanc_liver.engine.protocol import Outcome
 from orthanc_liver.host.delivery.deliveries import Deliveries
 from orthanc_liver.host.delivery.delivery import Delivery
 from orthanc_liver.host.delivery.destinations import recipient_of, recipients_of
-from orthanc_liver.host.jobs.job import Job, kinds_by_instance
+from orthanc_liver.host.jobs.job import Job, instances_by_kind
 from orthanc_liver.host.jobs.job_queue import JobQueue
 from orthanc_liver.host.jobs.records import Ledger
 from orthanc_liver.host.jobs.storing import Pictures, sop_instance_uid, store_beside
@@ -116,8 +116,8 @@ class Results:
         again: also to those that have it.
         """
         recipients = recipients_of(self._orthanc, self._settings, series)
-        kinds = kinds_by_instance(job.result or {})
-        outline = next(iter(kinds))
+        together = instances_by_kind(job.result or {})
+        outline = together[0][1][0]
         with self._reviews.standing_still():
             clearance = self._clearances.of(job.series, outline)
             review = clearance.review
@@ -132,10 +132,11 @@ class Results:
                     instance=put.get(instance, instance),
                     kind=kind,
                     destination=recipient.destination,
+                    others=tuple(others),
                     is_held=not clearance.opens(recipient.when),
                 )
                 for recipient in recipients
-                for instance, kind in kinds.items()
+                for kind, [instance, *others] in together
                 if recipient.takes(kind)
             ]
             self._deliveries.add(job, new, again=again)

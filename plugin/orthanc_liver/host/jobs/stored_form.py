@@ -263,7 +263,7 @@ def stored_delivery(one: Delivery) -> dict[str, Any]:
         "Series": one.series,
         "Outline": one.outline,
         "Kind": one.kind,
-        "Instances": [one.instance],
+        "Instances": one.instances,
         "Destination": {str(one.destination.kind): one.destination.name},
         "State": str(one.state),
         "Attempts": one.attempts,
@@ -285,7 +285,10 @@ def read_deliveries(kept: Any) -> list[Delivery]:
     instances = one.list_of("Instances", read_resource)
     if "Outline" in one.all or not instances:
         kind = one.text("Kind", "[A-Z]{0,16}")
-        return [_read_delivery(one, instance, kind) for instance in instances[:1]]
+        whole = [_read_delivery(one, instance, kind) for instance in instances[:1]]
+        for delivery in whole:
+            delivery.others = tuple(instances[1:])
+        return whole
     first, *further = zip(instances, _KINDS_OF_0_1_0, strict=False)
     split = [_read_delivery(one, *first)]
     for instance, kind in further:

@@ -6,17 +6,19 @@ An object that could not be written is not among them, and the report has a warn
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from orthanc_liver.engine.protocol import Kind
+from orthanc_liver.engine.protocol import MODALITIES, Kind
 from orthanc_liver.host.errors import StoredElsewhere
 from orthanc_liver.host.jobs.records import unmark_made_again, write_preview, write_unsure
 from orthanc_liver.host.server.api import BadFile, Missing, Orthanc, OrthancError, Series
 
 _MEDIA_STORAGE_SOP_INSTANCE_UID = 3  # in group 2, which every DICOM file begins with
 _GROUP_2_AT = 132
+# Whoever edits contours puts itself there.
+OUR_MANUFACTURER = "orthanc-liver"
 _LONG = (b"OB", b"UN")
 # What differs each time that the same object is written.
 _OF_THE_WRITING = {
@@ -25,6 +27,7 @@ _OF_THE_WRITING = {
         for what in ("InstanceCreation", "Series", "Content", "StructureSet")
         for of in ("Date", "Time")
     ),
+    *("DateOfSecondaryCapture", "TimeOfSecondaryCapture"),
     *("ContributingEquipmentSequence", "DimensionOrganizationSequence", "DimensionIndexSequence"),
 }
 
@@ -130,8 +133,16 @@ def is_result_in(orthanc: Orthanc, instance: str, study: str) -> bool:
         series = orthanc.get(f"/instances/{instance}/series")
     except Missing:
         return False
-    is_result = series["MainDicomTags"].get("Modality") in tuple(Kind)
-    return bool(is_result and series["ParentStudy"] == study)
+    return may_be_ours(series["MainDicomTags"]) and bool(series["ParentStudy"] == study)
+
+
+def may_be_ours(tags: Mapping[str, str]) -> bool:
+    """Whether a series with these tags may hold results; pictures and documents are also many
+    others', so of these the manufacturer decides."""
+    modality = tags.get("Modality")
+    if modality in (MODALITIES[Kind.SC], MODALITIES[Kind.PDF]):
+        return tags.get("Manufacturer") == OUR_MANUFACTURER
+    return modality in MODALITIES.values()
 
 
 def _leave(orthanc: Orthanc, series: Series, pictures: Pictures) -> None:

@@ -65,7 +65,8 @@ class Request:
         if self._is_from_another_site():
             raise HttpError(
                 HTTPStatus.FORBIDDEN,
-                "a page of another site may not ask this; behind a proxy, let it pass on Host",
+                "a request from another site's page is refused; behind a proxy, have it pass on "
+                "the Host header",
             )
         media_type = self._headers.get("content-type", "").partition(";")[0].strip().lower()
         if self._body and self._headers and media_type != "application/json":

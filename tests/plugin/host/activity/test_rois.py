@@ -90,8 +90,8 @@ def test_a_perfused_volume_may_be_an_roi(host: Host, study: tuple[str, str]) -> 
         ({"TumourMl": 1, "Rtstruct": "x"}, "Rtstruct goes with one of"),
         ({"TumourRoi": "GTV", "Rtstruct": "x"}, "not the id of an RTSTRUCT in the study"),
         ({"TumourRoi": "GTV", "Rtstruct": 7}, "must be Orthanc's id"),
-        ({"TumourMl": 1, "Store": "SR"}, "Store must be a list of SEG and SR"),
-        ({"TumourMl": 1, "Store": ["RTSTRUCT"]}, "Store must be a list of SEG and SR"),
+        ({"TumourMl": 1, "Store": "SR"}, "Store must be a list of SEG, SR, SC, PDF"),
+        ({"TumourMl": 1, "Store": ["RTSTRUCT"]}, "Store must be a list of SEG, SR, SC, PDF"),
     ],
 )
 def test_refusals(host: Host, study: tuple[str, str], body: dict[str, Any], sentence: str) -> None:

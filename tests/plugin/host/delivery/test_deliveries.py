@@ -224,7 +224,7 @@ def test_what_is_unknown_is_repeated_twice_over_a_restart_too(
     deliveries.begin(one, ORTHANC_JOB)
     deliveries.lose_track(one)
     assert one.state is State.FAILURE
-    assert one.reason.endswith("sent 3 times: look whether it is there")
+    assert one.reason.endswith("sent 3 times: check whether it has arrived")
 
 
 def test_a_destination_that_took_something_need_not_rest(deliveries: Deliveries) -> None:
@@ -306,3 +306,29 @@ def test_whoever_sends_hears_of_what_there_is_to_send(deliveries: Deliveries) ->
     deliveries.fail(deliveries.due()[0], "asleep")
     deliveries.end_rests()
     assert heard == [1, 0, 1]
+
+
+def test_pictures_go_together_and_one_by_one_where_some_are_there(
+    deliveries: Deliveries, paper: Paper
+) -> None:
+    job = Job(orthanc_id("series"), orthanc_id("study"), "key")
+    pictures = [orthanc_id(f"picture {number}") for number in range(3)]
+    first, *others = pictures
+    outline = orthanc_id("rtstruct")
+    whole = Delivery(job.id, job.series, outline, first, "SC", PACS, others=tuple(others))
+    deliveries.add(job, [whole], again=False)
+    after = deliveries_in(paper)
+    after.restore([job.series])
+    [one] = after.due()
+    assert one.instances == pictures
+    after.begin(one, ORTHANC_JOB)
+    after.go_one_by_one(one)
+    gone = []
+    for _ in pictures:
+        [one] = after.due()
+        gone.append(one.instances)
+        after.begin(one, ORTHANC_JOB)
+        after.succeed(one)
+    assert sorted(gone) == sorted([picture] for picture in pictures)
+    assert after.due() == []
+    assert after.count()["Success"] == 3

@@ -81,6 +81,25 @@ def test_a_deleted_result_is_not_sent_any_more(host: FakeHost) -> None:
     assert {one["Reason"] for one in lost} == {"the result is no longer in Orthanc"}
 
 
+def test_of_pictures_what_is_still_there_goes_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deliveries, "growing_wait_s", lambda failures: 0.0)
+    wanted = [{"Modality": "pacs", "Objects": ["SC"]}]
+    host = start(tmp_path, Destinations=wanted, Store=["RTSTRUCT", "SC"])
+    job = host.ended_job_of(host.upload("one picture is deleted"))
+    [waiting] = host.orthanc.get("/liver/deliveries")
+    pictures = waiting["Instances"]
+    assert pictures == [one["Instance"] for one in job["Content"]["Result"]["Further"]]
+    assert len(pictures) == 3
+    host.orthanc.call("DELETE", f"/instances/{pictures[0]}")
+    sent = host.orthanc.archive.sent
+    wait_for("the rest", lambda: [*sent.values()][-1] == ("pacs", pictures[1:]))
+    host.orthanc.archive.takes = {"pacs"}
+    deliveries_in(host, "Success", 1)
+    host.orthanc.stop()
+
+
 def test_a_result_goes_back_to_the_sender_of_the_ct(tmp_path: Path) -> None:
     host = start(tmp_path, ReturnToSender=True)
     host.orthanc.archive.takes = {"scanner"}
@@ -115,7 +134,7 @@ def test_what_orthanc_forgets_is_not_sent_for_ever(
     host.orthanc.archive.forgets = True
     host.ended_job_of(host.upload("nobody knows"))
     ended = deliveries_in(host, "Failure", 2)
-    why = "Orthanc no longer knows its sending job; sent 3 times: look whether it is there"
+    why = "Orthanc no longer knows its sending job; sent 3 times: check whether it has arrived"
     assert {one["Reason"] for one in ended} == {why}
     assert len(host.orthanc.archive.sent) == 6
     assert why in host.orthanc.log()

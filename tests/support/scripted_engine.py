@@ -197,7 +197,8 @@ def main(folder: Path, arguments: list[str]) -> None:
     if script.start == "failed":
         write(outgoing, Failed("the scripted engine has no weights"))
         return
-    ready = Ready("0", "scripted", script.model_sha256, "cpu")
+    sha256 = _sha256(script, arguments)
+    ready = Ready("0", "scripted", sha256, "cpu")
     if script.start == "wrong types":
         write(outgoing, replace(ready, model_sha256=cast(str, [7])))
     write(outgoing, ready)
@@ -207,14 +208,24 @@ def main(folder: Path, arguments: list[str]) -> None:
         except PipeClosed:
             return
         assert isinstance(order, Order)
-        _work(folder, order, incoming, outgoing)
+        _work(folder, order, incoming, outgoing, _sha256(_script(folder), arguments))
+
+
+def _sha256(script: Script, arguments: list[str]) -> str:
+    """That of the script, unless the process was told of a folder of weights."""
+    if "--weights" not in arguments:
+        return script.model_sha256
+    folder = Path(arguments[arguments.index("--weights") + 1])
+    return str(json.loads((folder / "liver.json").read_text())["sha256"])
 
 
 def _compare(folder: Path, script: Script) -> None:
     order = read(sys.stdin.buffer)
     assert isinstance(order, ComparisonOrder)
     assert isinstance(read(sys.stdin.buffer), OtherOutline)
-    _note(folder / "comparisons.txt", {"pid": os.getpid(), "roi": order.roi})
+    drawn = pydicom.dcmread(BytesIO(order.rtstruct))
+    note = {"pid": os.getpid(), "roi": order.roi, "ours": drawn.SOPInstanceUID}
+    _note(folder / "comparisons.txt", note)
     assert list(read_instances(sys.stdin.buffer, order))
     if script.dsc < 0:
         os.kill(os.getpid(), 9)
@@ -226,7 +237,7 @@ def _compare(folder: Path, script: Script) -> None:
     write(sys.stdout.buffer, Done(order.job, outcome, reason, None))
 
 
-def _work(folder: Path, order: Order, incoming: BinaryIO, outgoing: BinaryIO) -> None:
+def _work(folder: Path, order: Order, incoming: BinaryIO, outgoing: BinaryIO, sha256: str) -> None:
     script = _script(folder)
     settings = asdict(order.settings)
     note = {"pid": os.getpid(), "instances": order.instances, "settings": settings}
@@ -245,7 +256,8 @@ def _work(folder: Path, order: Order, incoming: BinaryIO, outgoing: BinaryIO) ->
             print("pydicom says Name^Secret", file=sys.stderr)  # noqa: T201 as a library would
             os.kill(os.getpid(), 9)
         case "segmented" | "wrong study":
-            _send_objects(script, order, instances, outgoing)
+            told = replace(script, model_sha256=sha256)
+            _send_objects(told, order, instances, outgoing)
             write(outgoing, Preview(order.job, tiny_png()))
             _tell_doubt(script, order, outgoing)
         case "no liver found" | "refused" | "failed":

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -45,12 +46,16 @@ SPEC = ModelSpec(
 
 
 class Threshold(nn.Module):
-    """Liver is what lies between LIVER_HU."""
+    """Liver is what lies between these HU."""
+
+    def __init__(self, liver_hu: tuple[float, float] = LIVER_HU) -> None:
+        super().__init__()
+        self._liver_hu = liver_hu
 
     def forward(self, batch: torch.Tensor) -> torch.Tensor:
         low, high = SPEC.window_hu
         hu = batch * (high - low) + low
-        inside = torch.minimum(hu - LIVER_HU[0], LIVER_HU[1] - hu) / 10
+        inside = torch.minimum(hu - self._liver_hu[0], self._liver_hu[1] - hu) / 10
         return torch.cat([-inside, inside], dim=1)
 
 
@@ -75,7 +80,7 @@ class ThresholdEngine:
         self.interpreter.write_text(
             f'#!/bin/sh\ncd "{CHECKOUT}"\n'
             f'case "$*" in *document_process*) exec "{sys.executable}" "$@" ;; esac\n'
-            f'exec "{sys.executable}" -m tests.support.threshold_engine "{folder}"\n'
+            f'exec "{sys.executable}" -m tests.support.threshold_engine "{folder}" "$@"\n'
         )
         self.interpreter.chmod(0o755)
         self.behave("")
@@ -111,6 +116,14 @@ def with_liver(shape: tuple[int, int, int] = (24, 40, 50), *, unsure: bool = Fal
     return Volume(hu, Grid(shape, affine))
 
 
+def second_model(weights: Path) -> Segmenter:
+    """With a folder of weights: their name, and only the brighter liver."""
+    told = json.loads((weights / "liver.json").read_text())
+    spec = replace(SPEC, name=told["name"], sha256=told["sha256"])
+    bright = Threshold((100.0, LIVER_HU[1]))
+    return Segmenter(Model(bright, spec, torch.device("cpu"), torch.float32))
+
+
 def on_cpu() -> Segmenter:
     """The segmenter without trouble."""
     return Segmenter(Model(Threshold(), SPEC, torch.device("cpu"), torch.float32))
@@ -122,7 +135,7 @@ def on_troubled_gpu() -> TroubledSegmenter:
     return TroubledSegmenter(fine, on_cpu=on_cpu())
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, arguments: list[str]) -> None:
     """The process's side."""
     with (folder / "starts.txt").open("a") as file:
         file.write(f"{os.getpid()}\n")
@@ -130,6 +143,8 @@ def main(folder: Path) -> None:
     end_with_the_other_side(0)
     torch.set_num_threads(1)
     segmenter = on_cpu()
+    if "--weights" in arguments:
+        segmenter = second_model(Path(arguments[arguments.index("--weights") + 1]))
     if trouble := cast(Trouble, json.loads((folder / "trouble.json").read_text())):
         TroubledSegmenter.trouble = trouble
         segmenter = on_troubled_gpu()
@@ -140,4 +155,4 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), sys.argv[2:])

@@ -26,13 +26,19 @@ def add_to(commands: Any) -> None:
     harvesting.add_argument(
         "--orthanc", required=True, metavar="URL", help="where Orthanc with the plugin answers"
     )
-    harvesting.add_argument("--out", type=Path, required=True, help="a new folder")
+    harvesting.add_argument("--out", type=Path, required=True, help="a folder, new but for --prune")
+    harvesting.add_argument(
+        "--prune",
+        action="store_true",
+        help="--out is an earlier harvest: delete the cases that Orthanc has no comparison of "
+        "any more, because the study or the figures were deleted",
+    )
     add_user(harvesting)
     harvesting.set_defaults(run=_run)
 
 
 def _run(options: argparse.Namespace) -> int:
-    from orthanc_liver.evaluation.harvest import HarvestRefused, harvest
+    from orthanc_liver.evaluation.harvest import HarvestRefused, harvest, prune
 
     rest = Rest(options.orthanc, user_and_password(options.user))
 
@@ -46,6 +52,10 @@ def _run(options: argparse.Namespace) -> int:
             why = f"{options.orthanc} does not answer ({getattr(error, 'reason', error)})"
         raise HarvestRefused(why)
 
+    if options.prune:
+        gone = prune(get, options.out)
+        sys.stdout.write(f"{len(gone)} cases deleted from {options.out}\n")
+        return 0
     cases, left_out = harvest(get, options.out)
     for one in left_out:
         sys.stderr.write(f"left out: series {one.series}: {one.reason}\n")

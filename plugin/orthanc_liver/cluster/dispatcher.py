@@ -6,6 +6,7 @@ The broker keeps what was published; what was not yet, stays here until the brok
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import math
 import os
@@ -19,6 +20,7 @@ import uuid
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, BinaryIO, Self
 
 from kombu.message import Message
@@ -365,12 +367,15 @@ def _is_worth_holding(body: bytes) -> bool:
 
 def main() -> None:
     """Entry of `python -m orthanc_liver.cluster.dispatcher`."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--weights", type=Path)
+    arguments = parser.parse_args()
     outgoing = begin()
     connect = read(sys.stdin.buffer)
     if not isinstance(connect, Connect):
         raise ProtocolError(f"a {type(connect).__name__} instead of a broker")
     try:
-        dispatcher = Dispatcher(connect, model_of(), outgoing)
+        dispatcher = Dispatcher(connect, model_of(arguments.weights), outgoing)
     except (LiverError, ModelError) as error:
         write(outgoing, Failed(str(error)))
         return

@@ -7,6 +7,7 @@ HostError
   Refused             what is asked for cannot be had, however often one asks
     NotAdmitted       the settings do not admit the series
     BackfillRefused   the studies are not named as they must be, or are too many
+    PullRefused       so are those that another server is to give, or there is no such server
     ReviewRefused     what a person decided is not said as it must be
     NotShown          there is no such outline, or the slices do not say where they lie
   Conflict            what is asked for does not fit how things stand
@@ -20,8 +21,11 @@ HostError
   JobFailed           this attempt failed; another one may succeed
   StoredElsewhere     an object does not belong to the study of its CT; nothing was kept
   NothingStored       SEG and SR that somebody asked for could not be written or stored
-  NotCompared         two outlines could not be compared (quality/quality_control.py)
+  NotCompared         two outlines could not be compared, and never can be
+  GivesWay            the second model's outline can wait
   CannotSend          Orthanc could not even begin to send
+  NotPulled           another server does not give a study, however often it is asked
+    NotPulledYet      this time it does not
   NotOurs             what is kept in Orthanc is not what orthanc-liver writes there
   StateUnreadable     so is the state of the whole server, and no job may run
   OrthancError        Orthanc could not do what it was asked (server/api.py)
@@ -67,6 +71,10 @@ class NotAdmitted(Refused):
 
 class BackfillRefused(Refused):
     """The studies are not named as they must be, or are too many."""
+
+
+class PullRefused(Refused):
+    """The studies are not named as they must be or too many, or there is no such server."""
 
 
 class ReviewRefused(Refused):
@@ -121,8 +129,24 @@ class NothingStored(HostError):
     """SEG and SR that somebody asked for could not be written or stored."""
 
 
+class NotCompared(HostError):
+    """An outline is as it is, and cannot be compared; str(error) says why."""
+
+
+class GivesWay(HostError):
+    """The second model's outline can wait."""
+
+
 class CannotSend(HostError):
     """Orthanc could not even begin to send."""
+
+
+class NotPulled(HostError):
+    """Another server does not give a study, however often it is asked."""
+
+
+class NotPulledYet(NotPulled):
+    """It does not this time."""
 
 
 class NotOurs(HostError):

@@ -25,7 +25,11 @@ from orthanc_liver.host.intake.arriving import Arriving
 from orthanc_liver.host.intake.backfill import Backfill, studies_wanted
 from orthanc_liver.host.intake.change_log import ChangeLog, end_of_log, place_to_begin
 from orthanc_liver.host.intake.intake import Door, Intake, Settled
+from orthanc_liver.host.intake.paced import Pace
+from orthanc_liver.host.intake.pull import Pull
 from orthanc_liver.host.intake.series_filter import SeriesFilter
+from orthanc_liver.host.intake.sources import Sources
+from orthanc_liver.host.intake.wanted import Way
 from orthanc_liver.host.jobs.engines import Embedded, Engines
 from orthanc_liver.host.jobs.fleet import Fleet
 from orthanc_liver.host.jobs.job import Job, State
@@ -35,6 +39,7 @@ from orthanc_liver.host.jobs.results import Results
 from orthanc_liver.host.jobs.storing import is_result_in
 from orthanc_liver.host.jobs.worker import Worker
 from orthanc_liver.host.quality.quality_control import WORSE, QualityControl
+from orthanc_liver.host.retention import Retention
 from orthanc_liver.host.review.clearance import Clearances
 from orthanc_liver.host.review.outlines import outline_text, outlines_of, stack_of
 from orthanc_liver.host.review.review import Verdict
@@ -173,8 +178,24 @@ class Plugin:
         )
         self._change_log.on_arrived = self.quality.arrived
         self._change_log.on_gone = self._note_gone
-        self._backfill = Backfill(
-            self.orthanc, self.queue, self._intake, self.settings.backfill_pause_seconds, at_once
+        pace = Pace(self.settings.backfill_pause_seconds, at_once)
+        self._backfill = Backfill(self.orthanc, self.queue, self._intake, pace)
+        self._pull = Pull(
+            self.orthanc,
+            self.queue,
+            self._intake,
+            Sources(self.orthanc, of_orthanc.dicom_web_root),
+            self._filter,
+            pace,
+        )
+        self._retention = Retention(
+            self.orthanc,
+            self._ledger,
+            self.queue,
+            self.quality,
+            self._clearances,
+            self._pull,
+            self.settings.retention_days,
         )
         self._starting = Background("start", self.orthanc, self._try_to_start)
         self._threads = [
@@ -182,6 +203,8 @@ class Plugin:
             self._change_log.thread,
             self._transmitter.thread,
             self._backfill.thread,
+            self._pull.thread,
+            self._retention.thread,
             self.quality.thread,
             *([self._webhook.thread] if self.settings.webhook else []),
         ]
@@ -224,9 +247,11 @@ class Plugin:
             "Reviews": self.reviews.count(),
             "ReturnedOutlines": self.quality.count(),
             "Quality": self.quality.summary(),
+            "ShadowProblem": self.quality.shadow.problem,
             "LabelsProblem": self._results.labels.problem,
             "Viewer": self.settings.viewer,
             "Backfill": self._backfill.show(),
+            "Pull": self._pull.show(),
             "Broker": self._show_broker(),
             "Threads": self._states(),
             "SettingsProblems": self._problems,
@@ -281,6 +306,22 @@ class Plugin:
     def cancel_backfill(self) -> None:
         """Take up no more older series; NotAllowed where none is being taken up."""
         self._backfill.cancel()
+
+    def show_pull(self) -> dict[str, Any]:
+        """The last pull, what of it failed, and whom one may ask."""
+        return self._pull.show_all()
+
+    def ask_pull(self, asked: Mapping[str, Any], user: str) -> dict[str, Any] | None:
+        """Somebody asks for studies of another server. Errors: see Pull.ask."""
+        self._refuse_unless_running()
+        count = self._pull.ask(asked)
+        source = {str(way): asked[way] for way in Way if way in asked}
+        self.journal.write("pull asked", {"User": user, **source, "Studies": count})
+        return self._pull.show()
+
+    def cancel_pull(self) -> None:
+        """Ask for no more of them; NotAllowed where none is running."""
+        self._pull.cancel()
 
     def deliver_again(self, job_id: str) -> list[dict[str, Any]]:
         """Send a job's result to today's destinations, now; returns all of its deliveries.
@@ -365,7 +406,7 @@ class Plugin:
         if not job or not is_result_in(self.orthanc, review.rtstruct, series.study):
             raise NoResult("the outline is no longer in Orthanc: segment the series again")
         self._results.decide(job, series, review)
-        facts = {"Series": series_id, "Job": job.id, "Rtstruct": review.rtstruct}
+        facts = {"User": user, "Series": series_id, "Job": job.id, "Rtstruct": review.rtstruct}
         self.journal.write("outline reviewed", facts | {"Verdict": str(review.verdict)})
         return review.as_json()
 
@@ -413,6 +454,7 @@ class Plugin:
             self._clearances.restore()
             self._results.restore(state.finished)
             self._backfill.restore()
+            self._pull.restore()
             self._webhook.restore()
             self.quality.restore(state.finished)
         except StateUnreadable as error:
@@ -423,6 +465,8 @@ class Plugin:
             if not self._problems:
                 self._transmitter.thread.start()
                 self._backfill.thread.start()
+                self._pull.thread.start()
+                self._retention.thread.start()
                 if self.settings.webhook:
                     self._webhook.thread.start()
                 for worker in self._workers:

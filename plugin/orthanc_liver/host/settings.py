@@ -13,6 +13,7 @@ from orthanc_liver.engine.case import NAME
 from orthanc_liver.engine.protocol import LOOK_HERE, NEEDS, SOURCE, JobSettings, Kind, with_needs
 from orthanc_liver.host.filter_conditions import did_you_mean, problem_of_filter
 from orthanc_liver.host.installation import default_interpreter
+from orthanc_liver.host.weights_folder import SHA256, NamedModel, model_in
 from orthanc_liver.sirt.limits import wrong_limits
 
 SECTION = "LiverSegmentation"
@@ -127,6 +128,19 @@ def _interpreter(value: Any) -> str | None:
     return f"there is no program {path}; give the interpreter of orthanc-liver's own environment"
 
 
+def _weights(value: Any) -> str | None:
+    if not isinstance(value, str):
+        return "must be the path of a folder of weights"
+    if not value or model_in(Path(value)):
+        return None
+    return f"there are no weights in {Path(value).absolute()}: it must hold a liver.json"
+
+
+def _sha256(value: Any) -> str | None:
+    is_one = isinstance(value, str) and re.fullmatch(f"({SHA256})?", value)
+    return None if is_one else "must be 64 of the signs 0 to 9 and a to f, or empty"
+
+
 def _destinations(value: Any) -> str | None:
     if not isinstance(value, list | tuple):
         return "must be a list of destinations"
@@ -217,6 +231,22 @@ class Settings:
     device: str = _setting(
         "auto", 'Where the network runs: "auto", "cpu", "cuda" or "cuda:N".', _device
     )
+    weights: str = _setting(
+        "", "The folder of the weights; empty: those that came with the product.", _weights
+    )
+    weights_sha256: str = _setting(
+        "",
+        "No job runs unless the weights have this SHA-256, as GET /liver/status tells it; empty: "
+        "any.",
+        _sha256,
+    )
+    shadow_weights: str = _setting(
+        "",
+        "The folder of a second model that outlines after the first, when no job waits; nothing of "
+        "it is stored or sent but how it agrees with the first and with outlines that come back. "
+        "Not with Broker.",
+        _weights,
+    )
     threads: int = _setting(
         0,
         "CPU threads of the network; 0: as many as there are cores, or as a CPU quota allows.",
@@ -300,6 +330,12 @@ class Settings:
         "How many of a model's first outlines that came back set the limits of its control chart.",
         _whole_number(20, 10_000),
     )
+    retention_days: int = _setting(
+        0,
+        "After how many days the picture of a job and the comparisons with outlines that came back "
+        "are deleted, though their study stays; 0: with their study.",
+        _whole_number(0, 36_500),
+    )
     viewer: str = _setting(
         "",
         "A link to a viewer for the page: {StudyInstanceUID}, {SeriesInstanceUID} and {orthanc}, "
@@ -338,13 +374,28 @@ class Settings:
         """What starts the process that computes, or has workers compute."""
         if self.broker:
             interpreter = str(interpreter_path(self.interpreter))
-            return [interpreter, "-m", "orthanc_liver.cluster.dispatcher"]
+            dispatcher = [interpreter, "-m", "orthanc_liver.cluster.dispatcher"]
+            return [*dispatcher, *_option_of(self.weights)]
+        return self._inference(self.weights)
+
+    @property
+    def shadow_command(self) -> list[str]:
+        """What starts the process of the second model."""
+        return self._inference(self.shadow_weights)
+
+    def _inference(self, weights: str) -> list[str]:
         return [
             str(interpreter_path(self.interpreter)),
             *("-m", "orthanc_liver.engine.inference_process"),
+            *_option_of(weights),
             *("--device", self.device),
             *("--threads", str(self.threads)),
         ]
+
+    @property
+    def shadow_model(self) -> NamedModel | None:
+        """The second model, where there is one."""
+        return model_in(Path(self.shadow_weights)) if self.shadow_weights else None
 
     @property
     def writer_command(self) -> list[str]:
@@ -412,7 +463,18 @@ def read_settings(configuration: Mapping[str, Any]) -> tuple[Settings, list[str]
             problems.append(f"{SECTION}.{key}: {problem}")
         else:
             values[one.name] = tuple(value) if isinstance(value, list) else value
-    return Settings(**values), problems
+    settings = Settings(**values)
+    if settings.broker and settings.shadow_weights:
+        problems.append(
+            f"{SECTION}.ShadowWeights: must be empty with Broker, whose workers compute with one "
+            "model"
+        )
+    return settings, problems
+
+
+def _option_of(weights: str) -> list[str]:
+    """Absolute, as the process begins in another folder."""
+    return ["--weights", str(Path(weights).absolute())] if weights else []
 
 
 def interpreter_path(setting: str) -> Path:

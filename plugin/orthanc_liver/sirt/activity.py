@@ -29,8 +29,8 @@ from orthanc_liver.sirt.spheres import SPHERES, Spheres
 from orthanc_liver.sirt.vials import VialTable, calibration_figures, vial_table
 
 _LARGEST_SHUNT_SOURCE = (
-    "largest lung shunt: derived here from D = k * A * f / M for lungs and liver; a published "
-    "table of such: Thomas et al. 2026, doi 10.1093/radadv/umag007"
+    "largest lung shunt: derived here from D = k * A * f / M for lungs and liver; the same in "
+    "words, for the whole liver: Thomas et al. 2026, doi 10.1093/radadv/umag007 (abstract)"
 )
 USUAL_LIVER_ML = (500.0, 5000.0)
 # Of the liver, as a rule: two segments, and a right lobe with its tumours.

@@ -12,6 +12,8 @@ import pytest
 from orthanc_liver.host.settings import Settings, read_settings, settings_table
 from tests.support.orthanc_server import CHECKOUT
 
+WEIGHTS = CHECKOUT / "model" / "weights"
+
 INTERPRETER = {"Interpreter": sys.executable}
 BROKER = {
     "Url": "amqps://liver@broker.example:5671/liver",
@@ -33,6 +35,9 @@ def test_every_key_reaches_its_attribute() -> None:
         "OnePerStudy": True,
         "Interpreter": sys.executable,
         "Device": "cuda:1",
+        "Weights": str(WEIGHTS),
+        "WeightsSha256": "0" * 64,
+        "ShadowWeights": str(WEIGHTS / "development"),
         "Threads": 3,
         "RoiName": "Leber",
         "RoiColour": [1, 2, 3],
@@ -53,6 +58,7 @@ def test_every_key_reaches_its_attribute() -> None:
         "Labels": True,
         "Webhook": {"Url": "https://hook.example/liver", "Secret": "0123456789abcdef"},
         "QualityFirstCases": 60,
+        "RetentionDays": 30,
         "Viewer": "{orthanc}/ohif/viewer?StudyInstanceUIDs={StudyInstanceUID}",
         "BackfillPauseSeconds": 9,
         "DoseLimitsGy": {"LungOnce": 25, "ResinNormal": 35.5},
@@ -184,6 +190,13 @@ def test_the_table_explains_every_setting() -> None:
         ("Viewer", "https://viewer.example/?study={StudyInstanceUID"),
         ("Viewer", "https://viewer.example/\n"),
         ("Viewer", "https://" + "x" * 1000),
+        ("RetentionDays", -1),
+        ("Weights", "/nowhere"),
+        ("Weights", 7),
+        ("WeightsSha256", "0" * 63),
+        ("WeightsSha256", None),
+        ("ShadowWeights", "/nowhere"),
+        ("RetentionDays", "30"),
         ("BackfillPauseSeconds", -1),
         ("DoseLimitsGy", []),
         ("DoseLimitsGy", {"LungOnce": 0}),

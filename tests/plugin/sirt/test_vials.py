@@ -210,6 +210,34 @@ def test_the_largest_shunt_that_the_lungs_limit_allows() -> None:
     assert "LargestLungShunt" not in {one.name for one in computed("resin").figures}
 
 
+def achievable_gy(shunt: float, liver_gy: float, lung_gy: float, of: dict[str, float]) -> float:
+    """The whole liver's dose with the largest activity (GBq) that keeps both limits."""
+    k = 50.0
+    by_liver = liver_gy * of["liver_kg"] / k / (1 - shunt)
+    by_lungs = lung_gy * of["lung_kg"] / k / shunt
+    return min(by_liver, by_lungs) * k * (1 - shunt) / of["liver_kg"]
+
+
+@pytest.mark.parametrize("perfused_ml", [None, 300, 900])
+@pytest.mark.parametrize(("liver_gy", "lung_kg"), [(75, 1.0), (150, 0.6), (40, 1.3)])
+def test_it_is_the_smallest_shunt_at_which_the_lungs_decide(
+    perfused_ml: int | None, liver_gy: float, lung_kg: float
+) -> None:
+    """As Thomas et al. 2026 define LSFbound: found by bisection, whatever is perfused."""
+    masses = {"liver_kg": 1800 * 1.03 / 1000, "lung_kg": lung_kg}
+    low, high = 1e-6, 0.999
+    while high - low > 1e-9:
+        middle = (low + high) / 2
+        if achievable_gy(middle, liver_gy, 30.0, masses) < liver_gy - 1e-9:
+            high = middle
+        else:
+            low = middle
+    planned_gy = liver_gy * 1800 / (perfused_ml or 1800)
+    case = {"PerfusedMl": perfused_ml, "DoseGy": planned_gy, "LungMassKg": lung_kg}
+    result = computed("glass", **case, LungShunt=0.01, LiverMl=1800)
+    assert figure(result, "LargestLungShunt") == pytest.approx(high, rel=1e-6)
+
+
 @pytest.mark.parametrize("method", ["glass", "holmium", "partition"])
 @pytest.mark.parametrize("part", [{}, {"PerfusedMl": 900}])
 @pytest.mark.parametrize(("earlier", "most"), [(0, 30), (12, 30), (41, 9)])

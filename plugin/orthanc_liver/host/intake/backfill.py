@@ -1,30 +1,21 @@
-"""Older studies, as many series at a time as are worked on and only while nothing newer waits.
-
-What is left to do outlives a restart.
-"""
+"""Older studies, as many series at a time as are worked on and only while nothing newer waits."""
 
 from __future__ import annotations
 
 import json
 import re
-import threading
 from collections.abc import Mapping
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
-from orthanc_liver.host.errors import BackfillRefused, NoModelYet, NotAdmitted, NotAllowed
-from orthanc_liver.host.intake.intake import Door, Intake, Settled
-from orthanc_liver.host.intake.place import Place, Stage
+from orthanc_liver.host.errors import BackfillRefused, NotAllowed
+from orthanc_liver.host.intake.intake import Door, Intake
+from orthanc_liver.host.intake.paced import MAX_STUDIES, Pace, Paced
+from orthanc_liver.host.intake.place import Place
 from orthanc_liver.host.jobs.job_queue import JobQueue
 from orthanc_liver.host.jobs.records import keep_place, keep_studies, read_backfill
-from orthanc_liver.host.server.api import Missing, Orthanc, OrthancError
-from orthanc_liver.host.server.background import Background
+from orthanc_liver.host.server.api import Missing, Orthanc
 from orthanc_liver.host.server.identifiers import RESOURCE
-from orthanc_liver.host.server.times import text_of
-
-MAX_STUDIES = 2000
-_LOOK_S = 0.5
-_IDLE_S = 60.0
 
 
 def studies_wanted(orthanc: Orthanc, asked: Mapping[str, Any], find_limit: int) -> list[str]:
@@ -93,26 +84,12 @@ def _date(asked: Mapping[str, Any], key: str) -> date:
         raise BackfillRefused(f"{key} must be a date, YYYYMMDD") from None
 
 
-class Backfill:
-    """At most one at a time, in a thread of its own.
+class Backfill(Paced):
+    """At most one at a time."""
 
-    at_once: of how many unfinished jobs its next one may be the last.
-    """
-
-    def __init__(
-        self, orthanc: Orthanc, queue: JobQueue, intake: Intake, pause_s: float, at_once: int = 1
-    ) -> None:
-        self._orthanc = orthanc
-        self._queue = queue
-        self._intake = intake
-        self._pause_s = pause_s
-        self._at_once = at_once
-        self.thread = Background("backfill", orthanc, self._turn)
-        self._lock = threading.Lock()
+    def __init__(self, orthanc: Orthanc, queue: JobQueue, intake: Intake, pace: Pace) -> None:
+        super().__init__("backfill", orthanc, queue, intake, Door.BACKFILL, pace)
         self._studies: list[str] = []
-        self._place: Place | None = None
-        self._series_left: list[str] | None = None  # of the study at `done`; None: not looked yet
-        self._job: str | None = None
 
     def restore(self) -> None:
         """Take up what was not done; StateUnreadable where what is kept is not ours."""
@@ -123,86 +100,30 @@ class Backfill:
     def ask(self, studies: list[str]) -> None:
         """Begin with these studies; NotAllowed while another backfill runs."""
         with self._lock:
-            if self._place and self._place.stage is Stage.RUNNING:
+            if self._is_running:
                 raise NotAllowed("a backfill runs already; cancel it first")
             keep_studies(self._orthanc, studies)
-            self._studies, self._series_left = studies, None
-            self._keep(Place(datetime.now(UTC)))
+            self._studies = studies
+            self._begin()
         self.thread.wake()
-
-    def cancel(self) -> None:
-        """Take up no more series; one that runs is finished. NotAllowed where none is running."""
-        with self._lock:
-            if self._place is None or self._place.stage is not Stage.RUNNING:
-                raise NotAllowed("no backfill is running")
-            self._place.stage = Stage.CANCELLED
-            self._keep(self._place)
 
     def show(self) -> dict[str, Any] | None:
         """The last backfill, None where there never was one."""
         with self._lock:
-            if self._place is None:
+            place = self._place
+            if place is None:
                 return None
-            return {
-                "State": str(self._place.stage),
-                "CreationTime": text_of(self._place.created),
-                "Studies": len(self._studies),
-                "Done": self._place.done,
-                "Submitted": self._place.submitted,
-                "Skipped": self._place.skipped,
-            }
+            counts = {"Submitted": place.submitted, "Skipped": place.skipped}
+            return self._shown(place) | counts
 
-    def _turn(self) -> float:
-        """Do a little and say how long to wait before the next step, in seconds."""
-        with self._lock:
-            if self._place is None or self._place.stage is not Stage.RUNNING:
-                return _IDLE_S
-            if self._queue.unfinished() >= self._at_once:
-                return _LOOK_S
-            if self._job:
-                self._job = None
-                return self._pause_s
-            if self._series_left is None:
-                return self._open_study(self._place)
-            if not self._series_left:
-                self._series_left = None
-                self._place.done += 1
-                self._keep(self._place)
-                return 0.0
-            return self._take_series(self._place, self._series_left)
+    def _count(self) -> int:
+        return len(self._studies)
 
-    def _open_study(self, place: Place) -> float:
-        if place.done >= len(self._studies):
-            place.stage = Stage.DONE
-            self._keep(place)
-            return _IDLE_S
+    def _open(self, place: Place) -> list[str] | float:
         try:
-            study = self._orthanc.get(f"/studies/{self._studies[place.done]}")
+            return list(self._orthanc.get(f"/studies/{self._studies[place.done]}")["Series"])
         except Missing:
-            study = {"Series": []}
-        self._series_left = list(study["Series"])
-        return 0.0
-
-    def _take_series(self, place: Place, left: list[str]) -> float:
-        # First, so that one whose consideration is at fault holds up no other for ever.
-        series_id = left.pop(0)
-        try:
-            job = self._intake.offer(series_id, Door.BACKFILL)
-        except (Missing, NotAdmitted):
-            return 0.0
-        except NoModelYet:
-            left.insert(0, series_id)
-            return _LOOK_S
-        except OrthancError:
-            left.insert(0, series_id)
-            raise
-        if isinstance(job, Settled):
-            place.skipped += 1
-            return 0.0
-        self._job = job.id
-        place.submitted += 1
-        return _LOOK_S
+            return []
 
     def _keep(self, place: Place) -> None:
-        self._place = place
         keep_place(self._orthanc, place)

@@ -15,6 +15,7 @@ For the whole server, global properties:
                      4503, 4504        the backfill: its studies, and how far it is
                      4506              which series have comparisons or await one, and the limits of
                                        the control charts
+                     4507, 4508        the pull: its studies, and how far it is
                      4510 to 4573      the jobs that are not finished, and on which series to find
                                        those that are: a few in each, for each is written whole
                      4574 to 4637      what may leave: grades, and what people decided, likewise
@@ -35,6 +36,7 @@ from orthanc_liver.engine.protocol import Outcome
 from orthanc_liver.host.delivery.delivery import Delivery
 from orthanc_liver.host.errors import NotOurs, StateUnreadable
 from orthanc_liver.host.intake.place import Place
+from orthanc_liver.host.intake.wanted import Failed, Wanted
 from orthanc_liver.host.jobs.job import UNFINISHED, Job
 from orthanc_liver.host.jobs.stored_form import (
     Fields,
@@ -45,12 +47,14 @@ from orthanc_liver.host.jobs.stored_form import (
     read_comparison,
     read_contours,
     read_deliveries,
+    read_failed,
     read_job,
     read_limits,
     read_place,
     read_resource,
     read_result,
     read_review,
+    read_wanted,
     stored_clearance,
     stored_delivery,
     stored_job,
@@ -77,6 +81,8 @@ _STUDIES_PROPERTY = 4503
 _PLACE_PROPERTY = 4504
 _NOTICES_PROPERTY = 4505
 _QUALITY_PROPERTY = 4506
+_WANTED_PROPERTY = 4507
+_PULL_PROPERTY = 4508
 _JOBS_PROPERTIES = range(4510, 4574)
 _CLEARANCE_PROPERTIES = range(4574, 4574 + DRAWERS)
 
@@ -283,13 +289,19 @@ class Ledger:
     def record_comparison(self, one: Comparison) -> list[Comparison]:
         """Leave a comparison on its series in the place of an earlier one of the same outline, and
         return all that are there; the oldest give way. OrthancError where that fails."""
-        uid = one.returned.sop_instance_uid
         before = self.read_comparisons(one.series)
-        others = [each for each in before if each.returned.sop_instance_uid != uid]
+        others = [each for each in before if each.key != one.key]
         kept = [*others, one][-_COMPARISONS_PER_SERIES:]
         text = document(Comparisons=[each.as_json() for each in kept])
         self._write_note(one.series, _COMPARISONS_METADATA, text)
         return kept
+
+    def forget_comparisons(self, series_id: str) -> None:
+        """Take them away from their series; OrthancError where that fails."""
+        path = f"/series/{series_id}/metadata/{_COMPARISONS_METADATA}"
+        with contextlib.suppress(Missing):
+            self._orthanc.get_bytes(path)
+            self._orthanc.delete(path)
 
     def read_quality(self) -> QualityState:
         """What was kept of them; StateUnreadable where it is not ours."""
@@ -375,6 +387,47 @@ def keep_place(orthanc: Orthanc, place: Place) -> None:
     orthanc.set_property(_PLACE_PROPERTY, document(**stored_place(place)))
 
 
+@dataclass(frozen=True)
+class PullState:
+    """How far a pull is, its studies, and those that could not be had."""
+
+    place: Place
+    wanted: list[Wanted]
+    failed: list[Failed]
+
+
+def read_pull(orthanc: Orthanc) -> PullState | None:
+    """The last pull; StateUnreadable where what is kept is not ours."""
+
+    def read_progress(kept: Any) -> tuple[Place, list[Failed]]:
+        fields = opened(kept, "created")
+        return read_place(fields), fields.list_of("Failed", read_failed)
+
+    def read_list(kept: Any) -> list[Wanted]:
+        return opened(kept, "Wanted").list_of("Wanted", read_wanted)
+
+    progress = _read_property(orthanc, _PULL_PROPERTY, "pull", read_progress)
+    wanted = _read_property(orthanc, _WANTED_PROPERTY, "pull", read_list)
+    return PullState(progress[0], wanted or [], progress[1]) if progress else None
+
+
+def keep_wanted(orthanc: Orthanc, wanted: Sequence[Wanted]) -> None:
+    """Replace the studies of the pull."""
+    orthanc.set_property(_WANTED_PROPERTY, document(Wanted=[one.as_json() for one in wanted]))
+
+
+def keep_pull_place(orthanc: Orthanc, place: Place, failed: Sequence[Failed]) -> None:
+    """Replace how far the pull is."""
+    told = [one.as_json() for one in failed]
+    orthanc.set_property(_PULL_PROPERTY, document(**stored_place(place), Failed=told))
+
+
+def forget_pull(orthanc: Orthanc) -> None:
+    """Leave nothing of it."""
+    for number in (_PULL_PROPERTY, _WANTED_PROPERTY):
+        orthanc.set_property(number, "")
+
+
 def read_notices(orthanc: Orthanc) -> list[dict[str, Any]]:
     """What a webhook was not told yet; StateUnreadable where what is kept is not ours."""
 
@@ -451,10 +504,20 @@ def read_preview(orthanc: Orthanc, series_id: str) -> bytes:
 
 def write_unsure(orthanc: Orthanc, series_id: str, text: bytes) -> None:
     """Leave on the series where the networks are unsure, or take away what a former job left."""
-    path = f"/series/{series_id}/attachments/{_UNSURE_ATTACHMENT}"
     if text:
-        orthanc.put(path, text)
-        return
+        orthanc.put(f"/series/{series_id}/attachments/{_UNSURE_ATTACHMENT}", text)
+    else:
+        _detach(orthanc, series_id, _UNSURE_ATTACHMENT)
+
+
+def forget_pictures(orthanc: Orthanc, series_id: str) -> None:
+    """Take away the picture of the series, and where the networks were unsure."""
+    for number in (_PREVIEW_ATTACHMENT, _UNSURE_ATTACHMENT):
+        _detach(orthanc, series_id, number)
+
+
+def _detach(orthanc: Orthanc, series_id: str, number: int) -> None:
+    path = f"/series/{series_id}/attachments/{number}"
     with contextlib.suppress(Missing):
         orthanc.get_bytes(f"{path}/size")
         orthanc.delete(path)

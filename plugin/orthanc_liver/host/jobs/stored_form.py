@@ -22,9 +22,10 @@ from typing import Any, TypeVar
 from orthanc_liver.engine.protocol import GRADES, Agreement, Kind, Outcome
 from orthanc_liver.host.delivery.delivery import Arrival, Delivery
 from orthanc_liver.host.delivery.destinations import Destination
-from orthanc_liver.host.delivery.destinations import Kind as Way
+from orthanc_liver.host.delivery.destinations import Kind as Sent
 from orthanc_liver.host.errors import NotOurs
 from orthanc_liver.host.intake.place import Place, Stage
+from orthanc_liver.host.intake.wanted import Failed, Key, Wanted, Way
 from orthanc_liver.host.jobs.job import Job, State
 from orthanc_liver.host.quality.chart import Limits
 from orthanc_liver.host.quality.comparison import Comparison, ModelLimits, Returned
@@ -32,13 +33,13 @@ from orthanc_liver.host.review.clearance import Clearance
 from orthanc_liver.host.review.review import Review, Verdict
 from orthanc_liver.host.server.identifiers import DICOM_UID, JOB, RESOURCE
 from orthanc_liver.host.server.times import text_of, time_of
+from orthanc_liver.host.weights_folder import SHA256
 
 VERSION = 1
 _LARGEST = 2**31
 _LEAST_NUMBERS = 6  # of three corners
 # In the order in which they were made.
 _KINDS_OF_0_1_0 = ["RTSTRUCT", "SEG", "SR"]
-_SHA256 = "[0-9a-f]{64}"
 _TIME = "[12][0-9]{7}T[0-9]{6}[.][0-9]{6}"
 
 Value = TypeVar("Value")
@@ -325,7 +326,7 @@ def _read_delivery(one: Fields, instance: str, kind: str) -> Delivery:
 
 def _read_destination(kept: Any) -> Destination:
     named = Fields(kept)
-    kinds = [kind for kind in Way if kind in named.all]
+    kinds = [kind for kind in Sent if kind in named.all]
     if len(kinds) != 1:
         raise NotOurs("Destination does not name one destination")
     return Destination(kinds[0], named.text(kinds[0], "(?s:.+)"))
@@ -381,7 +382,7 @@ def read_comparison(kept: Any) -> Comparison:
         job=one.text("Job", JOB),
         ours=one.text("Ours", RESOURCE),
         model_name=one.text("Model"),
-        model_sha256=one.text("Sha256", _SHA256),
+        model_sha256=one.text("Sha256", SHA256),
         grade=one.text("Grade", "|".join(("", *GRADES))),
         returned=Returned(
             instance=one.text("Instance", RESOURCE),
@@ -395,6 +396,7 @@ def read_comparison(kept: Any) -> Comparison:
             origin=one.text("Origin"),
         ),
         time=time,
+        is_shadow=one.flag("IsShadow"),
         agreement=None if one.all.get("Dsc") is None else _read_agreement(one),
         reason=one.text("Reason"),
     )
@@ -430,7 +432,7 @@ def read_limits(kept: Any) -> ModelLimits:
     if until is None:
         raise NotOurs("Until is missing")
     limits = Limits(one.real("mean", 0, 1), one.real("sd", 0, 1), one.number("cases", low=2))
-    return ModelLimits(one.text("Sha256", _SHA256), limits, until)
+    return ModelLimits(one.text("Sha256", SHA256), limits, until)
 
 
 def read_resource(kept: Any) -> str:
@@ -452,3 +454,21 @@ def read_place(kept: Fields) -> Place:
         submitted=kept.number("submitted"),
         skipped=kept.number("skipped"),
     )
+
+
+def read_wanted(kept: Any) -> Wanted:
+    """The study that as_json of it shows."""
+    one = Fields(kept)
+    ways = [way for way in Way if way in one.all]
+    keys = [key for key in Key if key in one.all]
+    if len(ways) != 1 or len(keys) != 1:
+        raise NotOurs("a study is not named once, or its source is not")
+    wanted = Wanted(ways[0], one.text(ways[0], "(?s:.+)"), keys[0], one.text(keys[0]))
+    if wanted.problem:
+        raise NotOurs(wanted.problem)
+    return wanted
+
+
+def read_failed(kept: Any) -> Failed:
+    """The study that could not be had, as as_json of it shows."""
+    return Failed(read_wanted(kept), Fields(kept).text("Reason"))

@@ -162,7 +162,14 @@ class Worker:
             if self.thread.stopping:
                 raise EngineUnavailable("Orthanc is stopping")
             self._engine = engine = self._engines.start(self._queue.wake)
-        self._ready = ready = engine.wait_ready()
+        ready = engine.wait_ready()
+        if ready.model_sha256 != (self._settings.weights_sha256 or ready.model_sha256):
+            self._end_engine()
+            raise EngineUnavailable(
+                f"the weights that are loaded have the SHA-256 {ready.model_sha256}, and "
+                "WeightsSha256 names another: correct that setting, or Weights"
+            )
+        self._ready = ready
         self._loaded = engine
         self._problem = ""
         self._orthanc.log(f"{ready.model_name} is ready on {ready.device}")

@@ -34,7 +34,8 @@ class Returned:
 @dataclass(frozen=True)
 class Comparison:
     """model: what made ours. agreement: None where they could not be compared, and reason says why.
-    time: when they were, UTC."""
+    time: when they were, UTC. is_shadow: ours was made by the second model, to be compared only, in
+    the place of the outline `ours` of the first, or with that."""
 
     series: str
     study: str
@@ -47,6 +48,18 @@ class Comparison:
     time: datetime
     agreement: Agreement | None = None
     reason: str = ""
+    is_shadow: bool = False
+
+    @property
+    def is_of_two_models(self) -> bool:
+        """No physician drew the other one."""
+        return self.is_shadow and self.returned.instance == self.ours
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What it takes the place of: the same outline compared with the same model's, where that
+        is a second one."""
+        return self.returned.sop_instance_uid, self.model_sha256 if self.is_shadow else ""
 
     def as_json(self) -> dict[str, Any]:
         """What the routes tell of it."""
@@ -79,6 +92,8 @@ class Comparison:
             "WorstMl": found and round(found.worst_ml, 2),
             "Warnings": list(found.warnings) if found else [],
             "Reason": self.reason,
+            "IsShadow": self.is_shadow,
+            "Against": "first model" if self.is_of_two_models else "returned outline",
         }
 
 
@@ -94,10 +109,10 @@ class ModelLimits:
 
 def cases_of(comparisons: Iterable[Comparison]) -> list[Comparison]:
     """One for each CT and model, in the order in which they were made: the newest that is approved,
-    else the newest. What could not be compared is none."""
+    else the newest. What could not be compared is none, nor what no physician drew."""
     best: dict[tuple[str, str], Comparison] = {}
     for one in sorted(comparisons, key=_rank):
-        if one.agreement:
+        if one.agreement and not one.is_of_two_models:
             best[one.series, one.model_sha256] = one
     return sorted(best.values(), key=lambda one: (one.time, one.series))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 from orthanc_liver.host.quality.chart import Limits, Point, Rule, chart, limits_of
@@ -22,6 +23,11 @@ class ModelChart:
     points: tuple[Point, ...]
 
     @property
+    def is_shadow(self) -> bool:
+        """Whether it is the second model's, as far as the newest case tells."""
+        return not self.cases or self.cases[-1].is_shadow
+
+    @property
     def rules(self) -> tuple[Rule, ...]:
         """What the newest case breaks."""
         return self.points[-1].rules if self.points else ()
@@ -37,6 +43,7 @@ class ModelChart:
         return {
             "Model": self.model_name,
             "Sha256": self.model_sha256,
+            "IsShadow": self.is_shadow,
             "Cases": len(self.cases),
             "FirstCases": limits and limits.cases,
             "MeanDsc": limits and round(limits.mean_dsc, 4),
@@ -45,6 +52,19 @@ class ModelChart:
             "SlowDsc": round(self.points[-1].slow_dsc, 4) if self.points else None,
             "Rules": list(self.rules),
         }
+
+
+def agreement_of_models(comparisons: Iterable[Comparison]) -> dict[str, Any] | None:
+    """How a second model's outlines agree with the first's; None where it has none."""
+    found = [one.agreement for one in comparisons if one.agreement]
+    if not found:
+        return None
+    return {
+        "Outlines": len(found),
+        "MeanDsc": round(fmean(one.dsc for one in found), 4),
+        "LowestDsc": round(min(one.dsc for one in found), 4),
+        "MeanRv": round(fmean(one.rv for one in found), 4),
+    }
 
 
 def charts_of(

@@ -6,7 +6,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from orthanc_liver.engine.protocol import (
@@ -19,7 +19,7 @@ from orthanc_liver.engine.protocol import (
     OtherOutline,
     Outcome,
 )
-from orthanc_liver.host.errors import EngineGone, EngineUnavailable, HostError
+from orthanc_liver.host.errors import EngineGone, EngineUnavailable, GivesWay, NotCompared
 from orthanc_liver.host.intake.copies import is_ours
 from orthanc_liver.host.jobs.engine_process import EngineProcess
 from orthanc_liver.host.jobs.job import Job
@@ -28,8 +28,14 @@ from orthanc_liver.host.jobs.one_order import process_for_one_order
 from orthanc_liver.host.jobs.records import Ledger, QualityState
 from orthanc_liver.host.quality.chart import Point
 from orthanc_liver.host.quality.comparison import Comparison, ModelLimits
-from orthanc_liver.host.quality.model_chart import ModelChart, charts_of, limits_now
+from orthanc_liver.host.quality.model_chart import (
+    ModelChart,
+    agreement_of_models,
+    charts_of,
+    limits_now,
+)
 from orthanc_liver.host.quality.returns import KINDS, Found, Returns
+from orthanc_liver.host.quality.shadow import Shadow
 from orthanc_liver.host.server.api import BadFile, Missing, Orthanc, Series
 from orthanc_liver.host.server.background import Background
 from orthanc_liver.host.server.times import growing_wait_s
@@ -49,10 +55,6 @@ _FACTS_OF_WORSE = ("Series", "Instance", "Job", "Sha256", "Dsc", "MeanDsc", "Slo
 Tell = Callable[[str, Mapping[str, Any]], None]
 
 
-class NotCompared(HostError):
-    """The outline is as it is, and cannot be compared; str(error) says why."""
-
-
 class QualityControl:
     """Shared by Orthanc's threads, the reader of the change log and the worker, who all only note.
 
@@ -67,7 +69,10 @@ class QualityControl:
         self._queue = queue
         self._settings = settings
         self._tell = tell
-        self._returns = Returns(orthanc, ledger, settings.roi_name)
+        self.shadow = Shadow(orthanc, queue, settings)
+        self._returns = Returns(
+            orthanc, ledger, settings.roi_name, timedelta(days=settings.retention_days), self.shadow
+        )
         self._awaiting: dict[str, None] = {}  # series, a set in the order of arrival
         self._comparisons: dict[str, list[Comparison]] = {}  # by series, the oldest first
         self._limits: dict[str, ModelLimits] = {}
@@ -121,14 +126,26 @@ class QualityControl:
         """It was deleted, and its comparisons with it."""
         with self._lock:
             self._awaiting.pop(series_id, None)
-            if self._comparisons.pop(series_id, None):
-                self._drawn = None
-                self._keep()
+            self._comparisons.pop(series_id, None)
+            self._drawn = None
+            self._keep()
+
+    def drop(self, series_id: str) -> None:
+        """Its comparisons have been kept for long enough; OrthancError where they must stay."""
+        with self._lock:
+            self._ledger.forget_comparisons(series_id)
+            self.forget(series_id)
+
+    def series(self) -> set[str]:
+        """Of which series anything is kept."""
+        with self._lock:
+            return {*self._kept.series, *self._kept.awaiting, *self._comparisons, *self._awaiting}
 
     def of(self, series_id: str) -> list[dict[str, Any]]:
-        """What is known of one series, the newest first."""
+        """What is known of one series' outline, the newest first; nothing of the second model."""
         with self._lock:
-            return [one.as_json() for one in reversed(self._comparisons.get(series_id, []))]
+            found = reversed(self._comparisons.get(series_id, []))
+            return [one.as_json() for one in found if not one.is_shadow]
 
     def rows(self) -> list[dict[str, Any]]:
         """Every comparison, the oldest first; IsCase: whether it stands for its series; Rules: what
@@ -145,19 +162,29 @@ class QualityControl:
         ]
 
     def charts(self) -> list[dict[str, Any]]:
-        """Each model's chart, that of the newest case first."""
+        """Each model's chart, that of the newest case first, and last that of a second model which
+        was compared with the first only."""
+        charts = self._charts()
+        told = {one.model_sha256 for one in charts}
+        beside = [one for one in self._every() if one.is_of_two_models and one.agreement]
+        named = {one.model_sha256: one.model_name for one in beside}
+        bare = [ModelChart(named[each], each, (), None, ()) for each in named if each not in told]
         return [
             one.summary()
             | {
+                "AgainstFirst": agreement_of_models(
+                    each for each in beside if each.model_sha256 == one.model_sha256
+                ),
                 "WantsCases": self._settings.quality_first_cases,
                 "Points": [_told(*pair) for pair in one.told()],
             }
-            for one in reversed(self._charts())
+            for one in [*reversed(charts), *bare]
         ]
 
     def summary(self) -> dict[str, Any] | None:
-        """Of the chart of the newest case."""
-        return next((one.summary() for one in reversed(self._charts())), None)
+        """Of the chart of the newest case of the first model's."""
+        charts = [one for one in self._charts() if not one.is_shadow]
+        return charts[-1].summary() if charts else None
 
     def count(self) -> dict[str, int]:
         """How many outlines were compared, or could not be, since Orthanc started, and how many
@@ -200,7 +227,13 @@ class QualityControl:
             agreement, reason = self._compare(found), ""
         except (NotCompared, BadFile) as refusal:
             agreement, reason = None, str(refusal)
-        except EngineUnavailable:
+        except GivesWay:
+            return _LOOK_S
+        except EngineUnavailable as error:
+            if found.is_shadow:
+                if not self.thread.stopping:
+                    self.shadow.give_up(str(error))
+                return 0.0
             self._failures[""] += 1  # no outline is to blame
             return growing_wait_s(self._failures[""] - 1)
         except (EngineGone, Missing) as error:
@@ -217,13 +250,11 @@ class QualityControl:
     def _compare(self, found: Found) -> Agreement:
         job, series = found.job, found.series
         settings = self._settings.for_engine()
-        ours = self._orthanc.dicom_file((job.result or {})["Instance"])
+        ours = self._outline(found)
         order = ComparisonOrder(job.id, len(series.instances), settings, found.returned.roi, ours)
         theirs = OtherOutline(job.id, self._orthanc.dicom_file(found.returned.instance))
         with process_for_one_order(self._settings.writer_command, _TIMEOUT_S) as process:
-            with self._lock:
-                self._process = process
-            self._refuse_when_stopping(process)
+            self._hold(process)
             process.send(order)
             process.send(theirs)
             for instance in series.instances:
@@ -235,8 +266,15 @@ class QualityControl:
             raise NotCompared(message.reason or "the comparison gave no reason")
         return agreement
 
-    def _refuse_when_stopping(self, process: EngineProcess) -> None:
-        """Whoever stops us may have looked for the process a moment before it was there."""
+    def _outline(self, found: Found) -> bytes:
+        if found.is_shadow:
+            return self.shadow.outline(found.job, found.series, self._hold)
+        return self._orthanc.dicom_file((found.job.result or {})["Instance"])
+
+    def _hold(self, process: EngineProcess) -> None:
+        with self._lock:
+            self._process = process
+        # Whoever stops us may have looked for it a moment before it was there.
         if self.thread.stopping:
             process.kill()
 
@@ -249,6 +287,8 @@ class QualityControl:
     def _note(self, found: Found, agreement: Agreement | None, reason: str) -> None:
         job = found.job
         model = job.model or {}
+        if found.is_shadow and (second := self.shadow.model):
+            model = {"Name": second.name, "Sha256": second.sha256}
         one = Comparison(
             series=job.series,
             study=job.study,
@@ -256,11 +296,12 @@ class QualityControl:
             ours=(job.result or {})["Instance"],
             model_name=model["Name"],
             model_sha256=model["Sha256"],
-            grade=job.grade or "",
+            grade="" if found.is_shadow else job.grade or "",
             returned=found.returned,
             time=datetime.now(UTC),
             agreement=agreement,
             reason=reason,
+            is_shadow=found.is_shadow,
         )
         self._orthanc.series(job.series)  # Missing where it was deleted meanwhile
         with self._lock:
@@ -268,11 +309,13 @@ class QualityControl:
             self._comparisons.pop(job.series, None)  # to be the last
             self._comparisons[job.series] = kept
             self._drawn = None
-            self._counted["Compared" if agreement else "Refused"] += 1
+            if not one.is_shadow:
+                self._counted["Compared" if agreement else "Refused"] += 1
             self._set_limits()
             self._keep()
-        self._tell("outline returned", facts_of(one))
-        self._tell_what_became_worse(one)
+        self._tell("second model compared" if one.is_shadow else "outline returned", facts_of(one))
+        if not one.is_shadow:
+            self._tell_what_became_worse(one)
 
     def _set_limits(self) -> None:
         for one in self._charts():

@@ -10,9 +10,10 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from orthanc_liver.engine.protocol import Kind, Outcome
+from orthanc_liver.engine.protocol import LOOK_HERE, Kind, Outcome
 from orthanc_liver.host.activity.roi_of_series import (
     Roi,
     items_in,
@@ -25,6 +26,7 @@ from orthanc_liver.host.jobs.job import Job
 from orthanc_liver.host.jobs.records import Ledger
 from orthanc_liver.host.jobs.source import is_source, stored_md5
 from orthanc_liver.host.quality.comparison import APPROVED, Returned
+from orthanc_liver.host.quality.shadow import Shadow
 from orthanc_liver.host.review.approval import find_approved
 from orthanc_liver.host.server.api import Missing, Orthanc, Series
 from orthanc_liver.host.server.image_series import image_series
@@ -38,11 +40,13 @@ _MOST_CHARS = 64
 
 @dataclass(frozen=True)
 class Found:
-    """An outline that came back, and the job whose outline it is to be compared with."""
+    """An outline that came back, and the job whose outline it is to be compared with; is_shadow:
+    the second model's in its place, perhaps with that of the first."""
 
     job: Job
     series: Series
     returned: Returned
+    is_shadow: bool = False
 
 
 @dataclass(frozen=True)
@@ -62,12 +66,17 @@ class _Drawn:
 
 
 class Returns:
-    """Looks into Orthanc for them. roi_name: what a liver may be called beside Liver."""
+    """Looks into Orthanc for them. roi_name: what a liver may be called beside Liver; longest: how
+    long after the job they are compared, for figures are kept no longer; zero: always."""
 
-    def __init__(self, orthanc: Orthanc, ledger: Ledger, roi_name: str) -> None:
+    def __init__(
+        self, orthanc: Orthanc, ledger: Ledger, roi_name: str, longest: timedelta, shadow: Shadow
+    ) -> None:
         self._orthanc = orthanc
         self._ledger = ledger
         self._roi_name = roi_name
+        self._longest = longest
+        self._shadow = shadow
 
     def on(self, series_id: str) -> Iterator[Found]:
         """Those of a CT that were not compared yet, or not as they are now; Missing where the
@@ -76,29 +85,45 @@ class Returns:
         if segmented is None:
             return
         job, series = segmented
-        compared = {
-            one.returned.sop_instance_uid: one.returned.md5
-            for one in self._ledger.read_comparisons(series_id)
-        }
+        compared = {one.key: one.returned.md5 for one in self._ledger.read_comparisons(series_id)}
+        second = self._shadow.model
+        shadow = second.sha256 if second and second.sha256 != (job.model or {})["Sha256"] else ""
         for kind, instance in self._candidates(series):
             if instance in job.result_instances:
                 continue
             with contextlib.suppress(Missing):  # it was deleted meanwhile
                 md5 = stored_md5(self._orthanc, instance)
                 uid = self._text(instance, "0008-0018")
-                if compared.get(uid) == md5 or self._is_written_by_us(instance, series):
+                by = [one for one in dict.fromkeys(["", shadow]) if compared.get((uid, one)) != md5]
+                if not by or self._is_written_by_us(instance, series):
                     continue
                 drawn = self._liver_in(kind, instance)
                 if drawn and drawn.is_a_persons and self._is_drawn_on(drawn, series):
                     stored_by, origin = self._sender(instance)
                     about = (drawn.approval, drawn.drawn_at, stored_by, origin)
-                    yield Found(job, series, Returned(instance, uid, md5, kind, drawn.roi, *about))
+                    outline = Returned(instance, uid, md5, kind, drawn.roi, *about)
+                    for one in by:
+                        yield Found(job, series, outline, is_shadow=bool(one))
+        first = self._of_the_first(job) if shadow else None
+        if first and compared.get((first.sop_instance_uid, shadow)) != first.md5:
+            yield Found(job, series, first, is_shadow=True)
+
+    def _of_the_first(self, job: Job) -> Returned | None:
+        """Our own outline, as the other one of a comparison."""
+        instance = (job.result or {})["Instance"]
+        livers = [one for one in rois_of(self._orthanc, instance) if one.name != LOOK_HERE]
+        if not livers:
+            return None
+        md5, uid = stored_md5(self._orthanc, instance), self._text(instance, "0008-0018")
+        return Returned(instance, uid, md5, Kind.RTSTRUCT, livers[0].name)
 
     def _segmented(self, series_id: str) -> tuple[Job, Series] | None:
         """The job whose outline stands, of the slices as they are now."""
         record = self._ledger.read_record(series_id)
         job = record.job if record else None
         if not job or job.outcome is not Outcome.SEGMENTED or not job.result or not job.model:
+            return None
+        if self._longest and job.completed and datetime.now(UTC) - job.completed > self._longest:
             return None
         series = image_series(self._orthanc, self._orthanc.series(series_id))
         stands = self._orthanc.has_instance(job.result["Instance"])

@@ -78,6 +78,11 @@ class Clearances:
             for drawer in {_drawer(one.outline) for one in gone}:
                 self._shelf.keep_clearances(drawer, self._in_drawer(drawer))
 
+    def series(self) -> set[str]:
+        """Of which series anything is kept."""
+        with self._lock:
+            return {one.series for one in self._all.values()}
+
     def _put(self, one: Clearance) -> None:
         with self._lock:
             drawer = _drawer(one.outline)

@@ -145,6 +145,10 @@ class Orthanc:
         """The JSON that another plugin of Orthanc answers to a POST."""
         return json.loads(self._call(self._module.RestApiPostAfterPlugins, path, body))
 
+    def bytes_of_plugin(self, path: str, body: bytes) -> bytes:
+        """The raw answer of another plugin of Orthanc to a POST."""
+        return bytes(self._call(self._module.RestApiPostAfterPlugins, path, body))
+
     def put(self, path: str, body: bytes) -> None:
         """Replace what is at a path."""
         self._call(self._module.RestApiPut, path, body)
@@ -197,6 +201,10 @@ class Orthanc:
     def series_with(self, series_instance_uid: str) -> list[str]:
         """Orthanc's ids of the series that it holds under a Series Instance UID."""
         return self._look_up(series_instance_uid, "Series")
+
+    def studies_with(self, study_instance_uid: str) -> list[str]:
+        """Orthanc's ids of the studies that it holds under a Study Instance UID."""
+        return self._look_up(study_instance_uid, "Study")
 
     def _look_up(self, uid: str, level: str) -> list[str]:
         found = self.post("/tools/lookup", uid.encode())

@@ -26,6 +26,7 @@ async function refresh() {
     viewer = status.Viewer;
     showStatus(status);
     showProblems(status, showQueue(view));
+    await showPull();
   } catch (error) {
     say(get('problems'), `${t('No news from Orthanc')}: ${error.message}`);
   } finally {

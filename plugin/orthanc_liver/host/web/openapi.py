@@ -144,6 +144,22 @@ DESCRIBED: Mapping[tuple[str, str], Described] = {
     ("POST", "backfill/cancel"): Described(
         "ends it; no further study is started", _DONE, refuses=_CONFLICT
     ),
+    ("GET", "pull"): Described(
+        "how far the last pull is, what of it failed and why, and whom one may ask",
+        _json(ref("PullShown")),
+    ),
+    ("POST", "pull"): Described(
+        "fetches studies from a modality or DICOMweb server of Orthanc's and segments them as they "
+        'arrive, `{"Modality": name, "AccessionNumbers": [texts]}` or `{"DicomWeb": name, '
+        '"StudyInstanceUIDs": [uids]}`',
+        _json(ref("Pull")),
+        body=ref("PullAsked"),
+        is_needed=True,
+        refuses=_CONFLICT,
+    ),
+    ("POST", "pull/cancel"): Described(
+        "ends it; what is being fetched still arrives", _DONE, refuses=_CONFLICT
+    ),
     ("GET", "series/{id}/preview"): Described("the outline on three planes (PNG)", {_PNG: _ANY}),
     ("POST", "series/{id}/activity"): Described(
         "the activity of Y-90 or Ho-166; with `Accept: text/plain` as the command line prints it",

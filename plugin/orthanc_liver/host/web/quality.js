@@ -80,9 +80,18 @@ function lineOf(one) {
   return line;
 }
 
+function besideOf(models) {
+  return models ? t('Against the first model: {count} outlines, DSC {mean} in the mean and {lowest} at the lowest, volume {ratio} of its', {
+    count: models.Outlines, mean: models.MeanDsc.toFixed(3), lowest: models.LowestDsc.toFixed(3), ratio: models.MeanRv.toFixed(3),
+  }) : '';
+}
+
 function shownChart(chart) {
   const made = get('one').content.cloneNode(true).firstElementChild;
-  made.querySelector('h2').textContent = `${chart.Model} (${chart.Sha256.slice(0, 12)})`;
+  const name = `${chart.Model} (${chart.Sha256.slice(0, 12)})`;
+  made.querySelector('h2').textContent = chart.IsShadow ? `${name}, ${t('second model')}` : name;
+  say(made.querySelector('.beside'), besideOf(chart.AgainstFirst));
+  made.querySelector('figure').hidden = !chart.Points.length;
   say(made.querySelector('.rules'), stateOf(chart));
   made.querySelector('.rules').classList.toggle('broken', chart.Rules.length > 0);
   made.querySelector('.limits').textContent = limitsOf(chart);
@@ -91,7 +100,7 @@ function shownChart(chart) {
 }
 
 function drawAll() {
-  document.querySelectorAll('#charts svg').forEach((svg, n) => draw(svg, charts[n]));
+  document.querySelectorAll('#charts svg').forEach((svg, n) => { if (charts[n].Points.length) { draw(svg, charts[n]); } });
 }
 
 async function begin() {

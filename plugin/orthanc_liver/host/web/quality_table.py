@@ -13,6 +13,7 @@ COLUMNS = (
     *("Time", "Series", "Study", "Instance", "SopInstanceUid", "Kind", "Roi", "Approval"),
     *("DrawnAt", "StoredBy", "Origin", "Job", "Model", "Sha256", "Grade", "Dsc", "MdaMm", "Rv"),
     *("Ra", "OursMl", "TheirsMl", "WorstSlice", "WorstMl", "IsCase", "Rules", "Warnings", "Reason"),
+    *("IsShadow", "Against"),
 )
 
 

@@ -50,7 +50,7 @@ from orthanc_liver.host.web.shared_answer import SharedAnswer
 from orthanc_liver.sirt.activity import Activity
 from orthanc_liver.sirt.inputs import ActivityRefused
 
-_MAX_BACKFILL_BYTES = 200_000  # room for the identifiers of the most studies that are taken
+_MAX_LIST_BYTES = 200_000  # room for the identifiers of the most studies that are taken
 # On every answer: no other site shows it in a frame, takes it for another type or finds it kept.
 _HEADERS = {
     "Content-Security-Policy": "frame-ancestors 'self'",
@@ -83,6 +83,9 @@ class Service(Protocol):
     def cancel(self, job_id: str, by: str) -> None: ...
     def ask_backfill(self, asked: Mapping[str, Any]) -> dict[str, Any] | None: ...
     def cancel_backfill(self) -> None: ...
+    def show_pull(self) -> dict[str, Any]: ...
+    def ask_pull(self, asked: Mapping[str, Any], user: str) -> dict[str, Any] | None: ...
+    def cancel_pull(self) -> None: ...
     def deliver_again(self, job_id: str) -> list[dict[str, Any]]: ...
     def activity(
         self, series_id: str, asked: Mapping[str, Any]
@@ -150,6 +153,9 @@ class Routes:
             ("POST", f"deliveries/{_JOB}/cancel", self._cancel_delivery),
             ("POST", "backfill", self._backfill),
             ("POST", "backfill/cancel", self._cancel_backfill),
+            ("GET", "pull", self._pull),
+            ("POST", "pull", self._ask_pull),
+            ("POST", "pull/cancel", self._cancel_pull),
         ]
         self._table = [(method, re.compile(path), handler) for method, path, handler in table]
         self._described = [(method, path) for method, path, _ in table]
@@ -348,10 +354,21 @@ class Routes:
         answer_json(output, self._service.deliveries.show_all())
 
     def _backfill(self, request: Request, output: RestOutput) -> None:
-        answer_json(output, self._service.ask_backfill(request.fields(_MAX_BACKFILL_BYTES)))
+        answer_json(output, self._service.ask_backfill(request.fields(_MAX_LIST_BYTES)))
 
     def _cancel_backfill(self, request: Request, output: RestOutput) -> None:
         self._service.cancel_backfill()
+        answer_json(output, {})
+
+    def _pull(self, request: Request, output: RestOutput) -> None:
+        answer_json(output, self._service.show_pull())
+
+    def _ask_pull(self, request: Request, output: RestOutput) -> None:
+        asked = request.fields(_MAX_LIST_BYTES)
+        answer_json(output, self._service.ask_pull(asked, request.user))
+
+    def _cancel_pull(self, request: Request, output: RestOutput) -> None:
+        self._service.cancel_pull()
         answer_json(output, {})
 
     def _cancel_delivery(self, request: Request, output: RestOutput) -> None:

@@ -12,8 +12,9 @@ from orthanc_liver.engine.protocol import DOUBTFUL, GRADES, Outcome
 from orthanc_liver.engine.protocol import Kind as ObjectKind
 from orthanc_liver.host.delivery.delivery import Arrival
 from orthanc_liver.host.delivery.destinations import Kind as DestinationKind
-from orthanc_liver.host.intake.backfill import MAX_STUDIES
+from orthanc_liver.host.intake.paced import MAX_STUDIES
 from orthanc_liver.host.intake.place import Stage
+from orthanc_liver.host.intake.wanted import Key, Way
 from orthanc_liver.host.jobs.job import JOB_TYPE, State
 from orthanc_liver.host.review.review import NAME_CHARS, REASON_CHARS, Verdict
 from orthanc_liver.host.server.identifiers import JOB, RESOURCE
@@ -144,8 +145,10 @@ _STATUS = answered(
     ArrivedWhileAway=COUNT,
     Reviews=_counts(Verdict),
     LabelsProblem=TEXT,
+    ShadowProblem=TEXT,
     Viewer=TEXT,
     Backfill=ref("Backfill"),
+    Pull=ref("Pull"),
     Broker=_or_null(
         answered(
             State=_one_of(["serves", "away"]),
@@ -157,6 +160,7 @@ _STATUS = answered(
     Threads={"type": "object", "additionalProperties": TEXT},
     SettingsProblems=list_of(TEXT),
 )
+_WANTED_LISTS = {f"{key}s": list_of(TEXT, maxItems=MAX_STUDIES) for key in Key}
 _ACTIVITY_ASKED = sent(
     ["Method"],
     Method=_one_of(METHODS),
@@ -258,6 +262,22 @@ NAMED: Mapping[str, Schema] = {
             Skipped=COUNT,
         )
     ),
+    "PullAsked": {"oneOf": [sent([way], **{way: TEXT}, **_WANTED_LISTS) for way in Way]},
+    "Pull": _or_null(
+        answered(
+            State=_one_of(Stage),
+            CreationTime=_TIME,
+            Studies=COUNT,
+            Done=COUNT,
+            Failed=COUNT,
+            Reason=TEXT,
+        )
+    ),
+    "PullShown": answered(
+        Pull=ref("Pull"),
+        Failures=list_of({"type": "object", "additionalProperties": TEXT}),
+        Sources=list_of({"type": "object", "additionalProperties": TEXT}),
+    ),
     "FilterTried": answered(Series=RESOURCE_ID, Taken=FLAG, Why=TEXT),
     "Slices": answered(
         User=TEXT,
@@ -283,6 +303,10 @@ NAMED: Mapping[str, Schema] = {
     "QualityChart": answered(
         Model=TEXT,
         Sha256=TEXT,
+        IsShadow=FLAG,
+        AgainstFirst=_or_null(
+            answered(Outlines=COUNT, MeanDsc=NUMBER, LowestDsc=NUMBER, MeanRv=NUMBER)
+        ),
         Cases=COUNT,
         WantsCases=COUNT,
         FirstCases=_or_null(COUNT),

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from orthanc_liver.host.intake.backfill import MAX_STUDIES
+from orthanc_liver.host.intake.paced import MAX_STUDIES
 from tests.plugin.host.conftest import HOSTS, FakeHost, Host, error_of
 from tests.plugin.host.series import small_ct
 from tests.support.patience import wait_for

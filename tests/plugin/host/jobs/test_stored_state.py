@@ -17,6 +17,7 @@ from orthanc_liver.host.delivery.delivery import Arrival, Delivery
 from orthanc_liver.host.delivery.destinations import Destination, Kind
 from orthanc_liver.host.errors import NotOurs, StateUnreadable
 from orthanc_liver.host.intake.place import Place, Stage
+from orthanc_liver.host.intake.wanted import Failed, Key, Wanted, Way
 from orthanc_liver.host.jobs import stored_form
 from orthanc_liver.host.jobs.job import Event, Job, State
 from orthanc_liver.host.jobs.job_queue import JobQueue
@@ -24,8 +25,11 @@ from orthanc_liver.host.jobs.records import (
     Ledger,
     ServerState,
     keep_place,
+    keep_pull_place,
     keep_studies,
+    keep_wanted,
     read_backfill,
+    read_pull,
 )
 from orthanc_liver.host.server.api import OrthancError, Series
 from tests.plugin.host.paper import Paper, orthanc_id
@@ -345,6 +349,8 @@ READERS: dict[int, Callable[[Any], object]] = {
     4637: lambda paper: ledger_of(paper).read_clearances(),
     4503: read_backfill,
     4504: read_backfill,
+    4507: read_pull,
+    4508: read_pull,
 }
 
 
@@ -352,6 +358,7 @@ READERS: dict[int, Callable[[Any], object]] = {
 def test_what_a_newer_version_wrote_is_refused_and_left_alone(old: Paper, number: int) -> None:
     keep_studies(old, [])  # type: ignore[arg-type] # as above
     keep_place(old, Place(datetime.now(UTC)))  # type: ignore[arg-type] # as above
+    keep_pull_place(old, Place(datetime.now(UTC)), [])  # type: ignore[arg-type] # as above
     old.properties[number] = '{"Version": 2, "Unfinished": "in another form"}'
     before = dict(old.properties)
     with pytest.raises(StateUnreadable, match=f"{number} .* newer orthanc-liver wrote it, in form"):
@@ -373,6 +380,40 @@ def test_what_another_program_wrote_is_refused_and_left_alone(
     with pytest.raises(StateUnreadable, match=f"property {number} does not hold"):
         READERS[number](old)
     assert old.properties == before
+
+
+def test_a_pull_is_read_as_it_was_kept() -> None:
+    paper: Any = Paper()
+    assert read_pull(paper) is None
+    wanted = [
+        Wanted(Way.MODALITY, "pacs", Key.ACCESSION_NUMBER, "A 1"),
+        Wanted(Way.DICOM_WEB, "archive", Key.STUDY_UID, "1.2.3"),
+    ]
+    place = Place(datetime.now(UTC), Stage.CANCELLED, done=1)
+    keep_wanted(paper, wanted)
+    keep_pull_place(paper, place, [Failed(wanted[0], "nothing there")])
+    kept = read_pull(paper)
+    assert kept is not None
+    assert (kept.place, kept.wanted) == (place, wanted)
+    assert kept.failed == [Failed(wanted[0], "nothing there")]
+
+
+@pytest.mark.parametrize(
+    "study",
+    [
+        {},
+        {"Modality": "pacs"},
+        {"Modality": "pacs", "DicomWeb": "x", "AccessionNumber": "A"},
+        {"Modality": "", "AccessionNumber": "A"},
+        {"Modality": "pacs", "AccessionNumber": "*"},
+        {"Modality": "pacs", "StudyInstanceUID": "1.2/../x"},
+    ],
+)
+def test_a_study_that_nobody_can_have_asked_for_is_not_pulled(study: dict[str, str]) -> None:
+    paper: Any = Paper()
+    paper.properties[4507] = json.dumps({"Version": 1, "Wanted": [study]})
+    with pytest.raises(StateUnreadable, match="property 4507 does not hold orthanc-liver's pull"):
+        read_pull(paper)
 
 
 def test_what_0_1_0_took_from_anybody_does_not_stop_the_plugin(old: Paper) -> None:

@@ -15,7 +15,7 @@ from liver_unet.training.layouts import find_cases
 from orthanc_liver.cli.main import main
 from orthanc_liver.dicom.training_cases import prepared
 from orthanc_liver.evaluation.case_list import read_case_list
-from orthanc_liver.evaluation.harvest import Get, HarvestRefused, harvest
+from orthanc_liver.evaluation.harvest import Get, HarvestRefused, harvest, prune
 from tests.plugin.host.conftest import Host, only_real
 from tests.plugin.host.quality.drawn import (
     BOX_ML,
@@ -28,6 +28,7 @@ from tests.plugin.host.quality.drawn import (
     returned,
     segmented,
 )
+from tests.support.patience import wait_for
 
 
 def get_of(host: Host, *only: str) -> Get:
@@ -89,6 +90,41 @@ def test_nothing_of_the_patient_is_in_a_case(host: Host, tmp_path: Path) -> None
         content = path.read_bytes()
         content += gzip.decompress(content) if path.suffix == ".gz" else b""
         assert not [one for one in identifiers if one.encode() in content], path
+
+
+def test_cases_go_with_their_study(host: Host, tmp_path: Path) -> None:
+    ids = []
+    for name in ("stays", "goes with its study"):
+        series, series_id = segmented(host, name)
+        compared(host, series_id, returned(host, liver(series)))
+        ids.append(series_id)
+    get, out = get_of(host, *ids), tmp_path / "out"
+    names, _ = harvest(get, out)
+    assert prune(get, out) == []
+    rows = get("/liver/quality").decode().splitlines()[1:]
+    gone = next(name for name, row in zip(names, rows, strict=True) if ids[1] in row)
+    study = host.orthanc.get(f"/series/{ids[1]}")["ParentStudy"]
+    host.orthanc.call("DELETE", f"/studies/{study}")
+    wait_for("its end", lambda: ids[1] not in get("/liver/quality").decode())
+
+    assert prune(get, out) == [gone]
+    [left] = {*names} - {gone}
+    told = json.loads((out / "manifest.json").read_text())
+    assert [one["case"] for one in told["cases"]] == [left]
+    assert {one.parent.name for one in out.rglob("*.nii.gz")} == {left}
+    assert gone not in (out / "cases.csv").read_text()
+
+    with pytest.raises(HarvestRefused, match="that Orthanc knows no case of"):
+        prune(get_of(host), out)
+    assert (out / left / "ct.nii.gz").exists()
+
+
+@pytest.mark.parametrize("manifest", [None, "{", "[]", '{"Version": 1, "cases": []}'])
+def test_only_a_harvest_is_pruned(tmp_path: Path, manifest: str | None) -> None:
+    if manifest is not None:
+        (tmp_path / "manifest.json").write_text(manifest)
+    with pytest.raises(HarvestRefused, match="does not say where cases came from"):
+        prune(lambda path: b"", tmp_path)
 
 
 def test_a_folder_that_holds_something_is_left_alone(tmp_path: Path) -> None:

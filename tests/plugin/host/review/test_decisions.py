@@ -63,7 +63,8 @@ def test_a_decision_is_kept_shown_counted_and_logged_without_its_words(host: Hos
         for one in host.orthanc.log().splitlines()
         if f"Series={series_id} " in one and "Verdict=rejected" in one
     ]
-    assert f"outline reviewed: Series={series_id} Job={review['Job']} Rtstruct={rtstruct}" in line
+    told = f"outline reviewed: User=- Series={series_id} Job={review['Job']} Rtstruct={rtstruct}"
+    assert told in line
     assert REASON not in host.orthanc.log()
     assert "Ada" not in host.orthanc.log()
 
@@ -73,6 +74,7 @@ def test_whom_orthanc_knows_need_not_type_a_name(host: Host) -> None:
     asked = {"Verdict": "accepted", "Rtstruct": result_of(host, series_id)}
     review = decide(host, series_id, DOCTOR, **asked)
     assert (review["By"], review["IsTyped"]) == ("doctor", False)
+    assert f"outline reviewed: User=doctor Series={series_id} " in host.orthanc.log()
     path = f"/liver/series/{series_id}/decision"
     body = json.dumps(asked | {"By": "somebody else"}).encode()
     status, message = error_of(host.orthanc.call("POST", path, body, DOCTOR))

@@ -195,6 +195,26 @@ def test_the_page_tells_what_is_wrong(host: Host, window: Browser) -> None:
     window.see("#backfill", "Done: 0 of 0 studies")
 
 
+def test_studies_are_fetched_from_another_server(host: Host, window: Browser) -> None:
+    host.orthanc.call("PUT", "/modalities/away", b'["AWAY", "127.0.0.1", 1]')
+    window.open(f"{host.orthanc.url}/liver/app")
+    window.see("#elsewhere summary").click()
+    window.see("#pull", "None has been asked for.")
+    window.see("#source", "away (Modality)")
+    window.see("#studies").send_keys("A1\n\n A2 ")
+    window.see("#pull-form button", "Fetch").click()
+    window.see("#pull", "Running: 0 of 2 studies, 0 of them could not be fetched. Tried again: ")
+    window.see("#pull", "modality away cannot be reached or refuses our C-FIND")
+    for size, name in ((DESKTOP, "desktop"), (PHONE, "phone")):
+        window.resize(size)
+        window.screenshot(f"pull-{name}")
+    window.see("#pull-cancel", "Stop").click()
+    window.see("#pull", "Cancelled: 0 of 2 studies")
+    window.see("#studies").send_keys("A*")
+    window.see("#pull-form button", "Fetch").click()
+    window.see("#message", "AccessionNumbers must be texts")
+
+
 ILL_THREAD = """
 const real = window.call;
 window.call = async (path, ...rest) => {

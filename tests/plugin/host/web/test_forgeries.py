@@ -13,6 +13,8 @@ BACKFILL = b'{"From": "19000101", "To": "20991231"}'
 POSTS = [
     "backfill",
     "backfill/cancel",
+    "pull",
+    "pull/cancel",
     f"jobs/{NO_JOB}/cancel",
     f"jobs/{NO_JOB}/resubmit",
     f"jobs/{NO_JOB}/deliver",

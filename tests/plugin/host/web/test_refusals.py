@@ -38,6 +38,7 @@ def answer_to(error: Exception) -> tuple[int, dict[str, Any], str]:
         (errors.NoResult("why"), 409),
         (errors.NotAdmitted("why"), 400),
         (errors.BackfillRefused("why"), 400),
+        (errors.PullRefused("why"), 400),
         (ActivityRefused("why"), 400),
         (errors.NotRunning("why"), 503),
         (ServerStopping("why"), 503),

@@ -1,0 +1,208 @@
+"""The servers that studies are fetched from, asked by Orthanc itself, and what they answer.
+
+To find is a call that waits for the other side, and with it all of Python inside Orthanc; so a
+C-FIND has a time-out of its own. To fetch is one of Orthanc's jobs. Which of C-MOVE and C-GET it
+uses is Orthanc's own setting, where it has both.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from orthanc_liver.host.errors import NotPulled, NotPulledYet
+from orthanc_liver.host.intake.wanted import Key, Wanted, Way
+from orthanc_liver.host.server.api import Missing, Orthanc, OrthancError
+from orthanc_liver.host.server.identifiers import DICOM_UID
+
+_FIND_TIMEOUT_S = 10
+_MOST_FOUND = 20
+_UNKNOWN_DESTINATION, _PARTLY = 0xA801, 0xB000
+_DIMSE_STATUS = re.compile(r"DIMSE status 0x([0-9A-Fa-f]{4})")
+_TAGS = {
+    "PatientID": "00100020",
+    Key.ACCESSION_NUMBER: "00080050",
+    Key.STUDY_UID: "0020000D",
+}
+
+
+@dataclass(frozen=True)
+class Found:
+    """A study at its source; query and number: of Orthanc's answer to a C-FIND."""
+
+    uid: str
+    patient: str
+    query: str = ""
+    number: int = 0
+
+
+class Sources:
+    """What of DicomModalities and DicomWeb.Servers this Orthanc can ask."""
+
+    def __init__(self, orthanc: Orthanc, dicom_web_root: str) -> None:
+        self._orthanc = orthanc
+        self._dicom_web = "/" + dicom_web_root.strip("/")
+
+    def names(self, way: Way) -> list[str]:
+        """Those that are asked in this way; none where the plugin for it is not there."""
+        if way is Way.MODALITY:
+            return list(self._orthanc.get("/modalities"))
+        try:
+            return list(self._orthanc.get_of_plugin(f"{self._dicom_web}/servers"))
+        except Missing:
+            return []
+
+    def find(self, wanted: Wanted) -> list[Found]:
+        """The studies of one patient that fit; NotPulled, or NotPulledYet where it may pass."""
+        if wanted.source not in self.names(wanted.way):
+            raise NotPulled(unknown(wanted))
+        ask = self._c_find if wanted.way is Way.MODALITY else self._qido
+        found = ask(wanted)
+        if not found:
+            raise NotPulled(f"{wanted.place} has no study with this {wanted.key}")
+        patients = len({one.patient for one in found})
+        if patients > 1:
+            raise NotPulled(
+                f"{wanted.place} has studies of {patients} patients with this {wanted.key}: ask "
+                f"for the right one by its {Key.STUDY_UID}"
+            )
+        if len(found) > _MOST_FOUND:
+            raise NotPulled(
+                f"{wanted.place} has {len(found)} studies with this {wanted.key}, more than "
+                f"{_MOST_FOUND}: ask for those that are needed by their {Key.STUDY_UID}"
+            )
+        return found
+
+    def fetch(self, wanted: Wanted, found: Found) -> str:
+        """Return the id of Orthanc's job that fetches it; NotPulledYet where there is none."""
+        try:
+            if wanted.way is Way.MODALITY:
+                path = f"/queries/{found.query}/answers/{found.number}/retrieve"
+                answer = self._orthanc.post(path, b'{"Asynchronous": true}')
+            else:
+                body = {"Resources": [{"Study": found.uid}], "Synchronous": False}
+                path = f"{self._dicom_web}/servers/{wanted.source}/retrieve"
+                answer = self._orthanc.post_to_plugin(path, json.dumps(body).encode())
+        except OrthancError as error:
+            raise NotPulledYet(f"Orthanc could not ask {wanted.place}: {error}") from error
+        return str(answer["ID"])
+
+    def has_fetched(self, wanted: Wanted, found: Found, job_id: str) -> bool:
+        """Whether the job has ended well; NotPulled or NotPulledYet where it has not."""
+        try:
+            job = self._orthanc.get(f"/jobs/{job_id}")
+        except Missing:
+            raise NotPulledYet("Orthanc no longer knows its job that fetches the study") from None
+        if job["State"] == "Failure":
+            failure = _failed_move if wanted.way is Way.MODALITY else _failed_wado
+            raise failure(wanted, job)
+        if job["State"] == "Success" and not self.studies_here(found):
+            raise NotPulled(
+                f"{wanted.place} says that it sent the study, but nothing came: see which host "
+                "and port it has for this Orthanc's AE title"
+            )
+        return bool(job["State"] == "Success")
+
+    def studies_here(self, found: Found) -> list[str]:
+        """Orthanc's ids of what it holds of the study."""
+        return self._orthanc.studies_with(found.uid)
+
+    def _c_find(self, wanted: Wanted) -> list[Found]:
+        query = {str(key): "" for key in ("PatientID", *Key)} | {str(wanted.key): wanted.value}
+        body = {"Level": "Study", "Query": query, "Timeout": _FIND_TIMEOUT_S}
+        began_s = time.monotonic()
+        try:
+            asked = self._orthanc.post(
+                f"/modalities/{wanted.source}/query", json.dumps(body).encode()
+            )["ID"]
+            answers = self._orthanc.get(f"/queries/{asked}/answers?expand&simplify")
+        except OrthancError as error:
+            if time.monotonic() - began_s >= _FIND_TIMEOUT_S:
+                problem = f"did not answer the C-FIND within {_FIND_TIMEOUT_S} s"
+            else:
+                problem = (
+                    "cannot be reached or refuses our C-FIND: compare host, port and both AE "
+                    "titles, there and in DicomModalities"
+                )
+            raise NotPulledYet(f"{wanted.place} {problem}") from error
+        told = [{key: _text(one.get(key)) for key in ("PatientID", *Key)} for one in answers]
+        return _fitting(wanted, told, str(asked))
+
+    def _qido(self, wanted: Wanted) -> list[Found]:
+        headers = {"Accept": "application/dicom+json"}
+        asked = {
+            "Uri": "/studies",
+            "Arguments": {str(wanted.key): wanted.value},
+            "HttpHeaders": headers,
+        }
+        path = f"{self._dicom_web}/servers/{wanted.source}/get"
+        try:
+            answer = self._orthanc.bytes_of_plugin(path, json.dumps(asked).encode())
+        except OrthancError as error:
+            if "credentials" in str(error):
+                raise NotPulled(
+                    f"{wanted.place} refuses the user or the password of DicomWeb.Servers"
+                ) from error
+            raise NotPulledYet(f"{wanted.place} does not answer as it should: {error}") from error
+        try:
+            answers = json.loads(answer or b"[]")  # 204 where nothing fits
+            told = [{key: _value(one, tag) for key, tag in _TAGS.items()} for one in answers]
+        except (ValueError, RecursionError, TypeError, AttributeError) as error:
+            raise NotPulledYet(f"{wanted.place} answers with what is not DICOM JSON") from error
+        return _fitting(wanted, told)
+
+
+def unknown(wanted: Wanted) -> str:
+    """What is said of a source that Orthanc does not have."""
+    place = "DicomModalities" if wanted.way is Way.MODALITY else "DicomWeb.Servers"
+    return f"Orthanc has no {wanted.place} in {place}"
+
+
+def _fitting(wanted: Wanted, told: Iterable[Mapping[str, str]], query: str = "") -> list[Found]:
+    """A server that does not know the key may answer with all that it has."""
+    found = {
+        one[Key.STUDY_UID]: Found(one[Key.STUDY_UID], one["PatientID"], query, number)
+        for number, one in enumerate(told)
+        if one[wanted.key] == wanted.value and re.fullmatch(DICOM_UID, one[Key.STUDY_UID])
+    }
+    return list(found.values())
+
+
+def _text(value: Any) -> str:
+    return value.strip(" \0") if isinstance(value, str) else ""
+
+
+def _value(answer: Mapping[str, Any], tag: str) -> str:
+    values = answer.get(tag, {}).get("Value") or [""]
+    return _text(values[0])
+
+
+def _failed_move(wanted: Wanted, job: Mapping[str, Any]) -> NotPulled:
+    details = str(job.get("ErrorDetails", ""))
+    found = _DIMSE_STATUS.search(details)
+    status = job.get("DimseErrorStatus", int(found[1], 16) if found else None)
+    if status == _UNKNOWN_DESTINATION:
+        return NotPulled(
+            f"{wanted.place} refused the C-MOVE, for it does not know this Orthanc: enter there "
+            "its AE title (DicomAet), host and DicomPort"
+        )
+    if status == _PARTLY:
+        return NotPulledYet(f"{wanted.place} could send a part of the study only")
+    if status is not None:
+        return NotPulledYet(
+            f"{wanted.place} could not send the study (C-MOVE status 0x{status:04X}): see whether "
+            "it knows this Orthanc's AE title, host and port"
+        )
+    if "timeout" in details.lower():
+        return NotPulledYet(f"{wanted.place} did not answer the C-MOVE in time (DicomScuTimeout)")
+    return NotPulledYet(f"the C-MOVE from {wanted.place} broke off")
+
+
+def _failed_wado(wanted: Wanted, job: Mapping[str, Any]) -> NotPulled:
+    described = job.get("Content", {}).get("FunctionErrorDescription")
+    reason = described or job.get("ErrorDescription") or "no reason is given"
+    return NotPulledYet(f"{wanted.place} could not give the study: {reason}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -106,19 +107,26 @@ def liver_probability(
     patch: Shape,
     *,
     precision: torch.dtype = torch.float32,
-    overlap: bool = True,
     progress: Callable[[float], None] = lambda fraction: None,
 ) -> torch.Tensor:
     """Slide the patch over all of a (slice, row, column) image; return P(liver) of its shape.
 
-    Patches overlap by half (Li et al. 2025), or without overlap as little as the shape allows.
+    Patches overlap by half (Li et al. 2025).
     """
     patches = Patches(network, image, patch, precision=precision)
-    stride = [length // 2 if overlap else length for length in patch]
-    boxes = list(_boxes(patches.padded_shape, patch, stride))
+    boxes = list(_half_apart(patches.padded_shape, patch))
     for done, _ in enumerate(patches.compute(boxes), start=1):
         progress(done / len(boxes))
     return patches.probability()
+
+
+def evenly_apart(shape: Shape, patch: Shape, least_overlap: float) -> list[Box]:
+    """As few patches as cover the shape, each overlapping the next by that share or more of it."""
+    starts = []
+    for size, length in zip(shape, patch, strict=True):
+        steps = math.ceil((size - length) / (length * (1 - least_overlap)))
+        starts.append([round(n * (size - length) / max(1, steps)) for n in range(steps + 1)])
+    return list(_boxes(starts, patch))
 
 
 @contextmanager
@@ -159,12 +167,16 @@ def _liver(network: nn.Module, patches: torch.Tensor, precision: torch.dtype) ->
     return liver.reciprocal_()
 
 
-def _boxes(shape: Shape, patch: Shape, stride: Sequence[int]) -> Iterator[Box]:
-    """Boxes a stride apart that cover the shape; the last one ends at its end."""
+def _half_apart(shape: Shape, patch: Shape) -> Iterator[Box]:
+    """Boxes half a patch apart that cover the shape; the last one ends at its end."""
     starts = []
-    for size, length, step in zip(shape, patch, stride, strict=True):
-        along = list(range(0, size - length, step))
+    for size, length in zip(shape, patch, strict=True):
+        along = list(range(0, size - length, length // 2))
         starts.append([*along, size - length])
+    return _boxes(starts, patch)
+
+
+def _boxes(starts: Sequence[Sequence[int]], patch: Shape) -> Iterator[Box]:
     for z, y, x in itertools.product(*starts):
         yield slice(z, z + patch[0]), slice(y, y + patch[1]), slice(x, x + patch[2])
 

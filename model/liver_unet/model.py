@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,19 +49,6 @@ class Model:
         """Of an image at the spec's spacing: computed as they are asked for."""
         return Patches(self.network, image, self.spec.patch, precision=self.precision)
 
-    def probability(
-        self,
-        image: torch.Tensor,
-        *,
-        overlap: bool = True,
-        progress: Callable[[float], None] = lambda fraction: None,
-    ) -> torch.Tensor:
+    def probability(self, image: torch.Tensor) -> torch.Tensor:
         """P(liver) on all of an image."""
-        return liver_probability(
-            self.network,
-            image,
-            self.spec.patch,
-            precision=self.precision,
-            overlap=overlap,
-            progress=progress,
-        )
+        return liver_probability(self.network, image, self.spec.patch, precision=self.precision)

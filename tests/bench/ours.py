@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from liver_unet.freed_memory import give_back_freed_memory
 from liver_unet.segmenter import Segmenter
 from liver_unet.weights import default_weights
 from orthanc_liver.engine.protocol import JobSettings
@@ -32,7 +31,6 @@ def main(folder: Path, runs: int) -> None:
             progress=lambda stage, fraction: None,
         )
         seconds.append(outcome.report["seconds"])
-        give_back_freed_memory()  # as the inference process does
     if outcome.liver is None:
         sys.exit("no liver found")
     mask = outcome.liver.mask_on_ct()

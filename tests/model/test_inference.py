@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import threading
 
+import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from monai.inferers.utils import sliding_window_inference
 from torch import nn
 
 from liver_unet import inference
-from liver_unet.inference import liver_probability, patches_at_once
+from liver_unet.inference import evenly_apart, liver_probability, patches_at_once
 from liver_unet.network import build_network
 
 PATCH = (16, 32, 48)
@@ -137,3 +140,23 @@ def test_what_fails_in_a_patch_fails_the_whole(network: nn.Module) -> None:
 
     with pytest.raises(RuntimeError, match="no memory"):
         liver_probability(Failing(), image(40, 50, 100), PATCH, precision=torch.bfloat16)
+
+
+sides = st.tuples(*(st.integers(n, 300) for n in PATCH))
+
+
+@given(sides, st.sampled_from([0.0, 0.25, 0.5]))
+def test_patches_evenly_apart_cover_all_and_overlap_enough(
+    shape: tuple[int, int, int], least_overlap: float
+) -> None:
+    boxes = evenly_apart(shape, PATCH, least_overlap)
+    for axis, (size, length) in enumerate(zip(shape, PATCH, strict=True)):
+        starts = sorted({box[axis].start for box in boxes})
+        steps = np.diff(starts)
+        assert starts[0] == 0
+        assert starts[-1] + length == size
+        assert {box[axis].stop - box[axis].start for box in boxes} == {length}
+        if steps.size:
+            assert np.ptp(steps) <= 1
+            assert steps.max() <= np.ceil(length * (1 - least_overlap))
+            assert (len(steps) - 1) * length * (1 - least_overlap) < size - length

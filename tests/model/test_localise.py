@@ -57,10 +57,10 @@ class Search:
     def coarse(self) -> Mask:
         def noting(network: nn.Module, image: torch.Tensor, *rest: Any, **more: Any) -> Any:
             self.shown.append(tuple(image.shape))
-            return liver_probability(network, image, *rest, **more)
+            return Patches(network, image, *rest, **more)
 
         with pytest.MonkeyPatch.context() as patched:
-            patched.setattr("liver_unet.model.liver_probability", noting)
+            patched.setattr("liver_unet.model.Patches", noting)
             look = coarse_localisation(
                 self.image, self.model, self.coarse_model, self.progress.append
             )

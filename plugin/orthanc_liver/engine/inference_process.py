@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import math
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -48,6 +49,8 @@ from orthanc_liver.engine.protocol import (
 from orthanc_liver.liver_errors import ContoursDisagree, SeriesRefused
 from orthanc_liver.pipeline import segment_series
 
+# How long freed memory waits for the next job: getting it anew took that one 0.5 to 1.5 s.
+_HOLD_MEMORY_S = 30.0
 # How long the CPU stands in for a GPU that could not be used at the start.
 _TRY_GPU_AGAIN_S = 900.0
 
@@ -72,7 +75,7 @@ class Engine:
         done = None
         while not (done and done.is_last):
             try:
-                order = read(self._incoming)
+                order = self._next()
             except PipeClosed:
                 return
             if not isinstance(order, Order):
@@ -86,8 +89,17 @@ class Engine:
             pass  # what a refused series left in the pipe
         done = replace(done, is_last=self._wants_a_fresh_process())
         self._send(done)
-        give_back_freed_memory()
         return done
+
+    def _next(self) -> Message:
+        """What comes next; memory that the job before has left is not held for long."""
+        idle = threading.Timer(_HOLD_MEMORY_S, give_back_freed_memory)
+        idle.daemon = True
+        idle.start()
+        try:
+            return read(self._incoming)
+        finally:
+            idle.cancel()
 
     def _wants_a_fresh_process(self) -> bool:
         device = self._segmenter.device

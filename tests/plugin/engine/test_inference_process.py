@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from io import BytesIO
@@ -18,6 +19,7 @@ import pytest
 
 from liver_unet.fallback import Loaded
 from liver_unet.volume import Volume
+from orthanc_liver.engine import inference_process
 from orthanc_liver.engine.inference_process import Engine
 from orthanc_liver.engine.protocol import (
     STAGES,
@@ -209,3 +211,19 @@ def test_a_full_gpu_is_tried_again_later_by_a_fresh_process(
     assert [one.job for one in done] == (["first"] if is_last else ["first", "second"])
     assert [one.is_last for one in done] == [is_last] * len(done)
     assert {one.outcome for one in done} == {Outcome.SEGMENTED}
+
+
+def test_an_idle_process_gives_the_memory_back_that_jobs_have_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given_back = threading.Event()
+    monkeypatch.setattr(inference_process, "_HOLD_MEMORY_S", 0.01)
+    monkeypatch.setattr(inference_process, "give_back_freed_memory", given_back.set)
+    reading, writing = os.pipe()
+    with os.fdopen(reading, "rb") as orders:
+        engine = Engine(orders, BytesIO(), Loaded(on_cpu(), "cpu"))
+        serving = threading.Thread(target=engine.serve, daemon=True)
+        serving.start()
+        assert given_back.wait(patience_s(10))
+        os.close(writing)
+        serving.join()

@@ -17,6 +17,7 @@ from tests.support.scripted_engine import Ending
 
 
 def test_a_crash_is_tried_again_in_a_fresh_process(host: Host) -> None:
+    host.ready()  # what an earlier test ended may still be on its way back
     host.engine.behave("crash", times=1)
     starts = len(host.engine.starts())
     series_id = host.upload("crash once")

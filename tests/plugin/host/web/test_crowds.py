@@ -146,7 +146,7 @@ def test_only_two_wait_for_documents_and_the_others_are_told_to_come_again(
         assert go_on.wait(patience_s(30))
         raise NothingStored("nothing was stored: this is a test")
 
-    monkeypatch.setattr(documents, "_written", written)
+    monkeypatch.setattr(documents, "process_for_one_order", written)
     series_id = host.upload("a crowd")
     host.ended_job_of(series_id)
     route = f"/liver/series/{series_id}/activity"

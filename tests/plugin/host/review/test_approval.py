@@ -108,14 +108,16 @@ def test_after_it_was_sent_the_approved_one_follows(tmp_path: Path) -> None:
     host.orthanc.stop()
 
 
-@pytest.mark.parametrize("named", [{}, {"LiverRoi": "Liver"}])
+@pytest.mark.parametrize("by_name", [False, True])
 def test_an_activity_warns_of_a_doubtful_outline_until_somebody_accepts_it(
-    doubting: FakeHost, named: dict[str, str]
+    doubting: FakeHost, *, by_name: bool
 ) -> None:
-    given = {"Method": "resin", "TumourMl": 150, "HeightM": 1.75, "WeightKg": 70, **named}
+    given = {"Method": "resin", "TumourMl": 150, "HeightM": 1.75, "WeightKg": 70}
     doubting.engine.behave(grade="doubtful")
     series_id = doubting.upload("doubtful activity")
-    result_of(doubting, series_id)
+    rtstruct = result_of(doubting, series_id)
+    if by_name:
+        given |= {"LiverRoi": "Liver", "Rtstruct": rtstruct}
 
     def warned() -> bool:
         answer = doubting.orthanc.post(f"/liver/series/{series_id}/activity", given)

@@ -14,6 +14,7 @@ LiverError
   BrokerRefused       the broker's address is none that can be used (cluster/broker.py)
   CannotFetch         an Orthanc did not give a worker an image (cluster/fetching.py)
     NotLetIn          nor will it, as long as the worker is not told more (cluster/fetching.py)
+  NameRefused         no Orthanc would count a worker of this name (cluster/worker.py)
   NotSetUp            a worker is not set up for a case (cluster/work.py)
   OrthancsRefused     a worker's file of Orthancs that cannot be read (cluster/orthancs.py)
 

@@ -12,7 +12,10 @@ LiverError
   HarvestRefused      nothing can be harvested as it was asked (evaluation/harvest.py)
   NoConstancy         there is nothing to compare this installation with (cli/constancy_check.py)
   BrokerRefused       the broker's address is none that can be used (cluster/broker.py)
-  CannotFetch         an Orthanc did not give a worker an image (cluster/orthancs.py)
+  CannotFetch         an Orthanc did not give a worker an image (cluster/fetching.py)
+    NotLetIn          nor will it, as long as the worker is not told more (cluster/fetching.py)
+  NameRefused         no Orthanc would count a worker of this name (cluster/worker.py)
+  NotSetUp            a worker is not set up for a case (cluster/work.py)
   OrthancsRefused     a worker's file of Orthancs that cannot be read (cluster/orthancs.py)
 
 The host's own tree is in host/errors.py, the model's in liver_unet/model_errors.py.

@@ -90,7 +90,7 @@ def test_who_sends_for_an_unknown_orthanc_or_in_another_version_hears_it(
     cluster.start_worker("one")
     with forger.answers_to("unknown") as queue:
         forger.send(case_of(cluster, "unknown").as_text())
-        assert "no address of the Orthanc" in reason_of(queue)
+        assert "orthancs file has no Orthanc" in reason_of(queue)
     cluster.hosts["known"].orthanc.kill9()
     with forger.answers_to("known") as queue:
         whole = json.loads(case_of(cluster, "known").as_text())

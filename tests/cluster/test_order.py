@@ -106,3 +106,25 @@ def test_what_is_read_ahead_may_be_cancelled_and_outlives_its_worker(
     cluster.let_go()
     check_each_stored_once(host, old)
     assert len(cluster.engine.jobs()) - before == (3 if how == "cancelled" else 5)
+
+
+def test_a_worker_that_is_stopped_finishes_its_case_and_gives_back_what_it_read_ahead(
+    cluster: Cluster,
+) -> None:
+    host = cluster.start_host("stopped", JobsAtOnce=8, Automatic=False, BackfillPauseSeconds=0)
+    old = backfill_of(host, *(f"stopped {n}" for n in range(4)))
+    before = len(cluster.engine.jobs())
+    cluster.hold_cases()
+    worker = cluster.start_worker("one")
+    cluster.at_work(before)
+    second = host.jobs_of(old[1])[0]["ID"]
+    wait_for("the second", lambda: f"job {second} is read ahead" in worker.log())
+    worker.process.terminate()
+    wait_for("its heed", lambda: "Warm shutdown" in worker.log())
+    cluster.let_go()
+    wait_for("the worker's end", lambda: worker.process.poll() is not None, timeout_s=60)
+    assert len(cluster.engine.jobs()) - before == 1
+    check_each_stored_once(host, old[:1])
+    cluster.start_worker("two")
+    check_each_stored_once(host, old)
+    assert len(cluster.engine.jobs()) - before == 4

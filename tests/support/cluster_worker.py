@@ -2,7 +2,8 @@
 
 What a worker is told on its command line, apart from the program, comes in words of its own here:
 the broker, the file of Orthancs, the inference program, its model's SHA-256, the worker's name,
-which version of the workers' protocol it speaks, and who signed for the broker.
+which version of the workers' protocol it speaks, and who signed for the broker. It rests for a
+second after what only a person can mend.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import os
 import sys
 from pathlib import Path
 
-from orthanc_liver.cluster import answers
+from orthanc_liver.cluster import answers, work
 from orthanc_liver.cluster.broker import Access
 from orthanc_liver.cluster.orthancs import read_orthancs
 from orthanc_liver.cluster.work import Means
@@ -23,6 +24,7 @@ from orthanc_liver.engine import case
 def main() -> int:
     """Serve until stopped."""
     url, orthancs, program, sha256, name, protocol, ca_file = sys.argv[1:]
+    work._UNABLE_RESTS_S = 1.0
     case.PROTOCOL = answers.PROTOCOL = int(protocol)  # type: ignore[attr-defined]
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     access = Access(url, os.environ["ORTHANC_LIVER_BROKER_PASSWORD"], ca_file)

@@ -16,6 +16,7 @@ from typing import Any
 import shtab
 
 from liver_unet.model_errors import ModelError
+from orthanc_liver import __version__
 from orthanc_liver.cli import (
     activity,
     atlas,
@@ -79,8 +80,16 @@ def _run(options: argparse.Namespace) -> int:
     except ModuleNotFoundError as missing:
         if missing.name not in _EXTRAS:
             raise
-        install = f"pip install 'orthanc-liver[{_EXTRAS[missing.name]}]'"
-        return _ended(REFUSED, f"{missing.name} is not installed: {install}")
+        return _ended(REFUSED, _how_to_install(missing.name, _EXTRAS[missing.name]))
+
+
+def _how_to_install(library: str, extra: str) -> str:
+    """No registry has orthanc-liver: it comes from a checkout or from a wheel's file."""
+    install = (
+        f"{sys.executable} -m pip install --constraint constraints.txt --editable '.[{extra}]'"
+    )
+    wheel = f"install 'orthanc_liver-{__version__}-py3-none-any.whl[{extra}]'"
+    return f"{library} is not installed: in the checkout run {install}; of a wheel, {wheel}"
 
 
 def _ended(status: int, sentence: str) -> int:

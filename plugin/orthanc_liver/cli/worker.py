@@ -54,7 +54,7 @@ def add_to(commands: Any) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from orthanc_liver.cluster.broker import Access
+    from orthanc_liver.cluster.broker import Access, BrokerRefused
     from orthanc_liver.cluster.model import model_of
     from orthanc_liver.cluster.orthancs import read_orthancs
     from orthanc_liver.cluster.work import Means
@@ -69,5 +69,7 @@ def _run(options: argparse.Namespace) -> int:
         *(("--weights", str(weights)) if weights else ()),
     ]
     access = Access(options.broker, os.environ.get(_FROM_VARIABLE, ""), options.broker_ca)
+    if not access.password:
+        raise BrokerRefused(f"the broker's password is empty: set {_FROM_VARIABLE}")
     means = Means(read_orthancs(options.orthancs), command, model_of(weights).sha256)
     return serve(access, means, options.name)

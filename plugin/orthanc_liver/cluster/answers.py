@@ -27,6 +27,9 @@ from orthanc_liver.engine.protocol import (
 
 _log = logging.getLogger(__name__)
 
+# What a worker may be called: it becomes a label of the metrics.
+WORKER = r"[A-Za-z0-9_.@-]{1,128}"
+
 _AGAIN_S = 1.0
 _CONFIRMED_WITHIN_S = 60.0
 

@@ -102,6 +102,8 @@ def new_app(access: Access) -> Celery:
 
 def refuse_what_never_serves(access: Access) -> None:
     """BrokerRefused where waiting would not help; a broker that is away is waited for."""
+    if problem := _ca_problem(access):
+        raise BrokerRefused(problem)
     try:
         with new_app(access).connection_for_write(connect_timeout=_CONNECT_WITHIN_S) as connection:
             connection.connect()
@@ -113,12 +115,30 @@ def refuse_what_never_serves(access: Access) -> None:
 
 def not_serving(access: Access, error: Exception) -> str:
     """What is wrong between us and the broker, without the password."""
+    if problem := _ca_problem(access):
+        return problem
     if isinstance(error, ssl.SSLCertVerificationError):
         told = f"its certificate is not believed ({error.verify_message}); CaFile, of a worker "
         return f"the broker at {access.place}: {told}--broker-ca, names who signed it"
     said = getattr(error, "reply_text", "") or getattr(error, "strerror", "") or ""
     about = f"{type(error).__name__} {said}".strip()
     return f"the broker at {access.place} does not serve: {about}"
+
+
+def _ca_problem(access: Access) -> str:
+    """Why nobody can be believed by the file of who signed; empty where it is as it should be."""
+    if access.tls is None or not access.ca_file:
+        return ""
+    try:
+        ssl.create_default_context(cafile=access.ca_file)
+    except ssl.SSLError:
+        why = "holds no certificate in PEM"
+    except OSError as error:
+        why = f"cannot be read ({error.strerror})"
+    else:
+        return ""
+    told = "CaFile, of a worker --broker-ca, names who signed the broker's certificate"
+    return f"{access.ca_file} {why}: {told}"
 
 
 def case_queue(model_sha256: str, rank: Rank) -> Queue:

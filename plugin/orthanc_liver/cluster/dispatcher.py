@@ -28,7 +28,7 @@ from kombu.messaging import Consumer, Producer
 
 from liver_unet.model_errors import ModelError
 from orthanc_liver import __version__
-from orthanc_liver.cluster.answers import ending_of, failed, read_answer
+from orthanc_liver.cluster.answers import WORKER, ending_of, failed, read_answer
 from orthanc_liver.cluster.broker import (
     BROKER_ERRORS,
     LOOK,
@@ -75,7 +75,6 @@ _HELD = 64
 _PREFETCH = 64
 # Each becomes a label of the metrics.
 _WORKERS_COUNTED = 256
-_WORKER = r"[A-Za-z0-9_.@-]{1,128}"
 
 
 @dataclass
@@ -105,7 +104,7 @@ class Answer:
     def of(cls, headers: Mapping[str, Any], body: object) -> Self:
         """Whatever came; what a worker would not send is left out."""
         protocol, worker, seconds = (headers.get(one) for one in ("protocol", "worker", "seconds"))
-        is_named = isinstance(worker, str) and re.fullmatch(_WORKER, worker)
+        is_named = isinstance(worker, str) and re.fullmatch(WORKER, worker)
         took_s = float(seconds) if isinstance(seconds, int | float) else math.nan
         return cls(
             str(headers.get("task", "")),

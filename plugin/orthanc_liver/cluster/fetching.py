@@ -35,11 +35,16 @@ class CannotFetch(LiverError):
     """str(error) says what did not come, and from which Orthanc by its name."""
 
 
+class NotLetIn(CannotFetch):
+    """The worker's file of Orthancs does not hold what this Orthanc asks for."""
+
+
 class _Refused(http.client.HTTPException):
     """Orthanc answers otherwise than with what was asked for."""
 
     def __init__(self, status: int) -> None:
         super().__init__(f"HTTP status {status}")
+        self.status = status
         self.may_pass = status >= http.HTTPStatus.INTERNAL_SERVER_ERROR
 
 
@@ -56,10 +61,7 @@ def files_of(case: Case, address: Address) -> Iterator[bytes]:
         except (OSError, http.client.HTTPException) as error:
             failures += 1
             if failures == _TRIES or not _may_pass(error):
-                raise CannotFetch(
-                    f"instance {next(iter(wanted))} did not come from Orthanc {address.name}: "
-                    f"{_reason(error)}"
-                ) from None
+                raise _cannot_fetch(next(iter(wanted)), address, error) from None
             time.sleep(_AGAIN_S)
         finally:
             connection.close()
@@ -71,11 +73,17 @@ def _may_pass(error: Exception) -> bool:
     return not isinstance(error, ssl.SSLCertVerificationError)
 
 
-def _reason(error: Exception) -> str:
+def _cannot_fetch(instance: str, address: Address, error: Exception) -> CannotFetch:
+    said = f"instance {instance} did not come from Orthanc {address.name}: "
     if isinstance(error, ssl.SSLCertVerificationError):
-        said = error.verify_message
-        return f"its certificate is not believed ({said}); CaFile names who signed it"
-    return str(error) if isinstance(error, _Refused) else type(error).__name__
+        why = f"its certificate is not believed ({error.verify_message})"
+        return NotLetIn(f"{said}{why}; CaFile names who signed it")
+    if not isinstance(error, _Refused):
+        return CannotFetch(said + type(error).__name__)
+    if error.status not in (http.HTTPStatus.UNAUTHORIZED, http.HTTPStatus.FORBIDDEN):
+        return CannotFetch(f"{said}{error}")
+    of_whom = f"Username and Password of {address.name} in the worker's orthancs file"
+    return NotLetIn(f"{said}{error}; {of_whom} must be those of a user who may read it")
 
 
 def _files(

@@ -11,7 +11,7 @@ from celery.exceptions import Reject
 
 from orthanc_liver.cluster.ahead import Ahead
 from orthanc_liver.cluster.answers import Answers, Whose, ending_of, failed
-from orthanc_liver.cluster.fetching import CannotFetch
+from orthanc_liver.cluster.fetching import CannotFetch, NotLetIn
 from orthanc_liver.cluster.orthancs import Address
 from orthanc_liver.engine.case import AnotherProtocol, Case, NoCase, read_case
 from orthanc_liver.engine.protocol import (
@@ -19,17 +19,23 @@ from orthanc_liver.engine.protocol import (
     Done,
     Instance,
     Order,
+    Outcome,
     Progress,
     Ready,
 )
 from orthanc_liver.host.errors import EngineGone, EngineUnavailable
 from orthanc_liver.host.jobs.engine_process import Deadline, EngineProcess
+from orthanc_liver.liver_errors import LiverError
 
 _log = logging.getLogger(__name__)
 
 _PROGRESS_EVERY_S = 1.0
-# A worker that cannot compute at all shall not go through all cases that wait, failing each.
+# A worker that can do none of them shall not go through all cases that wait, failing each.
 _UNABLE_RESTS_S = 30.0
+
+
+class NotSetUp(LiverError):
+    """This worker is not set up for the case; str(error) says what is missing."""
 
 
 @dataclass(frozen=True)
@@ -80,17 +86,18 @@ class Work:
         self._answers.deliver(whose, messages, took_s)
         ending = ending_of(messages)
         _log.info("job %s: %s after %.1f s", case.job, ending and ending.outcome, took_s)
+        if ending and ending.outcome is Outcome.FAILED:
+            _log.error("job %s: %s", case.job, ending.reason)
 
     def _answer(self, case: Case, whose: Whose) -> list[AboutAJob]:
         try:
             return list(self._messages(case, whose))
+        except (EngineUnavailable, NotLetIn, NotSetUp) as error:
+            self._end_engine()
+            time.sleep(_UNABLE_RESTS_S)
+            return [failed(case.job, str(error))]
         except (CannotFetch, EngineGone) as error:
             self._end_engine()  # it may still wait for instances
-            return [failed(case.job, str(error))]
-        except EngineUnavailable as error:
-            self._end_engine()
-            _log.error("no case can be computed here: %s", error)
-            time.sleep(_UNABLE_RESTS_S)
             return [failed(case.job, str(error))]
         except Exception as error:  # noqa: BLE001 its own text may name the patient
             self._end_engine()
@@ -99,14 +106,10 @@ class Work:
     def _messages(self, case: Case, whose: Whose) -> Iterator[AboutAJob]:
         address = self._means.orthancs.get(case.orthanc)
         if address is None:
-            reason = "the worker has no address of the Orthanc that asks: add it to --orthancs"
-            yield failed(case.job, reason)
-            return
+            raise NotSetUp(f"the worker's orthancs file has no Orthanc {case.orthanc}: add it")
         engine = self.warm()
         if not self._is_ready_for(case, engine):
-            reason = "the worker's model is not the one that was asked for"
-            yield failed(case.job, reason)
-            return
+            raise NotSetUp("the worker's model is not the one that was asked for")
         deadline = Deadline(case.limit_s, engine)
         try:
             self._feed(case, address, engine)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import socket
 import time
 from collections.abc import Callable
@@ -26,7 +27,7 @@ from celery.worker.control import Panel
 from kombu.message import Message
 
 from orthanc_liver.cluster.ahead import Ahead
-from orthanc_liver.cluster.answers import Answers
+from orthanc_liver.cluster.answers import WORKER, Answers
 from orthanc_liver.cluster.broker import (
     BROKER_ERRORS,
     LOOK,
@@ -39,6 +40,7 @@ from orthanc_liver.cluster.broker import (
 )
 from orthanc_liver.cluster.work import Means, Work
 from orthanc_liver.host.errors import EngineUnavailable
+from orthanc_liver.liver_errors import LiverError
 
 _log = logging.getLogger(__name__)
 
@@ -51,11 +53,15 @@ _IDLE_LOOKS_EVERY_S = 0.25
 _AHEAD_LOOKS_EVERY_S = 1.0
 
 
+class NameRefused(LiverError):
+    """No Orthanc would count a worker of this name."""
+
+
 def serve(access: Access, means: Means, name: str = "") -> int:
-    """Take cases until stopped; returns the exit status. BrokerRefused."""
+    """Take cases until stopped; returns the exit status. BrokerRefused, NameRefused."""
+    node = _node(name or str(os.getpid()))
     refuse_what_never_serves(access)
     app = new_app(access)
-    node = f"{name or os.getpid()}@{socket.gethostname()}"
     app.conf.task_queues = [worker_queue(means.model_sha256)]
     app.conf.worker_hijack_root_logger = False
     ahead = Ahead(means.orthancs)
@@ -74,6 +80,15 @@ def serve(access: Access, means: Means, name: str = "") -> int:
     worker.start()
     ahead.close()
     return int(worker.exitcode or 0)
+
+
+def _node(name: str) -> str:
+    """The name among all workers, which Orthancs count by."""
+    node = f"{name}@{socket.gethostname()}"
+    if re.fullmatch(WORKER, node):
+        return node
+    allowed = "letters, digits, _, -, . and @ alone, and at most 128 of them"
+    raise NameRefused(f"a worker's name, {node!r} with its machine's, must hold {allowed}")
 
 
 def _add_task(app: Celery, work: Work, ahead: Ahead) -> None:

@@ -63,4 +63,6 @@ def test_without_the_extra_the_command_says_what_to_install(
         [sys.executable, "-c", program], capture_output=True, text=True, check=False
     )
     assert done.returncode == REFUSED
-    assert f"{library} is not installed: pip install 'orthanc-liver[evaluation]'" in done.stderr
+    assert f"{library} is not installed: in the checkout run" in done.stderr
+    assert " --editable '.[evaluation]'" in done.stderr
+    assert ".whl[evaluation]'" in done.stderr

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from io import BytesIO
+from pathlib import Path
 
 import pytest
 
 from orthanc_liver.cluster.answers import ending_of, failed, read_answer
-from orthanc_liver.cluster.broker import Access, BrokerRefused, case_queue
+from orthanc_liver.cluster.broker import (
+    Access,
+    BrokerRefused,
+    case_queue,
+    not_serving,
+    refuse_what_never_serves,
+)
 from orthanc_liver.cluster.dispatcher import Answer, Errands, Tally
 from orthanc_liver.engine.case import Case
 from orthanc_liver.engine.protocol import (
@@ -23,6 +31,7 @@ from orthanc_liver.engine.protocol import (
     Rank,
     write,
 )
+from tests.support.certificates import Authority
 
 ID = "6b9e19d9-62094390-5f9ddb01-4a191ae7-9766b715"
 CASE = Case("north", "1234", 1, ID, "1.2", "1.2.3", (ID,), ("0" * 32,), JobSettings(), "a" * 64, 60)
@@ -109,6 +118,29 @@ def test_an_address_that_is_none_is_refused_without_its_secret(url: str) -> None
     with pytest.raises(BrokerRefused) as refused:
         Access(url, "s3cret")
     assert "s3cret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "why"), [(None, "No such file"), ("", "holds no"), ("-- a key --", "holds no")]
+)
+def test_a_file_that_names_no_authority_is_not_a_broker_that_is_away(
+    tmp_path: Path, content: str | None, why: str
+) -> None:
+    file = tmp_path / "hospital.pem"
+    if content is not None:
+        file.write_text(content)
+    access = Access("amqps://liver@127.0.0.1:1/liver", "s3cret", str(file))
+    with pytest.raises(BrokerRefused, match=f"{re.escape(str(file))} .*{why}"):
+        refuse_what_never_serves(access)
+    assert str(file) in not_serving(access, OSError("anything"))
+
+
+def test_a_broker_that_is_away_is_waited_for_whoever_signed(tmp_path: Path) -> None:
+    file = Authority(tmp_path / "believed").ca_file
+    access = Access("amqps://liver@127.0.0.1:1/liver", "s3cret", str(file))
+    refuse_what_never_serves(access)
+    assert "does not serve" in not_serving(access, ConnectionRefusedError(111, "refused"))
+    refuse_what_never_serves(replace(access, ca_file=""))
 
 
 def test_the_password_is_in_the_whole_url_alone() -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from orthanc_liver.cluster import fetching
 from orthanc_liver.cluster.ahead import Ahead
-from orthanc_liver.cluster.fetching import CannotFetch, files_of
+from orthanc_liver.cluster.fetching import CannotFetch, NotLetIn, files_of
 from orthanc_liver.cluster.orthancs import Address
 from orthanc_liver.engine.case import Case
 from orthanc_liver.engine.protocol import JobSettings
@@ -115,7 +115,9 @@ def test_an_answer_that_breaks_off_is_asked_for_again(archive: Archive, dicom_we
 
 
 @WAYS
-@pytest.mark.parametrize(("statuses", "asked"), [([404], 1), ([401], 1), ([500] * 9, 4)])
+@pytest.mark.parametrize(
+    ("statuses", "asked"), [([404], 1), ([401], 1), ([403], 1), ([500] * 9, 4)]
+)
 def test_what_does_not_come_is_told_by_orthancs_name(
     archive: Archive, dicom_web: str, statuses: list[int], asked: int
 ) -> None:
@@ -124,6 +126,9 @@ def test_what_does_not_come_is_told_by_orthancs_name(
         list(files_of(CASE, address(archive, dicom_web)))
     assert len(archive.asked) == asked
     assert "s3cret" not in str(refused.value)
+    is_ours = statuses[0] in (401, 403)
+    assert isinstance(refused.value, NotLetIn) == is_ours
+    assert ("Username and Password of north" in str(refused.value)) == is_ours
 
 
 @WAYS

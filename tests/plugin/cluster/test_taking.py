@@ -11,7 +11,7 @@ import pytest
 from celery.worker import state
 
 from orthanc_liver.cluster import worker
-from orthanc_liver.cluster.worker import TakeInOrder
+from orthanc_liver.cluster.worker import NameRefused, TakeInOrder, serve
 
 
 class Case:
@@ -81,6 +81,14 @@ class Scene:
 @pytest.fixture
 def scene(monkeypatch: pytest.MonkeyPatch) -> Scene:
     return Scene(monkeypatch)
+
+
+@pytest.mark.parametrize("name", ["w 2", "w/2", "ü", "w" * 128])
+def test_a_name_that_no_orthanc_would_count_is_refused_at_once(name: str) -> None:
+    access, means = Mock(), Mock()
+    with pytest.raises(NameRefused, match="letters, digits"):
+        serve(access, means, name)
+    assert access.mock_calls == []
 
 
 def wait(queue: Queue, names: Sequence[str]) -> None:

@@ -14,8 +14,9 @@ import yaml
 
 from orthanc_liver.engine.protocol import GRADES, Outcome
 from orthanc_liver.host.jobs.job import State
+from orthanc_liver.host.web.metrics import Ended, exposition
 from tests.plugin.host.conftest import Host
-from tests.plugin.host.web.test_metrics import ask
+from tests.plugin.host.web.test_metrics import ask, samples_of
 
 RULES = Path(__file__).parents[4] / "docs" / "prometheus-alerts.yml"
 VALUES = {"outcome": {*Outcome}, "grade": {*GRADES}, "state": {*State}}
@@ -42,7 +43,9 @@ def test_every_figure_of_a_rule_is_one_of_ours(host: Host) -> None:
     host.engine.behave(grade="doubtful")
     host.ended_job_of(host.upload("for the alerts"))
     host.idle()
-    samples = ask(host)
+    broker = {"State": "serves", "Workers": 1, "Waiting": 0, "DoneBy": {}}
+    status = {**host.orthanc.get("/liver/status"), "Broker": broker}
+    samples = ask(host) | samples_of(exposition(status, Ended()))
     for rule in rules():
         used = re.findall(r"(liver_\w+)(?:\{(\w+)=\"([^\"]+)\"\})?", rule["expr"])
         assert used, rule["alert"]
@@ -61,4 +64,5 @@ def test_each_alert_says_what_to_make_of_it() -> None:
         "LiverWaitsLong",
         "LiverJobsFail",
         "LiverOutlinesDoubtful",
+        "LiverNoWorker",
     }

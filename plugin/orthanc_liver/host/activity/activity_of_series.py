@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from math import isclose
 from typing import Any
 
-from orthanc_liver.engine.protocol import DOUBTFUL, LOOK_HERE, Kind, Outcome, with_needs
+from orthanc_liver.engine.protocol import LOOK_HERE, Kind, Outcome, with_needs
 from orthanc_liver.host.activity.documents import Documents, store_documents
+from orthanc_liver.host.activity.our_outline import REJECTED, doubts_about_ours, judged
 from orthanc_liver.host.activity.roi_of_series import (
     Roi,
     others_on_that_ct,
@@ -21,7 +22,7 @@ from orthanc_liver.host.jobs.job import Job
 from orthanc_liver.host.jobs.records import Ledger, Record
 from orthanc_liver.host.jobs.source import is_source
 from orthanc_liver.host.review.approval import find_approved
-from orthanc_liver.host.review.review import Review, Verdict
+from orthanc_liver.host.review.review import Review
 from orthanc_liver.host.server.api import Orthanc, Series
 from orthanc_liver.host.server.image_series import image_series
 from orthanc_liver.host.settings import Settings
@@ -66,29 +67,32 @@ def activity_of_series(
     method = method_named(asked.get("Method"))
     given = _given(asked)
     outlines = _outlined(orthanc, series, asked)
-    warnings: tuple[str, ...] = ()
+    record, reviews = ledger.read_record(series.id), ledger.read_reviews(series.id)
+    chosen = {one.rtstruct for one in outlines.values()}
+    warnings = doubts_about_ours(orthanc, record, reviews, chosen)
     if "LiverMl" not in {**given, **outlines}:
-        outlines["LiverMl"], warnings = _segmented_liver(
-            ledger.read_record(series.id),
-            ledger.read_reviews(series.id),
+        outlines["LiverMl"], further = _segmented_liver(
+            record,
+            reviews,
             orthanc,
             series,
             [asked[roi] for roi in ROIS if roi in asked],
         )
+        warnings = tuple(dict.fromkeys((*warnings, *further)))
     outlined, told = _measured(outlines, asked)
     inputs = given | outlined
     if _is_said(asked, _LUNGS):
-        inputs |= _measured_lungs(ledger.read_record(series.id), orthanc, series, given)
+        inputs |= _measured_lungs(record, orthanc, series, given)
     needed = [name for name in DICOM_TAGS if name in method.needs]
     patient, doubts = _from_dicom(orthanc, series, needed, given)
     inputs |= patient
-    chosen = read_choices({name: asked[name] for name in CHOICES if name in asked})
+    choices = read_choices({name: asked[name] for name in CHOICES if name in asked})
     limits = limits_of_site(settings.dose_limits_gy, "setting DoseLimitsGy")
     return compute_activity(
         asked["Method"],
         inputs,
         (*warnings, *told, *doubts),
-        chosen,
+        choices,
         limits,
         with_table=_is_said(asked, _TABLE),
     )
@@ -127,10 +131,11 @@ def _given(asked: Mapping[str, Any]) -> Inputs:
 
 @dataclass(frozen=True)
 class _Outlined:
-    """An outline, and the origin of its volume."""
+    """An outline, the origin of its volume, and Orthanc's id of the RTSTRUCT."""
 
     outline: Outline
     origin: str
+    rtstruct: str
 
 
 def _outlined(orthanc: Orthanc, series: Series, asked: Mapping[str, Any]) -> dict[str, _Outlined]:
@@ -158,7 +163,7 @@ def _outlined(orthanc: Orthanc, series: Series, asked: Mapping[str, Any]) -> dic
 
 def _read(orthanc: Orthanc, series: Series, roi: Roi, words: str) -> _Outlined:
     origin = f"area of the ROI's contours x slice distance, {words}"
-    return _Outlined(outline_of(orthanc, series, roi), origin)
+    return _Outlined(outline_of(orthanc, series, roi), origin, roi.instance)
 
 
 def _measured(
@@ -204,6 +209,8 @@ def _segmented_liver(
     found = _corrected(rois[0], [roi for roi in others if roi.name.casefold() == name])
     if found is not None:
         return _read(orthanc, series, found, found.words), ()
+    if REJECTED in judged(job, reviews):
+        raise NoResult(f"{REJECTED}, or choose another by LiverRoi")
     ours = _read(orthanc, series, rois[0], f"segmentation, job {job.id}, {rois[0].words}")
     told, warnings = read_report(job.report, "segmentation")
     if not agree(told.value, ours.outline.volume_ml):
@@ -212,7 +219,7 @@ def _segmented_liver(
             "them was changed"
         )
     alike = [roi for roi in others if name in roi.name.casefold() and roi.name not in named]
-    return ours, (*warnings, *_unaccepted(job, reviews), *_of_other_names(rois[0], alike))
+    return ours, (*warnings, *judged(job, reviews), *_of_other_names(rois[0], alike))
 
 
 def _corrected(ours: Roi, others: Sequence[Roi]) -> Roi | None:
@@ -253,14 +260,6 @@ def _measured_lungs(
         raise ActivityRefused(f"give LungMassKg or {_LUNGS}, not both")
     job = _standing_job(record, orthanc, series)
     return {"LungMassKg": read_lungs(job.report, f"segmentation, job {job.id}")}
-
-
-def _unaccepted(job: Job, reviews: Sequence[Review]) -> tuple[str, ...]:
-    """A doubtful outline is told of as such until somebody has accepted it."""
-    accepted = [one.rtstruct for one in reviews[-1:] if one.verdict is Verdict.ACCEPTED]
-    if job.grade != DOUBTFUL or (job.result or {})["Instance"] in accepted:
-        return ()
-    return ("the outline is doubtful and nobody has accepted it: judge it on the review page",)
 
 
 def _standing_job(record: Record | None, orthanc: Orthanc, series: Series) -> Job:

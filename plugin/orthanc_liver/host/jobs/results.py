@@ -30,7 +30,7 @@ from orthanc_liver.host.review.clearance import Clearances
 from orthanc_liver.host.review.cuts import settle_cuts
 from orthanc_liver.host.review.review import Review, Verdict
 from orthanc_liver.host.review.reviews import Reviews
-from orthanc_liver.host.server.api import Orthanc, Series
+from orthanc_liver.host.server.api import Missing, Orthanc, Series
 from orthanc_liver.host.settings import Settings
 
 
@@ -64,15 +64,20 @@ class Results:
             self._show_decision(job)
             self.labels.renew(job.study)
         for one in [*self._deliveries.unfinished(), *self._deliveries.awaiting_proof()]:
-            if not self._orthanc.has_instance(one.instance):
-                self._deliveries.lose(one)  # nobody could decide on it any more
-                continue
-            clearance = self._clearances.of(one.series, one.outline)
-            recipient = recipient_of(self._settings, one.destination, one.kind)
-            if clearance.review:
-                self._settle(self._orthanc.series(one.series), clearance.review)
-            elif not clearance.opens(recipient.when):
-                self._deliveries.hold(one)
+            try:
+                self._decide_again(one)
+            except Missing:  # deleted in part meanwhile: nobody could decide on it any more
+                self._deliveries.lose(one)
+
+    def _decide_again(self, one: Delivery) -> None:
+        if not self._orthanc.has_instance(one.instance):
+            raise Missing(one.instance)
+        clearance = self._clearances.of(one.series, one.outline)
+        recipient = recipient_of(self._settings, one.destination, one.kind)
+        if clearance.review:
+            self._settle(self._orthanc.series(one.series), clearance.review)
+        elif not clearance.opens(recipient.when):
+            self._deliveries.hold(one)
 
     def keep(
         self, job: Job, series: Series, objects: Sequence[tuple[str, bytes]], pictures: Pictures

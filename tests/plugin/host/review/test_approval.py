@@ -108,10 +108,11 @@ def test_after_it_was_sent_the_approved_one_follows(tmp_path: Path) -> None:
     host.orthanc.stop()
 
 
+@pytest.mark.parametrize("named", [{}, {"LiverRoi": "Liver"}])
 def test_an_activity_warns_of_a_doubtful_outline_until_somebody_accepts_it(
-    doubting: FakeHost,
+    doubting: FakeHost, named: dict[str, str]
 ) -> None:
-    given = {"Method": "resin", "TumourMl": 150, "HeightM": 1.75, "WeightKg": 70}
+    given = {"Method": "resin", "TumourMl": 150, "HeightM": 1.75, "WeightKg": 70, **named}
     doubting.engine.behave(grade="doubtful")
     series_id = doubting.upload("doubtful activity")
     result_of(doubting, series_id)

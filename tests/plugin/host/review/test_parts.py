@@ -121,6 +121,29 @@ def test_a_newer_outline_takes_the_place_of_parts_of_the_former(host: Host) -> N
     assert (status, "took the place of those of this name" in message) == (400, True), message
 
 
+def test_no_activity_rests_on_a_rejected_outline_without_a_word(host: Host) -> None:
+    series_id = host.upload("cut, then rejected")
+    result_of(host, series_id)
+    cut(host, series_id, Plane=PLANE)
+    path = f"/liver/series/{series_id}/activity"
+    glass = {"Method": "glass", "DoseGy": 120.0, "LungShunt": 0.02}
+    by_parts = glass | {"LiverMl": 2500, "PerfusedRoi": "Right lobe"}
+
+    def warned() -> bool:
+        warnings = host.orthanc.post(path, by_parts)["Warnings"]
+        return any("rejected on the review page" in one for one in warnings)
+
+    assert not warned()
+    reject(host, series_id)
+    assert warned()
+    refused = host.orthanc.call("POST", path, json.dumps(glass).encode())
+    assert error_of(refused)[0] == 409
+    assert "the outline was rejected on the review page" in refused.text
+    accept(host, series_id)
+    assert not warned()
+    assert host.orthanc.call("POST", path, json.dumps(glass).encode()).status_code == 200
+
+
 def test_what_cannot_be_cut_is_refused(host: Host) -> None:
     series_id = host.upload("badly cut")
     good = {"Rtstruct": result_of(host, series_id), "Plane": PLANE, "By": "Ada"}

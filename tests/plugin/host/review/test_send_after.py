@@ -136,6 +136,21 @@ def test_what_is_held_and_was_deleted_is_given_up_at_the_next_start(careful: Fak
     assert lost["ID"] == held["ID"]
 
 
+def test_accepted_and_deleted_before_it_has_left_it_stops_no_start(tmp_path: Path) -> None:
+    """SEG and the approved copy wait to be sent again when the RTSTRUCT is deleted."""
+    host = start(tmp_path, Destinations=DESTINATIONS, Store=["RTSTRUCT", "SEG"])
+    series_id = host.upload("accepted, then deleted")
+    rtstruct = result_of(host, series_id)
+    accept(host, series_id)
+    deliveries_in(host, "Retry", 2)
+    host.orthanc.kill9()
+    del host.orthanc.archive.instances[rtstruct]
+    host.orthanc.start()
+    host.ready()
+    assert host.orthanc.call("GET", "/liver/deliveries").status_code == 200
+    host.orthanc.stop()
+
+
 def test_rejected_after_a_failure_it_is_not_sent_again(tmp_path: Path) -> None:
     host = start(tmp_path, Destinations=DESTINATIONS)
     series_id = host.upload("rejected after it was refused")

@@ -31,6 +31,8 @@ from orthanc_liver.dicom.slice_pictures import OutlinedSlices
 
 # An Encapsulated PDF lies nowhere.
 _OF_IMAGES = ("FrameOfReferenceUID", "PositionReferenceIndicator")
+# Of name, PatientID and title each: a header longer than its page begins pages without end.
+_MOST_CHARS = 200
 
 
 def sheet_of(
@@ -44,13 +46,14 @@ def sheet_of(
 ) -> Sheet:
     """What is to be read of a result."""
     header, style = slices.series.header, slices.style
-    name, patient_id = _name(header), str(header.get("PatientID") or "")
+    name = _name(header)[:_MOST_CHARS]
+    patient_id = str(header.get("PatientID") or "")[:_MOST_CHARS]
     date = str(header.get("StudyDate") or "")
     of_date = f", study of {date[:4]}-{date[4:6]}-{date[6:]}" if len(date) == 8 else ""
     return Sheet(
         of_whom=", ".join(filter(None, [name, patient_id and f"ID {patient_id}"])),
         grade=grade,
-        title=f"{style.name} on {source_name(header)}{of_date}",
+        title=f"{style.name} on {source_name(header)}{of_date}"[:_MOST_CHARS],
         lines=(
             f"{style.name}: {liver_ml:.0f} mL",
             "Automatic outline; the review page tells whether a person has accepted it.",

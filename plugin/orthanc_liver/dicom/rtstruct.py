@@ -52,6 +52,8 @@ from orthanc_liver.engine.protocol import LEFT_LOBE, LOOK_HERE, RIGHT_LOBE
 _STUDY_SOP_CLASS = UID("1.2.840.10008.3.1.2.3.1")
 # Explicit VR keeps 16 bits for the length of a DS value.
 _LONGEST_EXPLICIT_DS = 65534
+# What would part a person's name into several, or into its components.
+_ONE_NAME = str.maketrans("\\^=", "///")
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,7 +144,7 @@ def build_parts_rtstruct(
     style = RoiStyle(parts.label, PART_COLOURS[0], series_description)
     description = structure_set_description(parts.remarks, provenance.origin)
     label = structure_set_label(parts.label, series.header)
-    texts = _Texts(label, description, parts.by.replace("\\", "/"))
+    texts = _Texts(label, description, parts.by.translate(_ONE_NAME))
     dataset = _built(series, rois, provenance, style, created, texts)
     dataset.PredecessorStructureSetSequence = [_reference(RTStructureSetStorage, parts.of)]
     return dataset

@@ -52,6 +52,7 @@ class _Pages(FPDF):
         self.set_auto_page_break(True, margin=_MARGIN_MM + _LINE_MM)
 
     def header(self) -> None:
+        self.alias_nb_pages(None)  # type: ignore[arg-type] # fpdf2's own way to put it off
         self.write_line(self._sheet.of_whom, 10, "B")
         self.set_text_color(*(_RED if self._sheet.grade == DOUBTFUL else _BLACK))
         self.write_line(grade_line(self._sheet.grade))
@@ -61,6 +62,7 @@ class _Pages(FPDF):
     def footer(self) -> None:
         self.set_y(-_MARGIN_MM)
         self.set_font("helvetica", size=8)
+        self.alias_nb_pages()  # here only: {nb} in a name is no number of pages
         page = f"{FOR_REVIEW} Not a medical device.   Page {self.page_no()} of {{nb}}"
         self.cell(0, _LINE_MM, page, align="C")
 

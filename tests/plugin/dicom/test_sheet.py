@@ -64,6 +64,19 @@ def test_every_page_says_whose_and_how_sure_and_all_warnings_are_there() -> None
     assert "Slices 3 to 8, all" in pages[-1]
 
 
+@pytest.mark.filterwarnings("ignore:The (value|PN component) length")
+def test_a_name_of_any_length_leaves_room_for_the_page_and_stays_as_it_is() -> None:
+    long = "A{nb}B " + "x " * 4000
+    series = ct(PatientName=long, PatientID=f"4711 {long}", SeriesDescription=f"S{long}")
+    one = sheet_of(outlined(series), 1.0, "", (), sheet().planes_png, "", MADE_BY)
+    pages = pages_of(written(one))
+    assert len(pages) == 2
+    for number, text in enumerate(pages, start=1):
+        assert text.startswith(f"A{{nb}}B {'x ' * 96}x")
+        assert ", ID 4711 A{nb}B x" in text
+        assert f"Page {number} of 2" in text
+
+
 def test_the_pictures_are_on_the_pages() -> None:
     dataset = written(sheet())
     found = [

@@ -97,7 +97,13 @@ def test_a_liver_is_cut_or_it_is_said_why_not(
     made_by = (__version__, SPEC.name, SPEC.sha256)
     process.send(
         PartsOrder(
-            "j", len(ct), JobSettings(10), *made_by, Cut(plane), "M\u00fcller\\A", by_the_job
+            "j",
+            len(ct),
+            JobSettings(10),
+            *made_by,
+            Cut(plane),
+            "=M\u00fcller\\A^^^^^^x",
+            by_the_job,
         )
     )
     for one in ct:
@@ -111,7 +117,7 @@ def test_a_liver_is_cut_or_it_is_said_why_not(
         assert [roi.ROIName for roi in parts.StructureSetROISequence] == list(
             (done.report or {})["parts_ml"]
         )
-        assert parts.OperatorsName == "M\u00fcller/A"
+        assert parts.OperatorsName == "/M\u00fcller/A//////x"
         assert parts.SeriesDescription.startswith("Parts of Liver auto")
 
 

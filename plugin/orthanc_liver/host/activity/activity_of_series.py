@@ -237,14 +237,14 @@ def _corrected(ours: Roi, others: Sequence[Roi]) -> Roi | None:
         if newest
         else "the liver was outlined again after the segmentation, and nobody approved that"
     )
-    choice = "; ".join(roi.words for roi in (ours, *rivals, *newest))
+    choice = "; ".join(roi.choice for roi in (ours, *rivals, *newest))
     raise _no_result(f"{why}: choose by LiverRoi and Rtstruct: {choice}")
 
 
 def _of_other_names(ours: Roi, alike: Sequence[Roi]) -> tuple[str, ...]:
     """A correction may have been given a name of its own."""
     later = [roi for roi in alike if roi.is_approved or not roi.is_certainly_older_than(ours)]
-    choice = "; ".join(roi.words for roi in later)
+    choice = "; ".join(roi.choice for roi in later)
     if not later:
         return ()
     return (

@@ -40,7 +40,7 @@ class Roi:
     """One ROI of one RTSTRUCT. number: its place in the ROI contour sequence; drawn_at: date and
     time of the structure set, as DICOM writes them; series: those that it says it is drawn on;
     is_the_only: of its ROINumber; points: how many each contour says that it has; is_moved: a
-    contour has an offset; generation: ROIGenerationAlgorithm."""
+    contour has an offset; generation: ROIGenerationAlgorithm; operator: who drew it, as it says."""
 
     instance: str
     name: str
@@ -55,6 +55,7 @@ class Roi:
     points: tuple[int, ...] = ()
     is_moved: bool = False
     generation: str = ""
+    operator: str = ""
 
     @property
     def is_approved(self) -> bool:
@@ -75,6 +76,13 @@ class Roi:
             f"RTSTRUCT {self.instance}"
         )
 
+    @property
+    def choice(self) -> str:
+        """The words, with what tells the outlines of two people on one day apart."""
+        at = self.drawn_at[8:14] and f" at {self.drawn_at[8:14]}"
+        by = self.operator and f" by {self.operator!r}"
+        return self.words + (f", drawn{at}{by}" if at or by else "")
+
 
 def roi_named(orthanc: Orthanc, series: Series, roi_name: str, rtstruct: str | None) -> Roi:
     """The only ROI of that name in the study's RTSTRUCTs, or in the one given.
@@ -87,7 +95,7 @@ def roi_named(orthanc: Orthanc, series: Series, roi_name: str, rtstruct: str | N
     if rtstruct is None and found:
         found = _standing(orthanc, found)
     if len(found) > 1:
-        choice = "; ".join(roi.words for roi in found)
+        choice = "; ".join(roi.choice for roi in found)
         raise ActivityRefused(f"several ROIs have this name: choose one by Rtstruct: {choice}")
     if not found:
         names = ", ".join(sorted({repr(roi.name) for roi in rois})) or "none at all"
@@ -99,7 +107,7 @@ def _standing(orthanc: Orthanc, found: list[Roi]) -> list[Roi]:
     """Without parts of a liver that newer ones, or a newer outline, took the place of."""
     standing = [roi for roi in found if not _is_set_aside(orthanc, roi)]
     if not standing:
-        choice = "; ".join(roi.words for roi in found)
+        choice = "; ".join(roi.choice for roi in found)
         raise ActivityRefused(
             "newer parts, or a newer outline, took the place of those of this name: cut the newest "
             f"outline, or choose one by Rtstruct: {choice}"
@@ -168,6 +176,7 @@ def _rois_in(orthanc: Orthanc, instance: str) -> Iterator[Roi]:
                 points=points,
                 is_moved=is_moved,
                 generation=text_in(roi, "ROIGenerationAlgorithm"),
+                operator=text_in(tags, "OperatorsName"),
             )
 
 

@@ -100,6 +100,8 @@ class Sources:
         if job["State"] == "Failure":
             failure = _failed_move if wanted.way is Way.MODALITY else _failed_wado
             raise failure(wanted, job)
+        if job["State"] == "Paused":
+            raise NotPulledYet("somebody paused Orthanc's job that fetches the study")
         if job["State"] == "Success" and not self.studies_here(found):
             raise NotPulled(
                 f"{wanted.place} says that it sent the study, but nothing came: see which host "
@@ -151,7 +153,7 @@ class Sources:
         try:
             answers = json.loads(answer or b"[]")  # 204 where nothing fits
             told = [{key: _value(one, tag) for key, tag in _TAGS.items()} for one in answers]
-        except (ValueError, RecursionError, TypeError, AttributeError) as error:
+        except (ValueError, RecursionError, TypeError, AttributeError, LookupError) as error:
             raise NotPulledYet(f"{wanted.place} answers with what is not DICOM JSON") from error
         return _fitting(wanted, told)
 

@@ -19,7 +19,7 @@ from orthanc_liver.host.review.approval import find_approved
 from orthanc_liver.host.review.cut import StoredCut, cut_asked
 from orthanc_liver.host.review.cuts import cuts_of
 from orthanc_liver.host.review.review import Verdict
-from orthanc_liver.host.review.reviews import Reviews, person_asking
+from orthanc_liver.host.review.reviews import NOT_THE_OUTLINE, Reviews, person_asking
 from orthanc_liver.host.server.api import Orthanc, Series
 from orthanc_liver.host.settings import Settings
 
@@ -107,7 +107,7 @@ class Parts:
             raise NotAllowed("the outline was rejected: it is not cut before a person accepts it")
         approved = find_approved(self._orthanc, review, series.study)
         if not isinstance(asked, str) or asked not in (result, approved):
-            raise NotAllowed("Rtstruct is not the outline of the last job: look at that one first")
+            raise NotAllowed(f"{NOT_THE_OUTLINE}, or of its accepted copy")
         return _Liver(job, approved or result)
 
     def _order(self, series: Series, liver: _Liver, cut: Cut, by: str) -> PartsOrder:

@@ -15,6 +15,10 @@ from orthanc_liver.host.jobs.records import Ledger
 from orthanc_liver.host.review.review import NAME_CHARS, Review, Verdict, is_line
 
 NOBODY = "-"
+NOT_THE_OUTLINE = (
+    "Rtstruct is not the outline of the last job: look at that one first; it is Orthanc's id of "
+    "the RTSTRUCT's instance, Content.Result.Instance of the job"
+)
 
 
 class Reviews:
@@ -101,7 +105,7 @@ def review_asked(job: Job | None, asked: Mapping[str, Any], user: str) -> Review
     if job is None or not job.result:
         raise NoResult("the series' last job left no outline to decide on")
     if words["Rtstruct"] != job.result["Instance"]:
-        raise NotAllowed("Rtstruct is not the outline of the last job: look at that one first")
+        raise NotAllowed(NOT_THE_OUTLINE)
     review = Review(
         series=job.series,
         job=job.id,

@@ -146,11 +146,22 @@ function cutBody() {
   return { ...body, Lassos: regions.filter((one) => one.length) };
 }
 
+// A region without a drawing before one that has some: stored, the later one would take its name.
+function regionToDrawFirst() {
+  const isDrawn = REGIONS.map((_, region) => clicked.lassos.some((one) => one.region === region));
+  return REGIONS.find((_, region) => !isDrawn[region] && isDrawn.lastIndexOf(true) > region);
+}
+
 async function storeParts() {
   const body = cutBody();
   if (body.By === '') {
     get('by').focus();
     tellOfCut(t('Type your name to store the parts.'), true);
+    return;
+  }
+  const region = body.Lassos && regionToDrawFirst();
+  if (region) {
+    tellOfCut(t('Draw {region} first.', { region }), true);
     return;
   }
   get('cut-store').disabled = true;

@@ -108,6 +108,7 @@ def test_what_does_not_fit_this_ct_is_refused(host: Host) -> None:
     between, twice = structures(series, "between"), structures(series, "twice")
     for contour in between.ROIContourSequence[0].ContourSequence:
         contour.ContourData[2::3] = [float(z) + 1.4 for z in contour.ContourData[2::3]]
+    twice.StructureSetTime, twice.OperatorsName = "101500.25", "Ada"
     open_line = structures(series, "line")
     open_line.ROIContourSequence[0].ContourSequence[1].ContourGeometricType = "OPEN_PLANAR"
     ids = [store(host, one) for one in (elsewhere, between, twice, open_line)]
@@ -122,6 +123,8 @@ def test_what_does_not_fit_this_ct_is_refused(host: Host) -> None:
     ):
         status, message = refusal(host, series_id, GIVEN | {"TumourRoi": name})
         assert (status, sentence in message) == (400, True), message
+        if name == "twice":
+            assert f"RTSTRUCT {ids[2]}, drawn at 101500 by 'Ada'" in message
     chosen = ask(host, series_id, **GIVEN, TumourRoi="twice", Rtstruct=ids[2])
     assert origins(chosen)["TumourMl"][0] == pytest.approx(BOX_ML, rel=1e-6)
 

@@ -86,6 +86,7 @@ def failed(error_details: str = "", **more: Any) -> dict[str, Any]:
         (failed("DIMSE read timeout"), True, "did not answer the C-MOVE in time"),
         (failed(), True, "the C-MOVE from modality pacs broke off"),
         (Missing("gone"), True, "Orthanc no longer knows its job"),
+        ({"State": "Paused"}, True, "somebody paused Orthanc's job"),
         ({"State": "Success"}, False, "says that it sent the study, but nothing came"),
     ],
 )
@@ -122,6 +123,7 @@ def answer(uid: str, patient: str, number: str = "A1") -> dict[str, Any]:
         (json.dumps([{"0020000D": {"vr": "UI"}}]).encode(), "has no study with this"),
         (b"<html>", "answers with what is not DICOM JSON"),
         (b"[1]", "answers with what is not DICOM JSON"),
+        (b'[{"00100020":{"Value":{"a":1}}}]', "answers with what is not DICOM JSON"),
         (b"[" * 100_000, "answers with what is not DICOM JSON"),
         (
             json.dumps([answer("1.2", "one"), answer("1.3", "other")]).encode(),

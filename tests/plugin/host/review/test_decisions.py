@@ -98,7 +98,7 @@ def test_what_is_no_decision_is_refused(host: Host) -> None:
         ({"By": "x" * 65}, 400, "By must be a name"),
         ({"By": 7}, 400, "texts only"),
         ({"Approved": "yes"}, 400, "texts only"),
-        ({"Rtstruct": NO_RESOURCE}, 409, "not the outline of the last job"),
+        ({"Rtstruct": NO_RESOURCE}, 409, "Content.Result.Instance of the job"),
     ):
         path = f"/liver/series/{series_id}/decision"
         answer = host.orthanc.call("POST", path, json.dumps(good | change).encode())

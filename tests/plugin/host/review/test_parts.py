@@ -156,7 +156,7 @@ def test_what_cannot_be_cut_is_refused(host: Host) -> None:
         ({"By": None}, 400, "By must be a name"),
         ({"Name": "S8"}, 400, "nothing but: By, Lassos, Plane, Rtstruct"),
         ({"Rtstruct": NO_RESOURCE}, 409, "not the outline of the last job"),
-        ({"Rtstruct": 7}, 409, "not the outline of the last job"),
+        ({"Rtstruct": 7}, 409, "Content.Result.Instance of the job, or of its accepted copy"),
     ):
         answer = host.orthanc.call("POST", path, json.dumps(good | change).encode())
         found, message = error_of(answer)

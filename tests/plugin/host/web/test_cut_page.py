@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.support.select import Select
 
 from liver_unet.metrics import dice
 from tests.plugin.host.conftest import RealEngineHost
@@ -152,6 +153,13 @@ def test_lassos_are_drawn_undone_stored_and_opened_for_change(
     series_id, _ = opened(host, window, "lassos in the browser")
     window.see("[name=cut][value=lassos]").click()
     window.see("#cut-hint", "Drag around the region")
+    region = Select(window.see("#region"))
+    region.select_by_index(1)
+    drag_around(window, 45.0, 20.0)
+    window.see("#cut-store:enabled").click()
+    window.see("#cut-told.wrong", "Draw Perfused 1 first.")
+    window.see("#undo").click()
+    region.select_by_index(0)
     for z_mm, half_mm in ((45.0, 20.0), (80.0, 30.0), (60.0, 10.0)):
         drag_around(window, z_mm, half_mm)
     window.see("#cut-hint", "Drawn on slices 10, 13, 17")

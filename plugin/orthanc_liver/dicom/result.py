@@ -163,12 +163,17 @@ def code_item(code: Code) -> Dataset:
     return item
 
 
+def reference(sop_class_uid: UID, sop_instance_uid: str) -> Dataset:
+    """An object as an item of a sequence."""
+    item = Dataset()
+    item.ReferencedSOPClassUID = sop_class_uid
+    item.ReferencedSOPInstanceUID = sop_instance_uid
+    return item
+
+
 def referenced_image(sop_instance_uid: str) -> Dataset:
     """A slice of the CT as an item of a sequence."""
-    image = Dataset()
-    image.ReferencedSOPClassUID = CTImageStorage
-    image.ReferencedSOPInstanceUID = sop_instance_uid
-    return image
+    return reference(CTImageStorage, sop_instance_uid)
 
 
 def referenced_series(header: Dataset, sop_instance_uids: Iterable[str]) -> Dataset:

@@ -40,6 +40,7 @@ from orthanc_liver.dicom.result import (
     code_item,
     copy_patient_and_study,
     date_and_time,
+    reference,
     referenced_image,
     series_number,
     short_text,
@@ -146,7 +147,7 @@ def build_parts_rtstruct(
     label = structure_set_label(parts.label, series.header)
     texts = _Texts(label, description, parts.by.translate(_ONE_NAME))
     dataset = _built(series, rois, provenance, style, created, texts)
-    dataset.PredecessorStructureSetSequence = [_reference(RTStructureSetStorage, parts.of)]
+    dataset.PredecessorStructureSetSequence = [reference(RTStructureSetStorage, parts.of)]
     return dataset
 
 
@@ -237,21 +238,12 @@ def _referenced_frame(series: CtSeries) -> Dataset:
     ct_series = Dataset()
     ct_series.SeriesInstanceUID = series.header.SeriesInstanceUID
     ct_series.ContourImageSequence = [referenced_image(uid) for uid in series.sop_instance_uids]
-    study = Dataset()
-    study.ReferencedSOPClassUID = _STUDY_SOP_CLASS
-    study.ReferencedSOPInstanceUID = series.header.StudyInstanceUID
+    study = reference(_STUDY_SOP_CLASS, series.header.StudyInstanceUID)
     study.RTReferencedSeriesSequence = [ct_series]
     frame = Dataset()
     frame.FrameOfReferenceUID = series.header.FrameOfReferenceUID
     frame.RTReferencedStudySequence = [study]
     return frame
-
-
-def _reference(sop_class_uid: UID, sop_instance_uid: str) -> Dataset:
-    item = Dataset()
-    item.ReferencedSOPClassUID = sop_class_uid
-    item.ReferencedSOPInstanceUID = sop_instance_uid
-    return item
 
 
 def _roi(series: CtSeries, provenance: Provenance, drawn: _Roi) -> Dataset:

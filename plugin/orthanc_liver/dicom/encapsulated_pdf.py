@@ -7,18 +7,18 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
 
-from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.uid import EncapsulatedPDFStorage, ExplicitVRLittleEndian
 
 from orthanc_liver.dicom.labels import can_be_written, source_name
 from orthanc_liver.dicom.result import (
-    IMPLEMENTATION_UID,
     SOFTWARE,
     Provenance,
     code_item,
     copy_patient_and_study,
     digest_of,
+    file_meta,
     referenced_image,
     referenced_series,
     series_number,
@@ -111,12 +111,7 @@ def _add_document(dataset: Dataset, sheet: Sheet, created: datetime) -> None:
     dataset.MIMETypeOfEncapsulatedDocument = "application/pdf"
     dataset.EncapsulatedDocument = pdf + b"\0" * (len(pdf) % 2)
     dataset.EncapsulatedDocumentLength = len(pdf)
-    meta = dataset.file_meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = dataset.SOPClassUID
-    meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    meta.ImplementationClassUID = IMPLEMENTATION_UID
-    meta.ImplementationVersionName = "ORTHANC_LIVER"
+    dataset.file_meta = file_meta(dataset, ExplicitVRLittleEndian)
 
 
 def _name(header: Dataset) -> str:

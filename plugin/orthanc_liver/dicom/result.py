@@ -13,7 +13,7 @@ from io import BytesIO
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.datadict import tag_for_keyword
-from pydicom.dataset import Dataset
+from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 from pydicom.uid import UID, CTImageStorage
@@ -152,6 +152,17 @@ def digest_of(text: str, masks: Iterable[NDArray[np.bool_] | None]) -> str:
     for mask in masks:
         digest.update(b"" if mask is None else np.packbits(mask).tobytes())
     return digest.hexdigest()
+
+
+def file_meta(dataset: Dataset, transfer_syntax: UID) -> FileMetaDataset:
+    """The head of an object's file."""
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = dataset.SOPClassUID
+    meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+    meta.TransferSyntaxUID = transfer_syntax
+    meta.ImplementationClassUID = IMPLEMENTATION_UID
+    meta.ImplementationVersionName = "ORTHANC_LIVER"
+    return meta
 
 
 def code_item(code: Code) -> Dataset:

@@ -11,7 +11,7 @@ from functools import cached_property
 
 import numpy as np
 from pydicom.dataelem import DataElement
-from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 from pydicom.uid import (
@@ -30,7 +30,6 @@ from orthanc_liver.dicom.labels import (
     structure_set_label,
 )
 from orthanc_liver.dicom.result import (
-    IMPLEMENTATION_UID,
     LOOK_HERE_COLOUR,
     ORGAN,
     PART_COLOURS,
@@ -40,6 +39,7 @@ from orthanc_liver.dicom.result import (
     code_item,
     copy_patient_and_study,
     date_and_time,
+    file_meta,
     reference,
     referenced_image,
     series_number,
@@ -176,7 +176,10 @@ def _built(
     dataset.ROIContourSequence = [_roi_contour(series, roi) for roi in rois]
     dataset.RTROIObservationsSequence = [_observation(roi) for roi in rois]
     longest = max((len(text) for roi in rois for text in roi.contour_data), default=0)
-    dataset.file_meta = _file_meta(dataset, fits_explicit=longest <= _LONGEST_EXPLICIT_DS)
+    # A contour that is too long for explicit VR would lose its VR if written so.
+    fits_explicit = longest <= _LONGEST_EXPLICIT_DS
+    syntax = ExplicitVRLittleEndian if fits_explicit else ImplicitVRLittleEndian
+    dataset.file_meta = file_meta(dataset, syntax)
     return dataset
 
 
@@ -297,14 +300,3 @@ def _observation(drawn: _Roi) -> Dataset:
         observation.RTROIIdentificationCodeSequence = [code_item(drawn.organ)]
     observation.ROIInterpreter = ""
     return observation
-
-
-def _file_meta(dataset: Dataset, *, fits_explicit: bool) -> FileMetaDataset:
-    """Explicit VR, unless a contour is too long for it: written so, it would lose its VR."""
-    meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = dataset.SOPClassUID
-    meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian if fits_explicit else ImplicitVRLittleEndian
-    meta.ImplementationClassUID = IMPLEMENTATION_UID
-    meta.ImplementationVersionName = "ORTHANC_LIVER"
-    return meta

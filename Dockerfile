@@ -20,10 +20,11 @@ COPY docker docker
 RUN python3 -m venv .venv \
  && .venv/bin/pip install --no-cache-dir --no-compile --quiet --constraint constraints.txt \
     --editable ".${EXTRAS}"
-# For the CPU alone: with PyTorch for GPUs nobody has tried it. The made-up patient shows that nothing
-# is missing, and leaves the bytecode of what is loaded.
+# For the CPU alone: with PyTorch for GPUs nobody has tried it. The imports and the made-up patient
+# show that nothing is missing, and leave the bytecode of what is loaded.
 RUN if [ -n "$PIP_EXTRA_INDEX_URL$PIP_FIND_LINKS" ]; then docker/trim.sh .venv; fi \
- && .venv/bin/python -c "from orthanc_liver.engine import document_process, inference_process" \
+ && .venv/bin/python -c "from orthanc_liver.engine import document_process, inference_process; \
+    import fontTools.misc.bezierTools, fpdf, jpeg_ls, libjpeg, openjpeg" \
  && .venv/bin/orthanc-liver constancy --accept --record /tmp/constancy
 
 FROM ${BASE}

@@ -149,7 +149,7 @@ def test_a_worker_says_in_a_sentence_why_it_does_not_work_for_a_broker(
     other = Authority(tmp_path / "other")
     for further in ((), ("--broker-ca", str(other.ca_file))):
         status, said = worker_command(cluster.broker.url, tmp_path, *further)
-        assert (status, said.count("certificate is not believed")) == ("3", 1)
+        assert (status, said.count("certificate is not trusted")) == ("3", 1)
         assert "--broker-ca" in said
     status, said = worker_command(cluster.broker.url, tmp_path, *ours, password="wr0ng")  # noqa: S106
     assert (status, "ACCESS_REFUSED" in said) == ("3", True)
@@ -182,7 +182,7 @@ def test_an_orthanc_whose_certificate_nobody_signed_that_we_know_is_not_asked(
         cluster.start_worker("one")
         job = host.ended_job_of(host.upload("from an unknown Orthanc"))
     assert job["State"] == "Failure"
-    assert "from Orthanc north: its certificate is not believed" in job["ErrorDescription"]
+    assert "from Orthanc north: its certificate is not trusted" in job["ErrorDescription"]
 
 
 def test_an_orthanc_that_does_not_believe_the_broker_says_so(
@@ -191,7 +191,7 @@ def test_an_orthanc_that_does_not_believe_the_broker_says_so(
     other = Authority(tmp_path / "other")
     host = cluster.start_locked_host("unbelieving", str(other.ca_file))
     said = wait_for("its problem", lambda: _problem(host, "certificate"))
-    assert "its certificate is not believed" in said
+    assert "its certificate is not trusted" in said
     assert "CaFile" in said
 
 

@@ -41,7 +41,11 @@ def add_to(commands: Any) -> None:
         help="how far a volume may be from that of acceptance, in percent",
     )
     constancy.add_argument(
-        "--dsc", type=float, default=_DSC, metavar="D", help="the least DSC with its outline"
+        "--dsc",
+        type=float,
+        default=_DSC,
+        metavar="D",
+        help="the lowest DSC allowed with its outline",
     )
     add_device(constancy)
     add_weights(constancy)

@@ -1,4 +1,4 @@
-"""orthanc-liver doctor: whether an installation is whole, and what to mend."""
+"""orthanc-liver doctor: whether an installation is whole, and what to fix."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def add_to(commands: Any) -> None:
     doctor = new_command(
         commands,
         "doctor",
-        "check this installation and the Orthanc beside it, and say what to mend",
+        "check this installation and the Orthanc beside it, and say what to fix",
         "--configuration /etc/orthanc --url http://localhost:8042",
     )
     doctor.add_argument(
@@ -46,7 +46,7 @@ def _run(options: argparse.Namespace) -> int:
     found += checkup.look_at_disk(configuration)
     found += checkup.Orthanc(options.url, user_and_password(options.user)).look()
     for one in found:
-        state = "mend" if one.mend else "ok"
+        state = "fix" if one.mend else "ok"
         told = f"{one.seen}: {one.mend}" if one.mend else one.seen
         sys.stdout.write(f"{state:5} {one.about:14} {told}\n")
     return SOME_FAILED if any(one.mend for one in found) else 0

@@ -36,7 +36,11 @@ def add_to(commands: Any) -> None:
         "--without-network", action="store_true", help='measure the column "other" alone'
     )
     evaluation.add_argument(
-        "--roi", nargs="+", default=[], metavar="NAME", help=ROI_HELP + "; the list goes first"
+        "--roi",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help=ROI_HELP + "; the list's roi overrides it",
     )
     evaluation.set_defaults(run=_run)
 

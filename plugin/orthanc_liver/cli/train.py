@@ -34,8 +34,8 @@ def add_to(commands: Any) -> None:
         "--config", default="fine", help='"fine", "coarse", "published", "tune" or a TOML file'
     )
     length = training.add_mutually_exclusive_group()
-    length.add_argument("--minutes", type=float, help="how long it learns; else the recipe says it")
-    length.add_argument("--patches", type=int, help="the same, by what is learnt from")
+    length.add_argument("--minutes", type=float, help="how long it learns; default: the recipe's")
+    length.add_argument("--patches", type=int, help="the same, as a number of patches")
     training.add_argument(
         "--fold", default="0", help='which patients validate: a number, or "all" to learn from all'
     )

@@ -32,7 +32,7 @@ def add_to(commands: Any) -> None:
         "--broker-ca",
         default="",
         metavar="FILE",
-        help="whose signature on the broker's certificate is believed; else the system's",
+        help="certificates of who signed the broker's; default: the system's authorities",
     )
     worker.add_argument(
         "--orthancs",
@@ -43,7 +43,9 @@ def add_to(commands: Any) -> None:
         "...}}: from where images are fetched; all but Url is optional",
     )
     worker.add_argument(
-        "--name", default="", help="of this worker among those of the machine; else its number"
+        "--name",
+        default="",
+        help="this worker's name, unlike the others of this machine; default: the process's number",
     )
     worker.add_argument(
         "--threads", type=int, default=0, help="CPU threads of the network; 0: as many as cores"

@@ -118,7 +118,7 @@ def not_serving(access: Access, error: Exception) -> str:
     if problem := _ca_problem(access):
         return problem
     if isinstance(error, ssl.SSLCertVerificationError):
-        told = f"its certificate is not believed ({error.verify_message}); CaFile, of a worker "
+        told = f"its certificate is not trusted ({error.verify_message}); CaFile, of a worker "
         return f"the broker at {access.place}: {told}--broker-ca, names who signed it"
     said = getattr(error, "reply_text", "") or getattr(error, "strerror", "") or ""
     about = f"{type(error).__name__} {said}".strip()

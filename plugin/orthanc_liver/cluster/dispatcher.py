@@ -350,7 +350,7 @@ class Dispatcher:
 def _dead(job: str, headers: Mapping[str, Any]) -> Done:
     """What becomes of a case that the broker put aside."""
     if headers.get("x-first-death-reason") == "delivery_limit":
-        reason = "every worker that had it was lost over it: it is not tried again by itself"
+        reason = "every worker that took it ended: it is not tried again automatically"
         return failed(job, reason, is_final=True)
     return failed(job, "a worker could not read what it was to do")
 

@@ -76,7 +76,7 @@ def _may_pass(error: Exception) -> bool:
 def _cannot_fetch(instance: str, address: Address, error: Exception) -> CannotFetch:
     said = f"instance {instance} did not come from Orthanc {address.name}: "
     if isinstance(error, ssl.SSLCertVerificationError):
-        why = f"its certificate is not believed ({error.verify_message})"
+        why = f"its certificate is not trusted ({error.verify_message})"
         return NotLetIn(f"{said}{why}; CaFile names who signed it")
     if not isinstance(error, _Refused):
         return CannotFetch(said + type(error).__name__)

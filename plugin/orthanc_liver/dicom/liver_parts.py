@@ -113,8 +113,8 @@ def _rightward_normal(points_mm: NDArray[np.float64]) -> NDArray[np.float64]:
     rightward = float(normal @ _RIGHTWARDS) / size
     if abs(rightward) < _LEAST_ACROSS:
         raise CutRefused(
-            "the plane lies across the body and does not part right from left: set the points "
-            "anew, one of them well before or behind the others"
+            "the plane lies across the body and does not separate right from left: set the "
+            "points again, one of them well in front of or behind the others"
         )
     return np.asarray(normal / size * np.sign(rightward))
 

@@ -11,7 +11,7 @@ from orthanc_liver.liver_errors import LiverError
 
 ROI_HELP = (
     "what the liver is called: exact names, the first that there is, or /PATTERN/ for a regular "
-    "expression, capitals or not; else the one named liver, or the only one that holds the word"
+    "expression, in capitals or not; default: the one named liver, or the only one that holds it"
 )
 _LABELS = re.compile(r"\d+(\+\d+)*")
 

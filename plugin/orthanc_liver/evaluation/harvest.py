@@ -86,13 +86,13 @@ def prune(get: Get, out: Path) -> list[str]:
         origins = {str(one["case"]): str(one["origin"]) for one in cases}
     except (OSError, ValueError, KeyError, TypeError):
         raise HarvestRefused(
-            f"{out / MANIFEST} is not there or does not say where cases came from: harvest anew"
+            f"{out / MANIFEST} is not there or does not say where cases came from: harvest again"
         ) from None
     rows = csv.DictReader(io.StringIO(get("/liver/quality").decode()))
     here = {_origin(salt, one["series"]) for one in rows}
     if origins and not here & set(origins.values()):
         raise HarvestRefused(
-            f"that Orthanc knows no case of {out}: name the one it came from, or delete it whole"
+            f"that Orthanc knows no case of {out}: name the one it came from, or delete the folder"
         )
     gone = [case for case, origin in origins.items() if origin not in here]
     for case in gone:

@@ -138,7 +138,7 @@ def _weights(value: Any) -> str | None:
 
 def _sha256(value: Any) -> str | None:
     is_one = isinstance(value, str) and re.fullmatch(f"({SHA256})?", value)
-    return None if is_one else "must be 64 of the signs 0 to 9 and a to f, or empty"
+    return None if is_one else "must be 64 characters from 0 to 9 and a to f, or empty"
 
 
 def _destinations(value: Any) -> str | None:

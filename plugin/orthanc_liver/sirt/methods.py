@@ -19,7 +19,7 @@ _SHUNT_SOURCE = (
     "here a shunt of just 10 or 15 % is reduced too"
 )
 _GLASS_SOURCE = (
-    "glass: one compartment (MIRD), 50 Gy kg/GBq; it cannot foretell a tumour's dose (95 % "
+    "glass: one compartment (MIRD), 50 Gy kg/GBq; it cannot predict a tumour's dose (95 % "
     "interval beyond +-177 Gy: Mikell 2016, PMC5085875)"
 )
 _PARTITION_SOURCE = (
@@ -32,7 +32,7 @@ _METHODS_SOURCE = (
     "compartment, partition"
 )
 _LUNG_MASS_SOURCE = (
-    "mass of the lungs: 1 kg may be too much or too little; CT tells it (Kao 2014, doi "
+    "mass of the lungs: 1 kg may be too much or too little; CT shows it (Kao 2014, doi "
     "10.1186/s13550-014-0033-7)"
 )
 _HOLMIUM_SOURCE = (

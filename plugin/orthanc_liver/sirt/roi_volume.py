@@ -204,7 +204,7 @@ def volumes_of(
         if outside_ml > _MOST_OUTSIDE * one.volume_ml and not outside_is_meant:
             raise ActivityRefused(
                 f"{100 * outside_ml / one.volume_ml:.0f} % of the outline for {name} lie outside "
-                f"that for {whole}: choose the right ones, or say OutsideIsMeant"
+                f"that for {whole}: choose the right ones, or set OutsideIsMeant"
             )
         if outside_ml > _ROUNDING * one.volume_ml:
             volumes[name] = inside_ml

@@ -53,7 +53,7 @@ def test_where_no_orthanc_is(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     words = ["--configuration", str(tmp_path), "--url", f"http://127.0.0.1:{free_port()}"]
     assert main(["doctor", *words]) == SOME_FAILED
     said = capsys.readouterr().out
-    assert "mend  engine         /bin/false: the inference process ended with code 1\n" in said
+    assert "fix   engine         /bin/false: the inference process ended with code 1\n" in said
     assert ": start it, or name it by --url (" in said
 
 

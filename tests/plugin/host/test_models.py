@@ -175,7 +175,7 @@ def test_a_second_model_that_does_not_start_holds_nothing_up(tmp_path: Path, sta
     [
         ({"Weights": "/nowhere"}, "LiverSegmentation.Weights: there are no weights in /nowhere"),
         ({"ShadowWeights": "/nowhere"}, "LiverSegmentation.ShadowWeights: there are no weights"),
-        ({"WeightsSha256": "abc"}, "LiverSegmentation.WeightsSha256: must be 64 of the signs"),
+        ({"WeightsSha256": "abc"}, "LiverSegmentation.WeightsSha256: must be 64 characters"),
     ],
 )
 def test_a_wrong_setting_stops_jobs_and_not_orthanc(

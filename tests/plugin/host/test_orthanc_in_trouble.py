@@ -87,7 +87,7 @@ def test_a_thread_at_fault_rests_says_so_and_goes_on(host: TroubledHost) -> None
     metrics = host.orthanc.call("GET", "/liver/metrics").text
     assert 'liver_thread_alive{thread="change log"} 0.0\n' in metrics
     assert 'liver_thread_alive{thread="worker"} 1.0\n' in metrics
-    assert host.orthanc.log().count("the change log goes on in") == 1
+    assert host.orthanc.log().count("the change log continues in") == 1
     host.plugin.now("")
     assert host.ended_job_of(series_id)["State"] == "Success"
     assert host.thread("change log") == "running"

@@ -51,7 +51,7 @@ def cut_asked(asked: Mapping[str, Any]) -> Cut:
     CutAskedBadly for what is none; whether it meets the liver is seen later.
     """
     if ("Plane" in asked) == ("Lassos" in asked):
-        raise CutAskedBadly("give one of Plane and Lassos")
+        raise CutAskedBadly("give either Plane or Lassos")
     if "Plane" in asked:
         points = _points(asked["Plane"], "Plane")
         if len(points) != PLANE_NUMBERS:

@@ -92,7 +92,7 @@ class Background:
         else:
             self._problem, rest_s = fault_of_ours(error), growing_wait_s(self._faults)
         if self._problem != told:
-            self._orthanc.log_error(f"the {self.name} goes on in {rest_s:.0f} s, {self.state}")
+            self._orthanc.log_error(f"the {self.name} continues in {rest_s:.0f} s, {self.state}")
         told = self._problem
         self._faults += 1
         self._stopping.wait(rest_s)

@@ -69,7 +69,7 @@ function asked() {
       body[name] = value;
     } else {
       const outline = outlines.find((one) => keyOf(one) === value);
-      if (!outline) { throw new Error(t('A chosen outline is no longer there: load this page anew.')); }
+      if (!outline) { throw new Error(t('A chosen outline is no longer there: reload this page.')); }
       if (body.Rtstruct && body.Rtstruct !== outline.Rtstruct) {
         throw new Error(t('Choose outlines of one structure set, or type the volumes of the others.'));
       }

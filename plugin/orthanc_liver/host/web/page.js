@@ -76,7 +76,7 @@ function parsed(text) {
 }
 
 function refusal(status, text) {
-  const message = status === 401 ? t('You are not signed in any more: load this page anew.') : parsed(text)?.Message;
+  const message = status === 401 ? t('You are not signed in any more: reload this page.') : parsed(text)?.Message;
   return new Error(message || t('Orthanc answered {status}.', { status }));
 }
 

@@ -93,7 +93,9 @@ def test_a_fault_is_told_once_without_its_text_and_the_thread_goes_on(
     assert joined(thread) == "ended"
     fault, again, of_orthanc = paper.said
     assert fault == again
-    assert fault.startswith("the worker goes on in 0 s, rests after a fault of the plugin: KeyErr")
+    assert fault.startswith(
+        "the worker continues in 0 s, rests after a fault of the plugin: KeyErr"
+    )
     assert ".py:" in fault
     assert of_orthanc.endswith("rests after an error of Orthanc: the database is away")
     assert "Secret" not in "".join(paper.said)

@@ -232,7 +232,7 @@ def test_with_a_wrong_setting_it_says_so(window: Browser, tmp_path: Path) -> Non
 def test_who_is_not_signed_in_any_more_is_told_so(host: Host, window: Browser) -> None:
     open_page(host, window)
     window.driver.execute_script("window.fetch = async () => new Response('', { status: 401 })")
-    window.see("#problems", "You are not signed in any more: load this page anew.")
+    window.see("#problems", "You are not signed in any more: reload this page.")
 
 
 def test_without_scripts_the_page_says_what_it_needs(host: Host, window: Browser) -> None:

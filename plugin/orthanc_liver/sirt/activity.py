@@ -120,7 +120,8 @@ class Activity:
         lines += [f"warning: {warning}" for warning in self.warnings]
         lines += ["", "Steps"]
         lines += [f"  {one.meaning}: {_shown(one)}    {one.formula}" for one in self.figures]
-        lines += ["", "Limits and aims", *(f"  {one.sentence}" for one in self.limits)]
+        if self.limits:
+            lines += ["", "Limits and aims", *(f"  {one.sentence}" for one in self.limits)]
         lines += ["", "Inputs"]
         for one in self.inputs:
             quantity = one.quantity

@@ -241,6 +241,14 @@ def test_text_has_two_decimals_and_mbq_and_json_all_digits() -> None:
     assert "from memory" not in result.as_text()
 
 
+@pytest.mark.parametrize("limits", [{}, {"LungShunt": 0.05}])
+def test_text_has_no_heading_without_lines(limits: dict[str, float]) -> None:
+    text = computed("resin", **limits).as_text()
+    assert ("\nLimits and aims\n" in text) == bool(limits)
+    for heading in ("Steps", "Limits and aims", "Inputs", "Sources"):
+        assert f"\n{heading}\n\n" not in text
+
+
 def test_json_tells_each_limit() -> None:
     [lungs, *others] = computed("partition", LungShunt=0.35).as_json()["Limits"]
     assert others

@@ -22,7 +22,7 @@ def delivered_figures(
     left = formulas.decayed(later, -hours, half_life_h)
     if left >= prepared:
         raise ActivityRefused(
-            f"the {names(['LeftBehindGbq'])}, is not less than the {names(['PreparedGbq'])}, "
+            f"the {names(['LeftBehindGbq'])} is not less than the {names(['PreparedGbq'])} "
             "at the time of treatment: nothing was given"
         )
     back = "A_rest * 2^(t_R/T)" if hours else "A_rest"

@@ -374,7 +374,7 @@ def _normal_ml(inputs: Inputs, whole: str, tumour: str) -> float | None:
 
 def names(quantities: Iterable[str]) -> str:
     """What a sentence calls them."""
-    return ", ".join(_named(QUANTITIES[name]) for name in quantities)
+    return ", ".join(f"{QUANTITIES[name].meaning} ({name})" for name in quantities)
 
 
 def _named(quantity: Quantity) -> str:

@@ -75,9 +75,9 @@ def test_what_is_given_is_compared_with_what_the_ct_says(host: Host) -> None:
 @pytest.mark.parametrize(
     ("size", "weight", "sentence"),
     [
-        ("", "", "also needs: height, HeightM, weight, WeightKg"),
-        ("0", "0.0", "also needs: height, HeightM, weight, WeightKg"),
-        ("1.75", "0", "also needs: weight, WeightKg"),
+        ("", "", "also needs: height (HeightM), weight (WeightKg)"),
+        ("0", "0.0", "also needs: height (HeightM), weight (WeightKg)"),
+        ("1.75", "0", "also needs: weight (WeightKg)"),
         ("175", "70", "HeightM (DICOM PatientSize) must be from 0.5 to 2.5 m"),
     ],
 )

@@ -186,7 +186,7 @@ class Plugin:
             self.orthanc,
             self.queue,
             self._intake,
-            Sources(self.orthanc, of_orthanc.dicom_web_root),
+            Sources(self.orthanc, of_orthanc.dicom_web_root, of_orthanc.web_servers),
             self._filter,
             pace,
         )

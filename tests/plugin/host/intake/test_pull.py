@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -259,3 +260,28 @@ def test_what_a_pacs_says_to_c_move_is_told(tmp_path: Path) -> None:
                 pull(host, Modality="pacs", AccessionNumbers=["B"])
                 [failure] = ended(host)["Failures"]
                 assert failure["Reason"].startswith(why)
+
+
+def test_a_web_server_that_never_answers_holds_nothing_up(tmp_path: Path) -> None:
+    """Orthanc's own call would keep all of the plugin waiting, 60 s long."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        host = pulling_host(
+            tmp_path, free_port(), free_port(), f"http://127.0.0.1:{silent.getsockname()[1]}"
+        )
+        host.orthanc.start()
+        try:
+            pull(host, DicomWeb="archive", AccessionNumbers=["SECRET-SILENT"])
+            asking, _ = silent.accept()
+            with asking:
+                assert b"AccessionNumber=SECRET-SILENT" in asking.recv(4096)
+                host.orthanc.get("/liver/status")
+                asking.setblocking(False)
+                with pytest.raises(BlockingIOError):  # it still waits for an answer
+                    asking.recv(1)
+            assert reason(host).startswith("DICOMweb server archive")
+            again, _ = silent.accept()
+            with again:
+                host.orthanc.stop()
+        finally:
+            host.orthanc.kill9()
+        assert "SECRET" not in host.orthanc.log()

@@ -147,12 +147,15 @@ class Pull(Paced):
             failures = [one.as_json() for one in self._failed]
             return {"Pull": self.show(), "Failures": failures, "Sources": sources}
 
-    def forget(self, before: datetime) -> None:
-        """The numbers of a pull that began before then, unless it still runs."""
+    def forget(self, before: datetime) -> int:
+        """The numbers of a pull that began before then, unless it still runs; returns how many."""
         with self._lock:
-            if self._place and not self._is_running and self._place.created < before:
-                forget_pull(self._orthanc)
-                self._place, self._wanted, self._failed = None, [], []
+            if not self._place or self._is_running or self._place.created >= before:
+                return 0
+            count = len(self._wanted)
+            forget_pull(self._orthanc)
+            self._place, self._wanted, self._failed = None, [], []
+        return count
 
     def _count(self) -> int:
         return len(self._wanted)

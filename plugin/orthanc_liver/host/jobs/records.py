@@ -526,17 +526,22 @@ def write_unsure(orthanc: Orthanc, series_id: str, text: bytes) -> None:
         _detach(orthanc, series_id, _UNSURE_ATTACHMENT)
 
 
-def forget_pictures(orthanc: Orthanc, series_id: str) -> None:
-    """Take away the picture of the series, and where the networks were unsure."""
-    for number in (_PREVIEW_ATTACHMENT, _UNSURE_ATTACHMENT):
-        _detach(orthanc, series_id, number)
+def forget_pictures(orthanc: Orthanc, series_id: str) -> int:
+    """Take away the picture of the series, and where the networks were unsure; returns how many of
+    the two there were."""
+    numbers = (_PREVIEW_ATTACHMENT, _UNSURE_ATTACHMENT)
+    return sum(_detach(orthanc, series_id, number) for number in numbers)
 
 
-def _detach(orthanc: Orthanc, series_id: str, number: int) -> None:
+def _detach(orthanc: Orthanc, series_id: str, number: int) -> bool:
+    """Whether there was such an attachment."""
     path = f"/series/{series_id}/attachments/{number}"
-    with contextlib.suppress(Missing):
+    try:
         orthanc.get_bytes(f"{path}/size")
         orthanc.delete(path)
+    except Missing:
+        return False
+    return True
 
 
 def read_unsure(orthanc: Orthanc, series_id: str) -> dict[str, Any]:

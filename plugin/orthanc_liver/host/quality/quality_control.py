@@ -138,11 +138,14 @@ class QualityControl:
             self._drawn = None
             self._keep()
 
-    def drop(self, series_id: str) -> None:
-        """Its comparisons have been kept for long enough; OrthancError where they must stay."""
+    def drop(self, series_id: str) -> int:
+        """Its comparisons have been kept for long enough; returns how many there were, or raises
+        OrthancError where they must stay."""
         with self._lock:
+            count = len(self._ledger.read_comparisons(series_id))
             self._ledger.forget_comparisons(series_id)
             self.forget(series_id)
+        return count
 
     def series(self) -> set[str]:
         """Of which series anything is kept."""

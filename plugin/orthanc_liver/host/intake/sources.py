@@ -120,6 +120,13 @@ class Sources:
         """Orthanc's ids of what it holds of the study."""
         return self._orthanc.studies_with(found.uid)
 
+    def count_here(self, found: Found) -> int:
+        """How many instances of the study Orthanc holds."""
+        return sum(
+            int(self._orthanc.get(f"/studies/{study}/statistics")["CountInstances"])
+            for study in self.studies_here(found)
+        )
+
     def _c_find(self, wanted: Wanted) -> list[Found]:
         query = {str(key): "" for key in ("PatientID", *Key)} | {str(wanted.key): wanted.value}
         body = {"Level": "Study", "Query": query, "Timeout": _FIND_TIMEOUT_S}

@@ -112,6 +112,12 @@ def test_a_study_comes_and_is_segmented(
     assert shown["Failures"] == []
     assert (shown["Pull"]["Studies"], shown["Pull"]["Done"], shown["Pull"]["Failed"]) == (1, 1, 0)
     assert job_of_study(host, there)["State"] == "Success"
+    assert (shown["AlreadyHere"], shown["Pull"]["AlreadyHere"]) == ([], 0)
+    pull(host, **way, **{key: [value]})
+    again = ended(host)
+    assert again["AlreadyHere"] == [way | {key.removesuffix("s"): value}]
+    assert (again["Failures"], again["Pull"]["AlreadyHere"]) == ([], 1)
+    assert len(host.jobs_of(host.orthanc.lookup(there.SeriesInstanceUID)[0]["ID"])) == 1
     source.call("DELETE", f"/patients/{source.get('/patients')[0]}")
 
 

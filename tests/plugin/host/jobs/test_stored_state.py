@@ -391,11 +391,12 @@ def test_a_pull_is_read_as_it_was_kept() -> None:
     ]
     place = Place(datetime.now(UTC), Stage.CANCELLED, done=1)
     keep_wanted(paper, wanted)
-    keep_pull_place(paper, place, [Failed(wanted[0], "nothing there")])
+    keep_pull_place(paper, place, [Failed(wanted[0], "nothing there")], [wanted[1]])
     kept = read_pull(paper)
     assert kept is not None
     assert (kept.place, kept.wanted) == (place, wanted)
     assert kept.failed == [Failed(wanted[0], "nothing there")]
+    assert kept.here == [wanted[1]]
 
 
 @pytest.mark.parametrize(

@@ -108,6 +108,7 @@ def _documents(order: DocumentOrder, instances: Iterator[bytes]) -> Iterator[Res
         sheet=order.sheet,
         remarks=order.warnings,
         look_here=_look_here(stored, series.volume),
+        look_at=tuple((first, last) for first, last in order.look_at),
     )
     for kind in with_needs(order.settings.kinds):
         made[kind] = build(kind, source, made)

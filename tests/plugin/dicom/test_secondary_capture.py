@@ -14,7 +14,7 @@ import SimpleITK
 from numpy.typing import NDArray
 from PIL import Image
 
-from orthanc_liver.dicom import secondary_capture
+from orthanc_liver.dicom import secondary_capture, slice_pictures
 from orthanc_liver.dicom.ct_series import CtSeries, read_ct_series
 from orthanc_liver.dicom.result import LOOK_HERE_COLOUR, Provenance, RoiStyle, to_bytes
 from orthanc_liver.dicom.secondary_capture import MOST_SLICES, build_captures
@@ -146,11 +146,10 @@ def test_the_doubt_stands_on_every_slice() -> None:
 @pytest.mark.parametrize("grade", [LOOK, DOUBTFUL])
 def test_the_slices_to_look_at_first_are_named(grade: str, monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
-    real = secondary_capture.with_text_below
 
     def with_text_below(pictures: Any) -> Any:
         said[:] = [" ".join(text for text, _ in lines) for _, lines in pictures]
-        return real(pictures)
+        return slice_pictures.with_text_below(pictures)
 
     monkeypatch.setattr(secondary_capture, "with_text_below", with_text_below)
     slices = replace(outlined(ct()), look_at=[(4, 4), (6, 7)])

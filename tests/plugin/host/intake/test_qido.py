@@ -128,7 +128,7 @@ def test_its_answer_drips_or_has_no_end(monkeypatch: pytest.MonkeyPatch) -> None
     with archive(body=b"x" * 200_000) as (server, _):
         monkeypatch.setattr(qido, "_MOST_BYTES", 100_000)
         assert str(refusal(server)) == f"{ARCHIVE} does not answer as it should: ValueError"
-        monkeypatch.setattr(qido.time, "monotonic", iter([0.0, 99.0]).__next__)
+        monkeypatch.setattr(f"{qido.__name__}.time.monotonic", iter([0.0, 99.0]).__next__)
         assert "did not answer within" in str(refusal(server))
 
 
@@ -164,7 +164,7 @@ def test_what_of_the_configuration_is_a_server() -> None:
         "HttpsVerifyPeers": False,
     }
     found = web_servers_of(configuration)
-    about = {"proxy": "proxy:3128", "ca_file": "/ca.pem", "is_verified": False}
+    about: dict[str, Any] = {"proxy": "proxy:3128", "ca_file": "/ca.pem", "is_verified": False}
     assert found == {
         "short": WebServer("http://a", **about),
         "long": WebServer("https://b/x", "me", "SECRET", **about),

@@ -358,7 +358,7 @@ READERS: dict[int, Callable[[Any], object]] = {
 def test_what_a_newer_version_wrote_is_refused_and_left_alone(old: Paper, number: int) -> None:
     keep_studies(old, [])  # type: ignore[arg-type] # as above
     keep_place(old, Place(datetime.now(UTC)))  # type: ignore[arg-type] # as above
-    keep_pull_place(old, Place(datetime.now(UTC)), [])  # type: ignore[arg-type] # as above
+    keep_pull_place(old, Place(datetime.now(UTC)), [], [])  # type: ignore[arg-type] # as above
     old.properties[number] = '{"Version": 2, "Unfinished": "in another form"}'
     before = dict(old.properties)
     with pytest.raises(StateUnreadable, match=f"{number} .* newer orthanc-liver wrote it, in form"):

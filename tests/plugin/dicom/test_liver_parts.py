@@ -164,7 +164,7 @@ def test_two_lassos_on_one_slice_are_one_region_and_the_first_region_counts() ->
     ("cut", "sentence"),
     [
         (plane(ct(), (1, 5, 5), (4, 15, 15), (7, 25, 25.4)), "almost on one line"),
-        (plane(ct(), (4, 5, 5), (4, 5, 30), (4, 25, 9)), "does not part right from left"),
+        (plane(ct(), (4, 5, 5), (4, 5, 30), (4, 25, 9)), "does not separate right from left"),
         (plane(ct(), (1, 5, 5), (4, 15, 55), (7, 25, 9)), "outside the CT's images"),
         (plane(ct(), (1, 2, 40), (7, 2, 40), (4, 30, 40)), "nothing of the liver is left"),
         (Cut(lassos=((square(ct(), 4, 15, 5),),)), "at least two slices"),

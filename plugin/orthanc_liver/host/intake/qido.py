@@ -105,7 +105,7 @@ def _problem(error: Exception) -> str:
         return f"did not answer within {TIMEOUT_S:.0f} s"
     if isinstance(why, ssl.SSLCertVerificationError):
         return (
-            "has a certificate that is not believed: name its authority in HttpsCACertificates "
+            "has a certificate that is not trusted: name its authority in HttpsCACertificates "
             f"({why.verify_message})"
         )
     if isinstance(why, OSError) and why.strerror:

@@ -136,7 +136,7 @@ def test_its_certificate_is_looked_at(tmp_path: Path) -> None:
     authority = Authority(tmp_path / "ours")
     with archive(tls=authority.server("IP:127.0.0.1")) as (server, _):
         error = refusal(server)
-        assert str(error).startswith(f"{ARCHIVE} has a certificate that is not believed")
+        assert str(error).startswith(f"{ARCHIVE} has a certificate that is not trusted")
         assert qido.find_studies(replace(server, is_verified=False), ARCHIVE, QUERY) == b"[]"
         known = replace(server, ca_file=str(authority.ca_file))
         assert qido.find_studies(known, ARCHIVE, QUERY) == b"[]"

@@ -37,7 +37,7 @@ def test_what_is_kept_is_read(cut: Cut) -> None:
     ("wrong", "sentence"),
     [
         ({"Plane": [1.0]}, "Plane must hold numbers"),
-        ({"Lassos": [[DRAWING]]}, "one of Plane and Lassos"),
+        ({"Lassos": [[DRAWING]]}, "either Plane or Lassos"),
         ({"Outline": "../x"}, "Outline"),
         ({"Time": ""}, "Time is missing"),
         ({"PartsMl": {"Right lobe": "much"}}, "Right lobe"),
@@ -58,8 +58,8 @@ def test_numbers_are_rounded_to_a_micrometre() -> None:
 @pytest.mark.parametrize(
     ("asked", "sentence"),
     [
-        ({}, "one of Plane and Lassos"),
-        ({"Plane": [0.0] * 9, "Lassos": [[DRAWING]]}, "one of Plane and Lassos"),
+        ({}, "either Plane or Lassos"),
+        ({"Plane": [0.0] * 9, "Lassos": [[DRAWING]]}, "either Plane or Lassos"),
         ({"Plane": "0" * 9}, "Plane must be a list"),
         ({"Plane": [0.0] * 12}, "Plane must be three points"),
         ({"Plane": [0.0] * 8}, "x, y, z of each point"),

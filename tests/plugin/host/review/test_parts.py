@@ -151,7 +151,7 @@ def test_what_cannot_be_cut_is_refused(host: Host) -> None:
     for change, status, sentence in (
         ({"Plane": [0.0] * 9}, 400, "the cut was told so"),
         ({"Plane": [0.0] * 8}, 400, "x, y, z of each point"),
-        ({"Lassos": LASSOS}, 400, "one of Plane and Lassos"),
+        ({"Lassos": LASSOS}, 400, "either Plane or Lassos"),
         ({"By": ""}, 400, "By must be a name"),
         ({"By": None}, 400, "By must be a name"),
         ({"Name": "S8"}, 400, "nothing but: By, Lassos, Plane, Rtstruct"),

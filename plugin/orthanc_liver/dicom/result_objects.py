@@ -37,8 +37,9 @@ class Source:
     contours: none where the RTSTRUCT is there already. mask: gives (slice, row, column) of the
     CT's own slices; only asked for where it is needed, for it is as large as the CT.
     remarks: sentences about the outline that whoever reads the result is to see. look_here: where
-    the networks are unsure. planes_png: gives the picture of three planes. grade: empty where there
-    is none; activity and sheet: as Activity tells it, as JSON and as text.
+    the networks are unsure; look_at: see OutlinedSlices. planes_png: gives the picture of three
+    planes. grade: empty where there is none; activity and sheet: as Activity tells it, as JSON and
+    as text.
     """
 
     series: CtSeries
@@ -54,6 +55,7 @@ class Source:
     sheet: str = ""
     remarks: tuple[str, ...] = ()
     look_here: Sequence[Contour] = ()
+    look_at: tuple[tuple[int, int], ...] = ()
 
 
 def _rtstruct(source: Source, _: Made) -> Objects:
@@ -129,7 +131,9 @@ def _pdf(source: Source, _: Made) -> Objects:
 
 
 def _outlined(source: Source) -> OutlinedSlices:
-    return OutlinedSlices(source.series, source.mask(), _look_here(source), source.style)
+    return OutlinedSlices(
+        source.series, source.mask(), _look_here(source), source.style, source.look_at
+    )
 
 
 BUILDERS: Mapping[Kind, Callable[[Source, Made], Objects]] = {

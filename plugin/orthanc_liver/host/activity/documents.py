@@ -92,6 +92,7 @@ def _order(
         model_sha256=model.get("Sha256", ""),
         grade=wanted.job.grade or "",
         warnings=tuple(report.get("warnings", ())),
+        look_at=tuple(tuple(one["slices"]) for one in report.get("look_at", ())),
         activity=wanted.activity.as_json(),
         sheet=wanted.activity.as_text(),
         rtstruct=orthanc.dicom_file((wanted.job.result or {})["Instance"]),

@@ -147,7 +147,8 @@ class Cluster:
     def start_host(self, name: str, **ours: Any) -> Host:
         """An Orthanc of this name, which the workers that start later know."""
         url = ours.pop("broker_url", self.broker.url)
-        broker = {"Url": url, "Password": self.broker.password, "Orthanc": name}
+        at_broker = ours.pop("broker_name", name)
+        broker = {"Url": url, "Password": self.broker.password, "Orthanc": at_broker}
         ours = {"Interpreter": sys.executable, "Broker": broker, "JobsAtOnce": 3, **ours}
         host = self.hosts[name] = ClusterHost(self.folder / name, **ours)
         host.orthanc.start()

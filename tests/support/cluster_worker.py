@@ -13,11 +13,10 @@ import os
 import sys
 from pathlib import Path
 
-from orthanc_liver.cluster import answers, work
+from orthanc_liver.cluster import answers, broker, work, worker
 from orthanc_liver.cluster.broker import Access
 from orthanc_liver.cluster.orthancs import read_orthancs
 from orthanc_liver.cluster.work import Means
-from orthanc_liver.cluster.worker import serve
 from orthanc_liver.engine import case
 
 
@@ -25,11 +24,12 @@ def main() -> int:
     """Serve until stopped."""
     url, orthancs, program, sha256, name, protocol, ca_file = sys.argv[1:]
     work._UNABLE_RESTS_S = 1.0
-    case.PROTOCOL = answers.PROTOCOL = int(protocol)  # type: ignore[attr-defined]
+    for module in (case, answers, broker, worker):
+        module.PROTOCOL = int(protocol)  # type: ignore[attr-defined]
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     access = Access(url, os.environ["ORTHANC_LIVER_BROKER_PASSWORD"], ca_file)
     means = Means(read_orthancs(Path(orthancs)), [program], sha256)
-    return serve(access, means, name)
+    return worker.serve(access, means, name)
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ class Gate:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])
         self._hold: _Hold | None = None
+        self._ends: list[socket.socket] = []
         self.is_held = threading.Event()
         self._opened = threading.Event()
         threading.Thread(target=self._accept, daemon=True).start()
@@ -44,6 +45,11 @@ class Gate:
         """Let all go on, and stop nobody any more."""
         self._hold = None
         self._opened.set()
+
+    def cut(self) -> None:
+        """Lose all connections that there are; who connects anew gets through."""
+        ends, self._ends = self._ends, []
+        _end(*ends)
 
     def close(self) -> None:
         """End it; nobody can connect any more."""
@@ -60,6 +66,7 @@ class Gate:
                     client.close()
                     continue
                 server.settimeout(None)
+                self._ends += [client, server]
                 free = threading.Event()
                 free.set()
                 self._start(self._forward, client, server, free)

@@ -9,6 +9,7 @@ import base64
 import hashlib
 import json
 import os
+import shutil
 import signal
 import socket
 import ssl
@@ -18,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.support.orthanc_server import ENDS_WITH_US, free_port
-from tests.support.patience import wait_for
+from tests.support.patience import patience_s, wait_for
 
 _PROGRAMS = Path("/usr/lib/rabbitmq/lib")
 _MAPPER = Path("/usr/bin/epmd")
@@ -82,6 +83,23 @@ class RabbitMq:
             os.killpg(server.pid, signal.SIGKILL)
             server.wait()
             wait_for("RabbitMQ's end", lambda: not self._answers())
+
+    def lose_all(self) -> None:
+        """Once killed: what it kept is gone, as with its disk."""
+        shutil.rmtree(self.folder / "kept")
+
+    def alarm(self, *, is_on: bool) -> None:
+        """Have it say that its memory is short, or that it has enough again."""
+        watermark = "0.00001" if is_on else "0.9"
+        words = [str(_program().with_name("rabbitmqctl")), "set_vm_memory_high_watermark"]
+        environment = {**self._environment(), "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": ""}
+        subprocess.run(
+            [*words, watermark],
+            env=environment,
+            check=True,
+            stdout=subprocess.DEVNULL,
+            timeout=patience_s(_START_TIMEOUT_S),
+        )
 
     def close(self) -> None:
         """End it and its port mapper."""

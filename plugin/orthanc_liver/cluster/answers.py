@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from io import BytesIO
 from typing import Any
 
@@ -31,7 +33,7 @@ _log = logging.getLogger(__name__)
 WORKER = r"[A-Za-z0-9_.@-]{1,128}"
 
 _AGAIN_S = 1.0
-_CONFIRMED_WITHIN_S = 60.0
+_MENTIONED_WITHIN_S = 5.0
 
 
 def failed(job: str, reason: str, *, is_final: bool = False) -> Done:
@@ -50,7 +52,11 @@ def read_answer(body: bytes) -> list[AboutAJob]:
             raise ProtocolError("an answer without its end") from None
         if not isinstance(message, AboutAJob):
             raise ProtocolError("an answer about nothing")
+        if any(isinstance(one, Done) for one in messages):
+            raise ProtocolError("an answer that goes on after its end")
         messages.append(message)
+    if not messages:
+        raise ProtocolError("an answer without a word")
     return messages
 
 
@@ -74,14 +80,25 @@ class Answers:
     def __init__(self, app: Celery, worker: str) -> None:
         self._worker = worker
         # Between two cases nobody would send heartbeats.
-        self._connection = app.connection_for_write(heartbeat=0)
+        self._connection = app.connection_for_write(
+            heartbeat=0, transport_options={"confirm_publish": True}
+        )
         self._producer: Producer | None = None
 
+    @cached_property
+    def _child(self) -> str:
+        """Names this process among all that ever compute; asked for in the child alone."""
+        return str(uuid.uuid4())
+
     def deliver(self, whose: Whose, messages: Sequence[AboutAJob], took_s: float = 0.0) -> None:
-        """Return once the broker has it; waits for the broker for as long as it is away."""
+        """Return once the broker has it; waits for the broker for as long as it is away.
+
+        A broker that takes nothing for now has it already, unread: it is waited for without end,
+        for what is sent again over another connection comes twice.
+        """
         while True:
             try:
-                return self._publish(whose, messages, took_s, is_lasting=True)
+                return self._publish(whose, messages, took_s)
             except PreconditionFailed:
                 self._disconnect()
                 reason = "the result is larger than the broker's max_message_size: raise that"
@@ -94,17 +111,22 @@ class Answers:
     def mention(self, whose: Whose, message: AboutAJob) -> None:
         """Say it if the broker is there; nobody misses it otherwise."""
         try:
-            self._publish(whose, [message], 0.0, is_lasting=False)
+            self._publish(whose, [message], 0.0, within_s=_MENTIONED_WITHIN_S)
         except BROKER_ERRORS:
             self._disconnect()
 
     def _publish(
-        self, whose: Whose, messages: Sequence[AboutAJob], took_s: float, *, is_lasting: bool
+        self,
+        whose: Whose,
+        messages: Sequence[AboutAJob],
+        took_s: float,
+        *,
+        within_s: float | None = None,
     ) -> None:
         body = BytesIO()
         for message in messages:
             write(body, message)
-        options: dict[str, Any] = {"confirm_timeout": _CONFIRMED_WITHIN_S}
+        options: dict[str, Any] = {"confirm_timeout": within_s}
         self._connected().publish(
             body.getvalue(),
             exchange="",
@@ -114,11 +136,12 @@ class Answers:
                 "key": whose.key,
                 "task": whose.task,
                 "worker": self._worker,
+                "child": self._child,
                 "seconds": took_s,
             },
             content_type="application/octet-stream",
             content_encoding="binary",
-            delivery_mode=2 if is_lasting else 1,
+            delivery_mode=1 if within_s else 2,
             **options,
         )
 

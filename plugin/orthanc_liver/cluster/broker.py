@@ -1,38 +1,53 @@
 """The broker's queues, and how all of us speak to it.
 
-liver.cases.<model>.<rank>   cases that wait; a quorum queue, so that a delivery limit holds
-liver.answers.<orthanc>      what workers say to one Orthanc, and its cases that became dead letters
-liver.dead                   the last dead letters of all, for a person to look at
-liver.workers.<model>        nothing; its readers are the workers that there are
+liver.cases.<version>.<model>.<rank>  cases that wait; a quorum queue, for its delivery limit
+liver.answers.<orthanc>               what workers say to one Orthanc, and its dead letters
+liver.dead                            the last dead letters of all, for a person to look at
+liver.workers.<version>.<model>       nothing; its readers are the workers that there are
 
-A model is named by the beginning of its SHA-256: workers of two models never share a queue.
+The version is that of the workers' protocol, and a model is named by the beginning of its SHA-256:
+workers of two versions or of two models never share a queue.
 """
 
 from __future__ import annotations
 
+import socket
 import ssl
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote, urlsplit
 
 import amqp
-from amqp.exceptions import AccessRefused, NotAllowed
+from amqp.exceptions import (
+    AccessRefused,
+    MessageNacked,
+    NotAllowed,
+    NotFound,
+    PreconditionFailed,
+)
 from celery import Celery
 from kombu.entity import Exchange, Queue
 from kombu.exceptions import KombuError
 
+from orthanc_liver.engine.case import PROTOCOL
 from orthanc_liver.engine.protocol import Rank
 from orthanc_liver.liver_errors import LiverError
 
 TASK = "liver.segment"
 # The command of Celery's that has idle workers look for a case at once.
 LOOK = "liver_look"
-# How often a case is handed out again after the worker that had it was lost.
+# How often a case is handed out again after the worker that had it was lost, or its connection;
+# which of them it was, dispatcher.py judges.
 DELIVERY_LIMIT = 2
 # What may go wrong between us and the broker, after which one connects anew.
-BROKER_ERRORS = (OSError, amqp.exceptions.AMQPError, KombuError)
+BROKER_ERRORS = (OSError, amqp.exceptions.AMQPError, MessageNacked, KombuError)
+
+# What only a person can mend.
+NEVER_SERVES = (ssl.SSLCertVerificationError, AccessRefused, NotAllowed, PreconditionFailed)
 
 _HEARTBEAT_S = 10
+# For two heartbeats a network may pause; the library's own second hands running cases out again.
+_PAUSE_MS = 2 * _HEARTBEAT_S * 1000
 _CONNECT_WITHIN_S = 5.0
 _DEAD_KEPT = 1000
 _QUORUM = {"x-queue-type": "quorum"}
@@ -41,7 +56,7 @@ _DIRECTLY = Exchange("")
 
 
 class BrokerRefused(LiverError):
-    """The broker's address is none that we can use."""
+    """A broker that we cannot use, or not so; str(error) says what to do."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +68,11 @@ class Access:
     ca_file: str = ""
 
     def __post_init__(self) -> None:
-        parts = urlsplit(self.url)
+        try:
+            parts = urlsplit(self.url)
+            _ = parts.port
+        except ValueError:
+            raise BrokerRefused("the broker's address has no port that there is") from None
         if parts.scheme not in ("amqp", "amqps") or not parts.hostname or not parts.username:
             raise BrokerRefused("the broker's address must be amqps://user@host/vhost")
         if parts.password is not None:
@@ -80,13 +99,13 @@ class Access:
 
 
 def new_app(access: Access) -> Celery:
-    """A Celery that keeps no results of its own and confirms what it publishes."""
+    """A Celery that keeps no results of its own."""
     app = Celery("orthanc-liver", set_as_current=False)
     app.conf.update(
         broker_url=access.whole_url,
         broker_use_ssl=access.tls,
         broker_heartbeat=_HEARTBEAT_S,
-        broker_transport_options={"confirm_publish": True},
+        broker_transport_options={"socket_settings": {socket.TCP_USER_TIMEOUT: _PAUSE_MS}},
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         task_serializer="json",
@@ -100,14 +119,17 @@ def new_app(access: Access) -> Celery:
     return app
 
 
-def refuse_what_never_serves(access: Access) -> None:
+def refuse_what_never_serves(access: Access, model_sha256: str) -> None:
     """BrokerRefused where waiting would not help; a broker that is away is waited for."""
     if problem := _ca_problem(access):
         raise BrokerRefused(problem)
     try:
         with new_app(access).connection_for_write(connect_timeout=_CONNECT_WITHIN_S) as connection:
             connection.connect()
-    except (ssl.SSLCertVerificationError, AccessRefused, NotAllowed) as error:
+            channel = connection.default_channel
+            declare_cases(channel, model_sha256)
+            worker_queue(model_sha256)(channel).queue_declare()
+    except NEVER_SERVES as error:
         raise BrokerRefused(not_serving(access, error)) from None
     except BROKER_ERRORS:
         return
@@ -117,10 +139,15 @@ def not_serving(access: Access, error: Exception) -> str:
     """What is wrong between us and the broker, without the password."""
     if problem := _ca_problem(access):
         return problem
+    if isinstance(error, BrokerRefused):
+        return str(error)
     if isinstance(error, ssl.SSLCertVerificationError):
         told = f"its certificate is not trusted ({error.verify_message}); CaFile, of a worker "
         return f"the broker at {access.place}: {told}--broker-ca, names who signed it"
-    said = getattr(error, "reply_text", "") or getattr(error, "strerror", "") or ""
+    said = str(getattr(error, "reply_text", "") or getattr(error, "strerror", "") or "")
+    if isinstance(error, PreconditionFailed) and "inequivalent" in said:
+        told = "a queue that another version or a person made otherwise: delete it there"
+        return f"the broker at {access.place} has {told} ({said})"
     about = f"{type(error).__name__} {said}".strip()
     return f"the broker at {access.place} does not serve: {about}"
 
@@ -141,10 +168,26 @@ def _ca_problem(access: Access) -> str:
     return f"{access.ca_file} {why}: {told}"
 
 
+def name_taken(access: Access, orthanc: str) -> BrokerRefused:
+    """Somebody else hears what is for this Orthanc."""
+    return BrokerRefused(
+        f"another Orthanc is connected to the broker at {access.place} by the name {orthanc}: "
+        "Broker.Orthanc must differ in each"
+    )
+
+
+def refusing(access: Access) -> str:
+    """What is wrong where the broker says that it takes nothing for now."""
+    return (
+        f"the broker at {access.place} refuses messages: it is short of memory or disk "
+        "(rabbitmqctl status shows its alarm)"
+    )
+
+
 def case_queue(model_sha256: str, rank: Rank) -> Queue:
     """Where the cases of a model wait."""
     dead = {"x-delivery-limit": DELIVERY_LIMIT, "x-dead-letter-exchange": _DEAD.name}
-    return _queue(f"liver.cases.{model_sha256[:16]}.{rank}", dead)
+    return _queue(f"liver.cases.{_kind(model_sha256)}.{rank}", dead)
 
 
 def answer_queue(orthanc: str) -> Queue:
@@ -153,8 +196,14 @@ def answer_queue(orthanc: str) -> Queue:
 
 
 def worker_queue(model_sha256: str) -> Queue:
-    """From this nobody ever gets anything: who reads it is a worker, and can be counted."""
-    return Queue(f"liver.workers.{model_sha256[:16]}", _DIRECTLY, durable=True)
+    """This takes nothing from anybody: who reads it is a worker, and can be counted."""
+    nothing = {"x-max-length": 0, "x-overflow": "reject-publish"}
+    name = f"liver.workers.{_kind(model_sha256)}"
+    return Queue(name, _DIRECTLY, durable=True, queue_arguments=nothing)
+
+
+def _kind(model_sha256: str) -> str:
+    return f"{PROTOCOL}.{model_sha256[:16]}"
 
 
 def declare_cases(channel: Any, model_sha256: str) -> list[Queue]:
@@ -176,6 +225,18 @@ def declare_answers(channel: Any, orthanc: str) -> Queue:
     queue.declare()
     queue.bind_to(_DEAD, arguments={"x-match": "all", "orthanc": orthanc})
     return queue
+
+
+def is_as_left(connection: Any, model_sha256: str, orthanc: str) -> bool:
+    """Whether all the queues are there that an Orthanc's messages lie in; not in a new broker."""
+    channel = connection.channel()
+    try:
+        for queue in (*(case_queue(model_sha256, rank) for rank in Rank), answer_queue(orthanc)):
+            queue(channel).queue_declare(passive=True)
+    except NotFound:  # which closes the channel
+        return False
+    channel.close()
+    return True
 
 
 def _queue(name: str, arguments: dict[str, object]) -> Queue:

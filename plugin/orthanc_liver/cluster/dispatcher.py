@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import logging
 import math
 import os
 import queue
@@ -23,22 +24,26 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 
-from kombu.message import Message
-from kombu.messaging import Consumer, Producer
+from amqp.exceptions import MessageNacked
+from kombu.messaging import Producer
 
 from liver_unet.model_errors import ModelError
 from orthanc_liver import __version__
 from orthanc_liver.cluster.answers import WORKER, ending_of, failed, read_answer
 from orthanc_liver.cluster.broker import (
     BROKER_ERRORS,
+    DELIVERY_LIMIT,
     LOOK,
     TASK,
     Access,
     case_queue,
     declare_answers,
     declare_cases,
+    is_as_left,
+    name_taken,
     new_app,
     not_serving,
+    refusing,
     worker_queue,
 )
 from orthanc_liver.cluster.model import Model, model_of
@@ -62,6 +67,8 @@ from orthanc_liver.engine.protocol import (
 )
 from orthanc_liver.liver_errors import LiverError
 
+_log = logging.getLogger(__name__)
+
 _LOOK_EVERY_S = 0.05
 _AT_ONCE_S = 0.001
 _WAITS_S = 1.0
@@ -69,25 +76,48 @@ _WAKE_BYTES = 4096
 _STATE_EVERY_S = 5.0
 _CONNECT_AGAIN_S = 1.0
 _CONNECT_WITHIN_S = 5.0
-_CONFIRMED_WITHIN_S = 30.0
 # Answers that came before Orthanc, started anew, asks for them again; each up to 5 MB.
 _HELD = 64
 _PREFETCH = 64
+# As often a case that was put aside goes back, whatever was heard of those that had it.
+_AGAIN_TIMES = 10
+# An answer that came so often without being settled ends who reads it.
+_ANSWER_TIMES = 10
+_LOST = "every worker that had it was lost over it: it is not tried again by itself"
 # Each becomes a label of the metrics.
 _WORKERS_COUNTED = 256
 
 
 @dataclass
 class Asked:
-    """An errand of Orthanc's; task: Celery's number, empty as long as the broker has not got it.
+    """An errand of Orthanc's; task: Celery's number, the same however often it is published.
 
-    is_shaken: the connection was lost meanwhile, so that two workers may be at it.
+    is_sent: it was published; is_kept: and the broker has confirmed it. is_shaken: a connection was
+    lost meanwhile, so that two workers may be at it. begun_by: workers' children in the order in
+    which they began, and whether each was heard of after the next had: then it was not lost, only
+    its connection.
     """
 
     case: Case
     rank: Rank
-    task: str = ""
+    task: str = field(default_factory=lambda: str(uuid.uuid4()))
+    is_sent: bool = False
+    is_kept: bool = False
     is_shaken: bool = False
+    begun_by: dict[str, bool] = field(default_factory=dict)
+    times_put_aside: int = 0
+
+    def note(self, child: str) -> None:
+        """A word of who computes it."""
+        if child in self.begun_by:
+            self.begun_by[child] |= child != next(reversed(self.begun_by))
+        elif child:
+            self.begun_by[child] = False
+
+    @property
+    def unheard(self) -> int:
+        """How many have begun it and, for all that is known, were lost over it, or are at it."""
+        return sum(not was_heard for was_heard in self.begun_by.values())
 
 
 @dataclass(frozen=True)
@@ -99,6 +129,7 @@ class Answer:
     protocol: int = PROTOCOL
     worker: str = ""
     seconds: float = 0.0
+    child: str = ""
 
     @classmethod
     def of(cls, headers: Mapping[str, Any], body: object) -> Self:
@@ -112,6 +143,7 @@ class Answer:
             protocol if isinstance(protocol, int) else 0,
             str(worker) if is_named else "",
             took_s if math.isfinite(took_s) and took_s >= 0 else 0.0,
+            str(headers.get("child", "")),
         )
 
 
@@ -153,13 +185,18 @@ class Errands:
     def end(self, key: str, task: str = "") -> None:
         """The errand is over; whoever may still be at it is to stop. task: what answered it."""
         asked = self.by_key.pop(key)
-        if asked.task and (asked.is_shaken or asked.task != task):
+        if asked.is_shaken or (asked.is_sent and asked.task != task):
             self.to_revoke.append(asked.task)
 
     def shake(self) -> None:
         """The connection was lost: the broker hands out again what a worker had."""
         for asked in self.by_key.values():
-            asked.is_shaken = True
+            asked.is_shaken, asked.is_sent = True, asked.is_kept
+
+    def send_again(self) -> None:
+        """The broker has lost all that it had."""
+        for asked in self.by_key.values():
+            asked.is_sent = asked.is_kept = False
 
     def hold(self, key: str, answer: Answer) -> None:
         """Keep an answer that nobody has asked for, or not yet."""
@@ -181,6 +218,10 @@ class Dispatcher:
         self._errands = Errands()
         self._tally = Tally()
         self._told: BrokerState | None = None
+        self._is_refused = False
+        self._sent = 0
+        # By number on this connection: a case, or the tasks that a command revokes.
+        self._unconfirmed: dict[int, Asked | list[str]] = {}
         self._woken, self._waking = os.pipe()
 
     def serve(self, incoming: BinaryIO) -> None:
@@ -190,8 +231,10 @@ class Dispatcher:
         while True:
             try:
                 self._connected()
-            except BROKER_ERRORS as error:
-                self._errands.shake()
+            except Exception as error:  # noqa: BLE001 what came shall not end all other jobs
+                if not isinstance(error, (*BROKER_ERRORS, LiverError)):
+                    _log.error("a fault of the dispatcher: %s", type(error).__name__)
+                self._shake()
                 self._tell(BrokerState(not_serving(self._access, error), 0, 0, self._done()))
             self._rest()
 
@@ -212,39 +255,94 @@ class Dispatcher:
             self._take_inbox()
             time.sleep(_LOOK_EVERY_S)
 
+    def _connection(self, **options: Any) -> Any:
+        return self._app.connection_for_write(
+            connect_timeout=_CONNECT_WITHIN_S, transport_options=options
+        )
+
     def _connected(self) -> None:
-        """Carry messages until the connection is lost."""
-        with self._app.connection_for_write(connect_timeout=_CONNECT_WITHIN_S) as connection:
-            connection.connect()
-            channel = connection.channel()
+        """Carry messages until a connection is lost.
+
+        What is published has its own: where the broker takes nothing for now it does not read that
+        one any more, and answers are still to be heard.
+        """
+        heed: dict[str, Any] = {"on_blocked": self._blocked, "on_unblocked": self._unblocked}
+        with self._connection() as hearing, self._connection(**heed) as sending:
+            hearing.connect()
+            sending.connect()
+            if not is_as_left(hearing, self._model.sha256, self._orthanc):
+                self._errands.send_again()
+            channel = hearing.channel()
             cases = declare_cases(channel, self._model.sha256)
             answers = declare_answers(channel, self._orthanc)
+            self._app.control.mailbox.exchange(channel).declare()
+            channel.auto_decode = False
             channel.basic_qos(0, _PREFETCH, False)
-            consumer = Consumer(
-                channel, [answers], on_message=self._hear, accept=["json"], auto_declare=False
-            )
-            producer = Producer(channel, auto_declare=False)
+            self._refuse_another(answers, ours=0)
+            channel.basic_consume(answers.name, callback=self._hear)
+            producer = Producer(self._confirming(sending), auto_declare=False)
             look_at_s = 0.0
-            with consumer:
-                while True:
-                    self._take_inbox()
-                    if self._publish(producer):
-                        self._command(producer, LOOK)
-                    self._revoke(producer)
-                    if time.monotonic() >= look_at_s:
-                        look_at_s = time.monotonic() + _STATE_EVERY_S
-                        connection.heartbeat_check()
-                        self._tell(self._state(cases))
-                    self._wait(connection)
-
-    def _wait(self, connection: Any) -> None:
-        """Take what the broker has sent; then until there is more, or an errand."""
-        with contextlib.suppress(TimeoutError):
             while True:
-                connection.drain_events(timeout=_AT_ONCE_S)
-        ready, *_ = select.select([connection.connection.sock, self._woken], [], [], _WAITS_S)
+                self._take_inbox()
+                if self._publish(producer):
+                    self._command(producer, LOOK)
+                self._revoke(producer)
+                if time.monotonic() >= look_at_s:
+                    look_at_s = time.monotonic() + _STATE_EVERY_S
+                    for one in (hearing, sending):
+                        one.heartbeat_check()
+                    self._refuse_another(answers, ours=1)
+                    self._tell(self._state(cases))
+                self._wait(hearing, sending)
+
+    def _refuse_another(self, answers: Any, ours: int) -> None:
+        """Two of one name would take each other's answers; quorum queues cannot forbid that."""
+        if answers.queue_declare(passive=True).consumer_count > ours:
+            raise name_taken(self._access, self._orthanc)
+
+    def _wait(self, *connections: Any) -> None:
+        """Take what the broker has sent; then until there is more, or an errand."""
+        for one in connections:
+            with contextlib.suppress(TimeoutError):
+                while True:
+                    one.drain_events(timeout=_AT_ONCE_S)
+        sockets = [one.connection.sock for one in connections]
+        ready, *_ = select.select([*sockets, self._woken], [], [], _WAITS_S)
         if self._woken in ready:
             os.read(self._woken, _WAKE_BYTES)
+
+    def _confirming(self, connection: Any) -> Any:
+        channel = connection.channel()
+        channel.confirm_select()
+        channel.events["basic_ack"].add(self._confirm)
+        channel.events["basic_nack"].add(_nacked)
+        self._sent, self._unconfirmed = 0, {}
+        return channel
+
+    def _await_confirmation(self, of: Asked | list[str]) -> None:
+        """The broker has not said yet that it has what was sent last."""
+        self._sent += 1
+        self._unconfirmed[self._sent] = of
+
+    def _confirm(self, number: int, multiple: bool) -> None:
+        for one in [n for n in self._unconfirmed if n == number or (multiple and n < number)]:
+            of = self._unconfirmed.pop(one)
+            if isinstance(of, Asked):
+                of.is_kept = True
+
+    def _shake(self) -> None:
+        """What was not confirmed is said again."""
+        for of in self._unconfirmed.values():
+            if isinstance(of, list):
+                self._errands.to_revoke += of
+        self._unconfirmed, self._is_refused = {}, False
+        self._errands.shake()
+
+    def _blocked(self, _reason: str) -> None:
+        self._is_refused = True
+
+    def _unblocked(self) -> None:
+        self._is_refused = False
 
     def _take_inbox(self) -> None:
         while not self._inbox.empty():
@@ -252,72 +350,110 @@ class Dispatcher:
             if isinstance(message, Recall):
                 self._errands.recall(message.job)
                 continue
-            key = self._errands.add(message)
+            try:
+                key = self._errands.add(message)
+            except ValueError as error:
+                reason = f"no worker can be asked: {error}"
+                write(self._outgoing, failed(message.job, reason, is_final=True))
+                continue
             if held := self._errands.held.pop(key, None):
                 self._pass_on(key, held)
 
     def _publish(self, producer: Producer) -> bool:
         """Returns whether there was anything."""
-        unpublished = [item for item in self._errands.by_key.items() if not item[1].task]
-        for key, asked in unpublished:
-            task = str(uuid.uuid4())
+        waiting = [item for item in self._errands.by_key.items() if not item[1].is_sent]
+        before = self._sent
+        for key, asked in waiting:
+            if self._is_refused:
+                break
             self._app.send_task(
                 TASK,
                 args=(asked.case.as_text(),),
                 argsrepr=f"(series {asked.case.series} of {self._orthanc})",
-                task_id=task,
+                task_id=asked.task,
                 queue=case_queue(self._model.sha256, asked.rank),
                 declare=[],
                 producer=producer,
                 headers={"key": key, "orthanc": self._orthanc},
                 ignore_result=True,
                 retry=False,
-                confirm_timeout=_CONFIRMED_WITHIN_S,
             )
-            asked.task = task
-        return bool(unpublished)
+            asked.is_sent = True
+            self._await_confirmation(asked)
+        return self._sent > before
 
     def _revoke(self, producer: Producer) -> None:
-        if tasks := self._errands.to_revoke:
-            self._command(producer, "revoke", task_id=tasks, terminate=True, signal="SIGKILL")
-            self._errands.to_revoke = []
+        if self._errands.to_revoke and not self._is_refused:
+            tasks, self._errands.to_revoke = self._errands.to_revoke, []
+            try:
+                self._command(producer, "revoke", task_id=tasks, terminate=True, signal="SIGKILL")
+            except BROKER_ERRORS:
+                self._errands.to_revoke += tasks
+                raise
 
     def _command(self, producer: Producer, name: str, **arguments: Any) -> None:
         """Tell all workers. Celery's own way would, where the broker is lost meanwhile, wait for it
         and go on without the queue of answers."""
-        exchange = self._app.control.mailbox.exchange
         body = {"method": name, "arguments": arguments, "destination": None}
         producer.publish(
             {**body, "pattern": None, "matcher": None},
-            exchange=exchange.name,
-            declare=[exchange],
+            exchange=self._app.control.mailbox.exchange.name,
             headers={"clock": self._app.clock.forward(), "expires": 0},
             serializer="json",
             retry=False,
-            confirm_timeout=_CONFIRMED_WITHIN_S,
         )
+        self._await_confirmation(arguments.get("task_id", []))
 
     def _state(self, cases: list[Any]) -> BrokerState:
         waiting = sum(one.queue_declare(passive=True).message_count for one in cases)
         workers = worker_queue(self._model.sha256)(cases[0].channel).queue_declare()
-        return BrokerState("", workers.consumer_count, waiting, self._done())
+        problem = refusing(self._access) if self._is_refused else ""
+        return BrokerState(problem, workers.consumer_count, waiting, self._done())
 
     def _done(self) -> tuple[DoneBy, ...]:
         return tuple(self._tally.by_worker.values())
 
-    def _hear(self, message: Message) -> None:
-        headers = message.headers or {}
+    def _hear(self, message: Any) -> None:
+        """Take what the broker brings as it is, and see that it does not come again."""
+        try:
+            self._take(message.headers or {}, message.body)
+        except OSError:  # Orthanc's pipe
+            raise
+        except Exception as error:  # noqa: BLE001 whatever somebody sent
+            _log.error("an answer was put aside: %s", type(error).__name__)
+        message.channel.basic_ack(message.delivery_tag)
+
+    def _take(self, headers: Mapping[str, Any], body: object) -> None:
         key = str(headers.get("key", ""))
         asked = self._errands.by_key.get(key)
-        answer = Answer.of(headers, message.body)
+        answer = Answer.of(headers, body)
         if "x-death" in headers:
+            # What an Orthanc before this one had sent is another task.
+            if asked and headers.get("id") == asked.task:
+                self._take_back(key, asked, headers)
+        elif _times(headers) > _ANSWER_TIMES:
             if asked:
-                self._end(key, asked.task, _dead(asked.case.job, headers))
+                self._end(key, asked.task, failed(asked.case.job, "its answer cannot be read"))
         elif asked:
-            self._pass_on(key, answer)
+            asked.note(answer.child)
+            if asked.unheard > DELIVERY_LIMIT + 1:
+                self._end(key, "", failed(asked.case.job, _LOST, is_final=True))
+            else:
+                self._pass_on(key, answer)
         elif _is_worth_holding(answer.body):
             self._errands.hold(key, answer)
-        message.ack()
+
+    def _take_back(self, key: str, asked: Asked, headers: Mapping[str, Any]) -> None:
+        """The broker has put the case aside: it ends workers, or their connections were lost."""
+        if headers.get("x-first-death-reason") != "delivery_limit":
+            reason = "a worker could not read what it was to do"
+            self._end(key, asked.task, failed(asked.case.job, reason))
+            return
+        asked.times_put_aside += 1
+        if asked.unheard > DELIVERY_LIMIT or asked.times_put_aside > _AGAIN_TIMES:
+            self._end(key, "", failed(asked.case.job, _LOST, is_final=True))
+        else:
+            asked.is_shaken, asked.is_sent, asked.is_kept = True, False, False
 
     def _pass_on(self, key: str, answer: Answer) -> None:
         asked = self._errands.by_key[key]
@@ -327,19 +463,20 @@ class Dispatcher:
             messages = read_answer(answer.body)
             if any(one.job != asked.case.job for one in messages):
                 raise ProtocolError("an answer about something else")
+            for message in messages:
+                if isinstance(message, Done):
+                    self._end(key, answer.task, message)
+                    self._tally.note(answer)
+                else:
+                    write(self._outgoing, message)
         except ProtocolError as error:
-            messages = [failed(asked.case.job, f"a worker's answer: {error}")]
-        for message in messages:
-            if isinstance(message, Done):
-                self._tally.note(answer)
-                self._end(key, answer.task, message)
-            else:
-                write(self._outgoing, message)
+            reason = f"a worker's answer: {error}"
+            self._end(key, answer.task, failed(asked.case.job, reason))
 
     def _end(self, key: str, task: str, done: Done) -> None:
-        self._errands.end(key, task)
         # It is the worker's own process that ends, not this one.
         write(self._outgoing, replace(done, is_last=False))
+        self._errands.end(key, task)
 
     def _tell(self, state: BrokerState) -> None:
         if state != self._told:
@@ -347,12 +484,14 @@ class Dispatcher:
             self._told = state
 
 
-def _dead(job: str, headers: Mapping[str, Any]) -> Done:
-    """What becomes of a case that the broker put aside."""
-    if headers.get("x-first-death-reason") == "delivery_limit":
-        reason = "every worker that took it ended: it is not tried again automatically"
-        return failed(job, reason, is_final=True)
-    return failed(job, "a worker could not read what it was to do")
+def _nacked(*_: object) -> None:
+    raise MessageNacked
+
+
+def _times(headers: Mapping[str, Any]) -> int:
+    """How often the broker has brought it before."""
+    count = headers.get("x-delivery-count", 0)
+    return count if isinstance(count, int) else 0
 
 
 def _is_worth_holding(body: bytes) -> bool:

@@ -59,7 +59,11 @@ def _address(path: Path, name: str, one: Any) -> Address:
         )
     if not all(isinstance(value, str) and value.isprintable() for value in one.values()):
         raise OrthancsRefused(f"{path}: all that {name} holds must be text on one line")
-    parts = urlsplit(one["Url"])
+    try:
+        parts = urlsplit(one["Url"])
+        _ = parts.port
+    except ValueError:
+        raise OrthancsRefused(f"{path}: Url of {name} has no port that there is") from None
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None:
         raise OrthancsRefused(f"{path}: Url of {name} must be https://host, without user")
     if not re.fullmatch(_ROOT, one.get("DicomWeb", "/dicom-web")):

@@ -81,6 +81,8 @@ class Work:
             raise Reject(str(rubbish), requeue=False) from None
         whose = Whose(case.orthanc, case.key, task)
         began_s = time.monotonic()
+        # Orthanc counts who has begun: it is the last word of a worker that the case ends.
+        self._answers.mention(whose, Progress(case.job, "read", 0.0))
         messages = self._answer(case, whose)
         took_s = time.monotonic() - began_s
         self._answers.deliver(whose, messages, took_s)
@@ -143,8 +145,8 @@ class Work:
             message = engine.receive()
             if isinstance(message, Progress):
                 if time.monotonic() - told_s >= _PROGRESS_EVERY_S:
-                    told_s = time.monotonic()
                     self._answers.mention(whose, message)
+                    told_s = time.monotonic()
                 continue
             yield message
             if isinstance(message, Done):

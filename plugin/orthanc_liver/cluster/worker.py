@@ -11,11 +11,13 @@ before the case that it holds.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import re
 import socket
 import time
+import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -31,14 +33,17 @@ from orthanc_liver.cluster.answers import WORKER, Answers
 from orthanc_liver.cluster.broker import (
     BROKER_ERRORS,
     LOOK,
+    NEVER_SERVES,
     TASK,
     Access,
     declare_cases,
     new_app,
+    not_serving,
     refuse_what_never_serves,
     worker_queue,
 )
 from orthanc_liver.cluster.work import Means, Work
+from orthanc_liver.engine.case import PROTOCOL
 from orthanc_liver.host.errors import EngineUnavailable
 from orthanc_liver.liver_errors import LiverError
 
@@ -60,13 +65,13 @@ class NameRefused(LiverError):
 def serve(access: Access, means: Means, name: str = "") -> int:
     """Take cases until stopped; returns the exit status. BrokerRefused, NameRefused."""
     node = _node(name or str(os.getpid()))
-    refuse_what_never_serves(access)
+    refuse_what_never_serves(access, means.model_sha256)
     app = new_app(access)
     app.conf.task_queues = [worker_queue(means.model_sha256)]
     app.conf.worker_hijack_root_logger = False
     ahead = Ahead(means.orthancs)
     _add_task(app, Work(means, Answers(app, node), ahead), ahead)
-    ours = {"model_sha256": means.model_sha256, "ahead": ahead}
+    ours = {"access": access, "model_sha256": means.model_sha256, "ahead": ahead}
     app.steps["consumer"].add(type("TakeInOrder", (TakeInOrder,), ours))
     worker = app.Worker(
         hostname=node,
@@ -77,6 +82,7 @@ def serve(access: Access, means: Means, name: str = "") -> int:
         without_gossip=True,
         quiet=True,
     )
+    _log.info("cases of version %d of the protocol are taken, of no other", PROTOCOL)
     worker.start()
     ahead.close()
     return int(worker.exitcode or 0)
@@ -110,13 +116,18 @@ def _add_task(app: Celery, work: Work, ahead: Ahead) -> None:
 class TakeInOrder(bootsteps.StartStopStep):  # type: ignore[misc] # Celery has no types
     """People's cases first, then those that arrived, then older ones."""
 
+    access: Access
     model_sha256 = ""
     ahead: Ahead
 
     requires = ("celery.worker.consumer.tasks:Tasks",)
 
     def start(self, consumer: Any) -> None:
-        self._queues = declare_cases(consumer.connection.default_channel, self.model_sha256)
+        try:
+            self._queues = declare_cases(consumer.connection.default_channel, self.model_sha256)
+        except NEVER_SERVES as error:
+            _log.error("%s", not_serving(self.access, error))
+            raise WorkerShutdown(1) from None
         self._take_up = consumer.create_task_handler()
         self._soon = consumer.call_soon
         self._if_lost = consumer.connection.connection_errors
@@ -174,11 +185,23 @@ class TakeInOrder(bootsteps.StartStopStep):  # type: ignore[misc] # Celery has n
         self._is_alone = bool(message.delivery_info.get("redelivered"))
         was_held = message is self._held
         message.ack_log_error = self._then_hear(message.ack_log_error)  # type: ignore[method-assign]
-        self._take_up(message)
+        self._begin(message)
         if was_held:
             self._held = None
             if not state.reserved_requests:  # it was cancelled meanwhile
                 self._hold(None)
+
+    def _begin(self, message: Message) -> None:
+        """Hand it to the child; what Celery cannot, is put aside."""
+        try:
+            self._take_up(message)
+        except BROKER_ERRORS:
+            raise
+        except Exception as error:  # noqa: BLE001 a worker does not end by a message
+            _log.error("a case was put aside: %s", type(error).__name__)
+            state.reserved_requests.clear()
+            if not message.acknowledged:
+                message.reject()
 
     def _read_ahead(self) -> None:
         if self._held or self._is_alone or time.monotonic() < self._ahead_at_s:
@@ -197,14 +220,42 @@ class TakeInOrder(bootsteps.StartStopStep):  # type: ignore[misc] # Celery has n
 
 
 def _got(queue: Any) -> Message | None:
-    message: Message | None = queue.get(no_ack=False, accept=["json"])
-    return message
+    """The next case; whatever else lies there is put aside."""
+    channel = queue.channel
+    while raw := channel.basic_get(queue.name, no_ack=False):
+        if message := _case_of(raw):
+            return message
+        _log.error("a message that is no case was put aside")
+        channel.basic_reject(raw.delivery_tag, requeue=False)
+    return None
+
+
+def _case_of(raw: Any) -> Message | None:
+    """The message with what ours hold alone; None where it is not one.
+
+    Celery would heed much more: time limits, other tasks to call, when to begin, compression.
+    """
+    try:
+        [[text], *_] = json.loads(raw.body)
+        text.encode()  # half a character cannot be
+        headers = {name: raw.headers[name] for name in ("task", "id", "argsrepr")}
+        is_ours = headers["task"] == TASK and str(uuid.UUID(headers["id"])) == headers["id"]
+    except Exception:  # noqa: BLE001 whatever somebody sent
+        return None
+    if not is_ours or not isinstance(headers["argsrepr"], str):
+        return None
+    return Message(
+        json.dumps([[text], {}, {}]),
+        raw.delivery_tag,
+        "application/json",
+        "utf-8",
+        raw.delivery_info,
+        headers={"lang": "py", **headers},
+        accept={"application/json"},
+        channel=raw.channel,
+    )
 
 
 def _text(message: Message) -> str:
-    """The case that it is of; empty where it is none, which is said when it is its turn."""
-    try:
-        [[text], *_] = message.decode()
-    except Exception:  # noqa: BLE001 whatever somebody sent
-        return ""
-    return text if isinstance(text, str) else ""
+    [[text], *_] = message.decode()
+    return str(text)

@@ -439,10 +439,12 @@ class Allowance:
 
 
 def write(pipe: Sink, message: Message) -> None:
-    """Send one message at once."""
+    """Send one message at once; ProtocolError, and nothing sent, where read would refuse it."""
     head: dict[str, Any] = {"type": type(message).__name__, **asdict(message)}
     payload: bytes = head.pop(_payload_field(type(message)), b"")
     text = json.dumps(head, allow_nan=False).encode()
+    if len(text) > _MAX_HEAD_BYTES:
+        raise ProtocolError("a message with too long a head")
     pipe.write(_LENGTHS.pack(len(text), len(payload)) + text)
     pipe.write(payload)
     pipe.flush()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
+import struct
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -17,18 +20,23 @@ from orthanc_liver.cluster.broker import (
     not_serving,
     refuse_what_never_serves,
 )
-from orthanc_liver.cluster.dispatcher import Answer, Errands, Tally
+from orthanc_liver.cluster.dispatcher import Answer, Dispatcher, Errands, Tally
+from orthanc_liver.cluster.model import Model
 from orthanc_liver.engine.case import Case
 from orthanc_liver.engine.protocol import (
     AboutAJob,
+    Connect,
+    Done,
     DoneBy,
     Errand,
     JobSettings,
     Message,
     Order,
+    Outcome,
     Preview,
     ProtocolError,
     Rank,
+    read,
     write,
 )
 from tests.support.certificates import Authority
@@ -41,7 +49,7 @@ def asked_for(case: Case = CASE) -> Errands:
     """One errand, which the broker has as task 7."""
     errands = Errands()
     key = errands.add(Errand(case.job, Rank.ARRIVALS, case.as_text().encode()))
-    errands.by_key[key].task = "7"
+    errands.by_key[key].task, errands.by_key[key].is_sent = "7", True
     return errands
 
 
@@ -60,6 +68,104 @@ def test_where_another_task_answered_or_may_still_run_ours_is_revoked() -> None:
     recalled.recall("another")
     for errands in (other, shaken, recalled):
         assert (errands.by_key, errands.to_revoke) == ({}, ["7"])
+
+
+def test_what_the_broker_has_not_confirmed_or_has_lost_is_sent_again() -> None:
+    unconfirmed, kept = asked_for(), asked_for()
+    kept.by_key[CASE.key].is_kept = True
+    for errands in (unconfirmed, kept):
+        errands.shake()
+    assert not unconfirmed.by_key[CASE.key].is_sent
+    assert kept.by_key[CASE.key].is_sent
+    kept.send_again()
+    assert not kept.by_key[CASE.key].is_sent
+    assert kept.by_key[CASE.key].task == "7"
+
+
+@pytest.mark.parametrize(
+    ("heard", "unheard"),
+    [("a", 1), ("aaaa", 1), ("abc", 3), ("aabbcc", 3), ("abab", 1), ("abcabc", 1), ("abcb", 2)],
+)
+def test_who_is_heard_of_after_another_began_was_not_lost(heard: str, unheard: int) -> None:
+    [asked] = asked_for().by_key.values()
+    for child in heard:
+        asked.note(child)
+    asked.note("")  # a worker that does not say it
+    assert asked.unheard == unheard
+
+
+def packed(*messages: Message) -> bytes:
+    body = BytesIO()
+    for message in messages:
+        write(body, message)
+    return body.getvalue()
+
+
+class Pipe(BytesIO):
+    """What the dispatcher tells Orthanc."""
+
+    def heard(self) -> list[Message]:
+        self.seek(0)
+        messages = []
+        while self.tell() < len(self.getvalue()):
+            messages.append(read(self))
+        return messages
+
+
+def dispatcher_of(*asked: Case) -> tuple[Dispatcher, Pipe]:
+    """One that has these errands and no broker."""
+    pipe = Pipe()
+    connect = Connect("amqp://north@127.0.0.1:1/liver", "s3cret", "", "north")
+    dispatcher = Dispatcher(connect, Model("a model", "a" * 64), pipe)
+    for case in asked:
+        dispatcher._inbox.put(Errand(case.job, Rank.ARRIVALS, case.as_text().encode()))
+    dispatcher._take_inbox()
+    return dispatcher, pipe
+
+
+def test_a_case_that_is_too_long_fails_alone() -> None:
+    many = tuple(f"{n:08x}-00000000-00000000-00000000-00000000" for n in range(60_000))
+    longest = replace(CASE, instances=many, md5=("0" * 32,) * len(many))
+    dispatcher, pipe = dispatcher_of(longest, CASE)
+    [done] = pipe.heard()
+    assert isinstance(done, Done)
+    assert (done.outcome, done.is_final) == (Outcome.FAILED, True)
+    assert "too long" in done.reason
+    assert list(dispatcher._errands.by_key) == [CASE.key]
+
+
+def grown() -> bytes:
+    """An answer that is within all limits as it came, and longer when it is told again."""
+    head: dict[str, object] = {"type": "Done", "job": "1234", "outcome": "failed"}
+    head |= {"reason": "ü" * 100_000, "report": None, "is_last": False, "is_final": False}
+    text = json.dumps(head, ensure_ascii=False).encode()
+    return struct.pack(">IQ", len(text), 0) + text
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"rubbish", "text", packed(failed("1234", "once"), failed("1234", "twice")), grown()],
+    ids=["rubbish", "text", "two ends", "grows"],
+)
+def test_whatever_answers_ends_one_attempt_and_nothing_else(body: object) -> None:
+    dispatcher, pipe = dispatcher_of(CASE)
+    message = Mock(headers={"key": CASE.key, "protocol": 1}, body=body)
+    dispatcher._hear(message)
+    message.channel.basic_ack.assert_called_once()
+    [done] = pipe.heard()
+    assert isinstance(done, Done)
+    assert done.outcome is Outcome.FAILED
+    assert not dispatcher._errands.by_key
+
+
+@pytest.mark.parametrize("headers", [None, {}, {"key": 7}, {"key": "7", "x-death": 3}, 7])
+def test_a_message_for_nobody_is_settled(headers: object) -> None:
+    dispatcher, pipe = dispatcher_of(CASE)
+    message = Mock(headers=headers, body=b"")
+    dispatcher._hear(message)
+    message.channel.basic_ack.assert_called_once()
+    assert pipe.heard() == []
+    assert list(dispatcher._errands.by_key) == [CASE.key]
 
 
 def test_of_answers_that_nobody_asked_for_the_last_are_held() -> None:
@@ -82,13 +188,6 @@ def test_each_workers_cases_and_seconds_are_counted_and_no_endless_list_of_names
     assert len(tally.by_worker) == 256
 
 
-def packed(*messages: Message) -> bytes:
-    body = BytesIO()
-    for message in messages:
-        write(body, message)
-    return body.getvalue()
-
-
 def test_an_answer_is_read_whole() -> None:
     messages: list[AboutAJob] = [Preview("1234", b"png"), failed("1234", "why")]
     assert read_answer(packed(*messages)) == messages
@@ -98,7 +197,10 @@ def test_an_answer_is_read_whole() -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [b"rubbish", packed(failed("1", ""))[:-1], packed(Order("1", 2, JobSettings())), b"\0" * 99],
+    [
+        *(b"rubbish", b"\0" * 99, packed(failed("1", ""))[:-1]),
+        *(packed(Order("1", 2, JobSettings())), packed(failed("1", "1"), failed("1", "2"))),
+    ],
 )
 def test_what_is_no_answer_is_refused(body: bytes) -> None:
     with pytest.raises(ProtocolError):
@@ -112,7 +214,10 @@ def test_models_and_ranks_share_no_queue() -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["redis://u@host/0", "amqp://host/liver", "amqps://u:s3cret@host/liver", "amqp:///x", "host"],
+    [
+        *("redis://u@host/0", "amqp://host/liver", "amqps://u:s3cret@host/liver", "amqp:///x"),
+        *("host", "amqps://u@host:99999/liver", "amqps://u@host:x/liver", "amqps://u@[host/liver"),
+    ],
 )
 def test_an_address_that_is_none_is_refused_without_its_secret(url: str) -> None:
     with pytest.raises(BrokerRefused) as refused:
@@ -131,16 +236,16 @@ def test_a_file_that_names_no_authority_is_not_a_broker_that_is_away(
         file.write_text(content)
     access = Access("amqps://liver@127.0.0.1:1/liver", "s3cret", str(file))
     with pytest.raises(BrokerRefused, match=f"{re.escape(str(file))} .*{why}"):
-        refuse_what_never_serves(access)
+        refuse_what_never_serves(access, "a" * 64)
     assert str(file) in not_serving(access, OSError("anything"))
 
 
 def test_a_broker_that_is_away_is_waited_for_whoever_signed(tmp_path: Path) -> None:
     file = Authority(tmp_path / "believed").ca_file
     access = Access("amqps://liver@127.0.0.1:1/liver", "s3cret", str(file))
-    refuse_what_never_serves(access)
+    refuse_what_never_serves(access, "a" * 64)
     assert "does not serve" in not_serving(access, ConnectionRefusedError(111, "refused"))
-    refuse_what_never_serves(replace(access, ca_file=""))
+    refuse_what_never_serves(replace(access, ca_file=""), "a" * 64)
 
 
 def test_the_password_is_in_the_whole_url_alone() -> None:

@@ -42,6 +42,8 @@ def test_a_file_of_two(tmp_path: Path) -> None:
         {"north": {"Url": "https://north.example", "Password": 7}},
         {"north": {"Url": "https://north.example", "Password": "s3cret\n"}},
         {"north": {"Url": "https://u:s3cret@north.example"}},
+        {"north": {"Url": "https://north.example:99999"}},
+        {"north": {"Url": "https://[north"}},
         {"north": {"Url": "ftp://north.example"}},
         {"north": {"Url": "https://north.example", "DicomWeb": "dicom-web/"}},
         {"north": {"Url": "https://north.example", "CaFile": "/nowhere/ca.pem"}},

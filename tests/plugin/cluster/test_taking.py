@@ -27,6 +27,12 @@ class Case:
     def ack_log_error(self, *_: Any) -> None:
         """The broker may forget it."""
 
+    acknowledged = False
+
+    def reject(self) -> None:
+        """The broker puts it aside."""
+        self.acknowledged = True
+
 
 class Queue:
     """What waits at the broker."""
@@ -34,7 +40,7 @@ class Queue:
     def __init__(self) -> None:
         self.cases: list[Case] = []
 
-    def get(self, **_: Any) -> Case | None:
+    def get(self) -> Case | None:
         return self.cases.pop(0) if self.cases else None
 
     def queue_declare(self, *, passive: bool) -> Any:
@@ -50,6 +56,7 @@ class Scene:
         self.at_work: list[Case] = []
         self.told: list[str] = []
         self.is_cancelled = False
+        monkeypatch.setattr(worker, "_got", lambda queue: queue.get())
         monkeypatch.setattr(worker, "declare_cases", lambda *_: self.queues)
         monkeypatch.setattr(worker, "_AHEAD_LOOKS_EVERY_S", 0.0)
         monkeypatch.setattr(worker, "_IDLE_LOOKS_EVERY_S", 0.0)
@@ -63,6 +70,9 @@ class Scene:
         self.told.clear()
 
     def _take_up(self, case: Case) -> None:
+        if case.name == "cannot be handed over":
+            self.at_work.append(case)
+            raise TypeError("argument of type 'int' is not iterable")
         if not self.is_cancelled:
             self.at_work.append(case)
 
@@ -146,3 +156,12 @@ def test_what_was_held_and_cancelled_is_forgotten(scene: Scene) -> None:
     scene.end()
     assert scene.at_work == []
     assert scene.told == ["2", ""]
+
+
+def test_what_cannot_be_handed_to_the_child_is_put_aside_and_the_next_is_taken(
+    scene: Scene,
+) -> None:
+    wait(scene.arrivals, ["cannot be handed over", "can be"])
+    [case, _] = scene.arrivals.cases
+    assert scene.look(2) == ["can be"]
+    assert case.acknowledged

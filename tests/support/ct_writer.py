@@ -6,6 +6,7 @@ import pickle
 from collections.abc import Iterable, Iterator
 from copy import deepcopy
 from io import BytesIO
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -79,6 +80,13 @@ def to_bytes(dataset: pydicom.Dataset) -> bytes:
     buffer = BytesIO()
     dataset.save_as(buffer, enforce_file_format=True)
     return buffer.getvalue()
+
+
+def write_files(folder: Path, datasets: Iterable[pydicom.Dataset]) -> None:
+    """Write each as a file of its own, named in order; makes the folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, one in enumerate(datasets):
+        (folder / f"{number:03}.dcm").write_bytes(to_bytes(one))
 
 
 def as_another_patient(instances: Iterable[FileDataset], patient_id: str) -> Iterator[FileDataset]:

@@ -100,6 +100,7 @@ def segment_series(
             created=created,
             remarks=series.warnings + doubts + _warnings_of(found),
             look_here=as_contours(unsure, series.volume) if settings.look_here else (),
+            look_at=_look_at(found),
         )
         objects, missing = _objects(source, settings.kinds)
     summary = report(used, warnings + missing, stages, found) | lungs
@@ -143,6 +144,11 @@ def lungs_told(ct: Volume) -> dict[str, dict[str, Any]]:
     if isinstance(lungs, NoLungs):
         return {"lungs": {"reason": lungs.reason}}
     return {"lungs": {"ml": round(lungs.ml, 1), "kg": round(lungs.kg, 4)}}
+
+
+def _look_at(found: Liver) -> tuple[tuple[int, int], ...]:
+    regions = found.doubt.look_at if found.doubt else ()
+    return tuple((one.first_slice, one.last_slice) for one in regions)
 
 
 def _warnings_of(found: Liver) -> tuple[str, ...]:

@@ -10,9 +10,12 @@ import pytest
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 
+from liver_unet.ct_nifti import read_ct_nifti
 from liver_unet.lungs import Lungs, NoLungs, measure_lungs
 from liver_unet.volume import Grid, Volume
+from orthanc_liver.dicom.ct_folder import read_ct
 from tests.support.phantom import abdomen
+from tests.support.real_data import real_ct
 
 SPACING_MM = np.array([4.0, 2.4, 2.2])
 SHAPE = (90, 110, 150)
@@ -146,3 +149,30 @@ def test_effusion_is_told_apart() -> None:
     assert lost_ml > 400
     assert after.ml == pytest.approx(before.ml - lost_ml, rel=0.03)
     assert after.kg < before.kg
+
+
+@pytest.mark.parametrize("name", ["cptac_c3l_00189", "cort_liver"])
+def test_real_ct_that_cut_the_lungs_are_refused_as_such(name: str) -> None:
+    """Real noise, couches and bowel gas. None that is at hand shows both lungs whole."""
+    assert refusal(read_ct(real_ct("dicom", name)).volume) == "they are cut by the scan's ends"
+
+
+@pytest.mark.parametrize("name", ["cptac_c3l_00189", "cort_liver"])
+def test_the_lower_lungs_of_real_ct_have_the_density_of_lung(name: str) -> None:
+    """Mirrored at the cut, for then they end within view: the abdomen at either end.
+
+    Aerated adult lung has a mean between about -850 HU, breathed in, and -600 HU, breathed out.
+    """
+    cut = read_ct(real_ct("dicom", name)).volume
+    hu = np.concatenate([cut.hu, cut.hu[::-1]])
+    found = measure_lungs(Volume(hu, Grid((2 * len(cut.hu), *cut.grid.shape[1:]), cut.grid.affine)))
+    assert isinstance(found, Lungs)
+    assert 0.15 < 1000 * found.kg / found.ml < 0.40
+    air_ml = np.count_nonzero((hu > -950) & (hu < -500)) * cut.grid.voxel_ml
+    assert 1000 < found.ml < air_ml
+
+
+def test_real_ct_without_the_density_of_lungs_are_not_measured() -> None:
+    """What is clipped at -200 HU or above has lungs of no density."""
+    ct, _ = read_ct_nifti(real_ct("train_coarse", "psma_010") / "ct.nii.gz")
+    assert "nothing of the size and density" in refusal(ct)

@@ -7,16 +7,21 @@ to it.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from liver_unet.volume import Volume
+from orthanc_liver.engine.protocol import Kind
 from orthanc_liver.liver_errors import SeriesRefused
 
 _MIB = 1024 * 1024
 # Python, the libraries and the loaded network.
 _BASE_MIB = 900
+# What is written beside the RTSTRUCT and grows with no CT: at most 50 pictures of 512 x 512, as
+# arrays, objects and files, and a sheet's.
+_OF_KIND_MIB: Mapping[Kind, int] = {Kind.SC: 200, Kind.PDF: 100}
 # The images as they are read, the volume, and what is made of it; of 16-bit HU on a grid along the
 # patient's axes. float32, or resampling point by point on another grid, takes this much more.
 _BYTES_PER_VOXEL, _BYTES_MORE = 8, 2
@@ -28,14 +33,20 @@ _BYTES_PER_MODEL_VOXEL = 40
 
 @dataclass(frozen=True)
 class MemoryLimit:
-    """What one job may take. instances: how many images are still to be expected in all."""
+    """What one job may take. instances: how many images are still to be expected in all; kinds: of
+    objects that it writes."""
 
     limit_mib: int
     instances: int
+    kinds: tuple[Kind, ...] = ()
+
+    @property
+    def _base_mib(self) -> int:
+        return _BASE_MIB + sum(_OF_KIND_MIB.get(kind, 0) for kind in self.kinds)
 
     def needed_mib(self, rows: int, columns: int) -> float:
         """What all images of this size will take at most."""
-        return _BASE_MIB + self.instances * rows * columns * _BYTES_PER_VOXEL / _MIB
+        return self._base_mib + self.instances * rows * columns * _BYTES_PER_VOXEL / _MIB
 
     def check_images(self, rows: int, columns: int) -> None:
         """SeriesRefused where so many images of this size would not fit."""
@@ -53,7 +64,7 @@ class MemoryLimit:
         extent_mm = np.abs(grid.affine[:3, :3]) @ (np.array(grid.shape) - 1.0)
         model_voxels = float(np.prod(extent_mm / model_spacing_mm + 1))
         needed_mib = (
-            _BASE_MIB
+            self._base_mib
             + math.prod(grid.shape) * _bytes_per_voxel(volume) / _MIB
             + model_voxels * _BYTES_PER_MODEL_VOXEL / _MIB
         )

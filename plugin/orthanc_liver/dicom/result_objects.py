@@ -38,8 +38,9 @@ class Source:
     contours: none where the RTSTRUCT is there already. mask: gives (slice, row, column) of the
     CT's own slices; asked for once, where it is needed, for it is as large as the CT.
     remarks: sentences about the outline that whoever reads the result is to see. look_here: where
-    the networks are unsure. planes_png: gives the picture of three planes. grade: empty where there
-    is none; activity and sheet: as Activity tells it, as JSON and as text.
+    the networks are unsure; look_at: see OutlinedSlices. planes_png: gives the picture of three
+    planes. grade: empty where there is none; activity and sheet: as Activity tells it, as JSON and
+    as text.
     """
 
     series: CtSeries
@@ -55,11 +56,13 @@ class Source:
     sheet: str = ""
     remarks: tuple[str, ...] = ()
     look_here: Sequence[Contour] = ()
+    look_at: tuple[tuple[int, int], ...] = ()
 
     @cached_property
     def outlined(self) -> OutlinedSlices:
         """What is outlined, on the CT's own slices."""
-        return OutlinedSlices(self.series, self.mask(), self._mask_of_look_here(), self.style)
+        here = self._mask_of_look_here()
+        return OutlinedSlices(self.series, self.mask(), here, self.style, self.look_at)
 
     def _mask_of_look_here(self) -> NDArray[np.bool_] | None:
         """What the RTSTRUCT shows as an ROI, as a mask."""

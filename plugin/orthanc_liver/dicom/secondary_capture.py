@@ -41,7 +41,7 @@ from orthanc_liver.dicom.slice_pictures import (
     with_text_below,
 )
 from orthanc_liver.dicom.source_images import restore_identity, source_images
-from orthanc_liver.engine.protocol import DOUBTFUL, LOOK_HERE
+from orthanc_liver.engine.protocol import DOUBTFUL, LOOK_HERE, SURE
 
 # A liver on slices of 5 mm has some 45; of thinner ones every second, third ... is shown.
 MOST_SLICES = 50
@@ -83,9 +83,11 @@ def _lines(
         where += f"; one of every {shown.step} is shown"
     if slices.look_here is not None and slices.look_here[number].any():
         where += f'; amber: "{LOOK_HERE}"'
+    at = " and ".join(f"{first}-{last}" for first, last in slices.look_at)
+    look_first = f" Look first at slices {at}." if at and grade != SURE else ""
     return [
         (f"{style.name}: {liver_ml:.0f} mL on {source_name(series.header)}", style.colour),
-        (grade_line(grade), ALARMING if grade == DOUBTFUL else WHITE),
+        (grade_line(grade) + look_first, ALARMING if grade == DOUBTFUL else WHITE),
         (f"{where}.", WHITE),
         (f"{FOR_REVIEW} Not a medical device.", WHITE),
     ]

@@ -26,12 +26,14 @@ _SIDES = (("R", "L"), ("A", "P"), ("F", "H"))
 
 @dataclass(frozen=True, eq=False)
 class OutlinedSlices:
-    """The CT's own slices and, as (slice, row, column) of them, what is outlined on them."""
+    """The CT's own slices and, as (slice, row, column) of them, what is outlined on them; look_at:
+    the first and the last, from 1, of those to look at first."""
 
     series: CtSeries
     mask: NDArray[np.bool_]
     look_here: NDArray[np.bool_] | None
     style: RoiStyle
+    look_at: Sequence[tuple[int, int]] = ()
 
     def with_liver(self, most: int) -> range:
         """Those from the first to the last that hold liver, or one of so many where they are more

@@ -108,6 +108,7 @@ def _documents(order: DocumentOrder, instances: Iterator[bytes]) -> Iterator[Res
         sheet=order.sheet,
         remarks=order.warnings,
         look_here=_look_here(stored, series.volume),
+        look_at=tuple((first, last) for first, last in order.look_at),
     )
     for kind in with_needs(order.settings.kinds):
         made[kind] = build(kind, source, made)
@@ -165,10 +166,11 @@ def _compared(order: ComparisonOrder, other: bytes, instances: Iterator[bytes]) 
 def _segmented(order: Order, instances: Iterator[bytes]) -> tuple[Dataset, Roi, CtSeries, Mask]:
     """Our RTSTRUCT, the liver in it, the CT, and the mask that its contours were traced from,
     which they are when they are rasterised."""
+    written = order.settings.kinds if isinstance(order, DocumentOrder) else ()
     series = read_ct_series(
         instances,
         min_slices=order.settings.minimum_slices,
-        limit=MemoryLimit(order.settings.maximum_memory_mib, order.instances),
+        limit=MemoryLimit(order.settings.maximum_memory_mib, order.instances, written),
         projections=True,  # what was outlined once may be written down
     )
     stored = pydicom.dcmread(BytesIO(order.rtstruct))

@@ -124,7 +124,9 @@ class Engine:
             self._segmenter,
             order.settings,
             created=datetime.now().astimezone(),
-            limit=MemoryLimit(order.settings.maximum_memory_mib, order.instances),
+            limit=MemoryLimit(
+                order.settings.maximum_memory_mib, order.instances, order.settings.kinds
+            ),
             progress=lambda stage, fraction: self._send(Progress(order.job, stage, fraction)),
         )
         for kind, contents in found.objects.items():

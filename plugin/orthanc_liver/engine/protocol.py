@@ -125,8 +125,9 @@ class Order:
 class DocumentOrder:
     """Write further objects of a job whose RTSTRUCT is stored; the CT's instances follow.
 
-    activity: as Activity.as_json tells it; sheet: as as_text does. grade and warnings: of the job's
-    report. The names say what made the RTSTRUCT.
+    activity: as Activity.as_json tells it; sheet: as as_text does. grade, warnings and look_at, of
+    each place the first and the last slice: of the job's report. The names say what made the
+    RTSTRUCT.
     """
 
     job: str
@@ -137,6 +138,7 @@ class DocumentOrder:
     model_sha256: str
     grade: str
     warnings: tuple[str, ...]
+    look_at: tuple[tuple[int, ...], ...]
     activity: dict[str, Any] | None
     sheet: str
     rtstruct: bytes

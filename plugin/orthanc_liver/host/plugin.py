@@ -176,7 +176,12 @@ class Plugin:
             self.orthanc, self.queue, self._intake, self.settings, of_orthanc.stable_age_s
         )
         self.quality = QualityControl(
-            self.orthanc, self._ledger, self.queue, self.settings, self._tell_of_quality
+            self.orthanc,
+            self._ledger,
+            self.queue,
+            self.settings,
+            self._tell_of_quality,
+            lambda: self._worker.model_sha256,
         )
         self._change_log.on_arrived = self.quality.arrived
         self._change_log.on_gone = self._note_gone
@@ -186,7 +191,7 @@ class Plugin:
             self.orthanc,
             self.queue,
             self._intake,
-            Sources(self.orthanc, of_orthanc.dicom_web_root),
+            Sources(self.orthanc, of_orthanc.dicom_web_root, of_orthanc.web_servers),
             self._filter,
             pace,
         )

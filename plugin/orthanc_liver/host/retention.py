@@ -52,12 +52,12 @@ class Retention:
         if self._since == 0:
             self._forget_what_is_gone()
             of_pull = min(self._days or _DAYS_OF_A_PULL, _DAYS_OF_A_PULL)
-            self._pull.forget(now - timedelta(days=of_pull))
+            if count := self._pull.forget(now - timedelta(days=of_pull)):
+                self._orthanc.log(f"deleted by age: the last pull and its {count} numbers")
         if not self._days:
             return _A_DAY_S
         page = self._orthanc.get(f"/series?since={self._since}&limit={_AT_ONCE}")
-        for series_id in page:
-            self._look_at(series_id, now - timedelta(days=self._days))
+        self._clear(page, now - timedelta(days=self._days))
         self._since += len(page)
         if len(page) == _AT_ONCE:
             return _BETWEEN_PAGES_S
@@ -76,12 +76,23 @@ class Retention:
         if gone:
             self._orthanc.log(f"series that were deleted unseen, and are forgotten: {gone}")
 
-    def _look_at(self, series_id: str, before: datetime) -> None:
+    def _clear(self, page: list[str], before: datetime) -> None:
+        cleared = {series_id: self._cleared(series_id, before) for series_id in page}
+        of = [series_id for series_id, counts in cleared.items() if any(counts)]
+        if of:
+            pictures, comparisons = (sum(counts) for counts in zip(*cleared.values(), strict=True))
+            self._orthanc.log(
+                f"deleted by age (RetentionDays {self._days}): {pictures} pictures and "
+                f"{comparisons} comparisons of {len(of)} series: {', '.join(of)}"
+            )
+
+    def _cleared(self, series_id: str, before: datetime) -> tuple[int, int]:
+        """How many pictures and comparisons of a series went."""
         record = self._ledger.read_record(series_id)
         if record is None or (record.job.completed or before) >= before:
-            return
+            return 0, 0
         with self._queue.standing_still():
             # Its pictures are made anew, before the series says so.
-            if not any(job.state in UNFINISHED for job in self._queue.jobs_of(series_id)):
-                forget_pictures(self._orthanc, series_id)
-                self._quality.drop(series_id)
+            if any(job.state in UNFINISHED for job in self._queue.jobs_of(series_id)):
+                return 0, 0
+            return forget_pictures(self._orthanc, series_id), self._quality.drop(series_id)

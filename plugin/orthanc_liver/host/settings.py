@@ -284,7 +284,8 @@ class Settings:
     )
     maximum_memory_mib: int = _setting(
         JobSettings.maximum_memory_mib,
-        "A series for which the inference process would need more memory is refused.",
+        "A series for which the inference process would need more memory is refused; SC and PDF in "
+        "Store count.",
         _whole_number(1024, 16_777_216),
     )
     keep_superseded: bool = _setting(

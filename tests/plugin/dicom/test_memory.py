@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,9 +12,11 @@ from pydicom.uid import generate_uid
 
 from liver_unet.volume import Grid, Volume
 from orthanc_liver.dicom.memory import MemoryLimit
-from orthanc_liver.engine.protocol import Done, Instance, Order, Outcome, read, write
+from orthanc_liver.dicom.secondary_capture import MOST_SLICES
+from orthanc_liver.engine.protocol import Done, Instance, Kind, Order, Outcome, read, write
 from orthanc_liver.host.settings import Settings
 from orthanc_liver.liver_errors import SeriesRefused
+from tests.plugin.dicom.test_secondary_capture import captured, ct, outlined
 from tests.plugin.engine.test_inference_process import Child
 from tests.support.ct_writer import to_bytes, write_ct_series
 from tests.support.patience import patience_s
@@ -66,6 +70,37 @@ def test_a_field_that_would_not_fit_is_refused_with_its_sizes() -> None:
     sentence = str(refusal.value)
     assert "span 3150 x 2835 x 3960 mm" in sentence
     assert f"MaximumMemoryMib allows {DEFAULT_MIB}" in sentence
+
+
+def test_pictures_and_a_sheet_are_reckoned_with() -> None:
+    plain, most = MemoryLimit(1400, 250), (Kind.RTSTRUCT, Kind.SEG, Kind.SC, Kind.PDF)
+    for kinds, more_mib in (((Kind.SC,), 200), ((Kind.PDF,), 100), (most, 300)):
+        reckoned_mib = MemoryLimit(1400, 250, kinds).needed_mib(512, 512)
+        assert reckoned_mib == plain.needed_mib(512, 512) + more_mib == 1400 + more_mib
+    plain.check_images(512, 512)
+    with pytest.raises(SeriesRefused, match="about 1600 MiB of memory, and MaximumMemoryMib"):
+        MemoryLimit(1400, 250, (Kind.SC,)).check_images(512, 512)
+    field = scan((200, 512, 512), (2.0, 0.8, 0.8))
+    MemoryLimit(2100, 200).check_field(field, 1.5)
+    with pytest.raises(SeriesRefused, match="would take about"):
+        MemoryLimit(2100, 200, most).check_field(field, 1.5)
+
+
+def test_pictures_take_no_more_than_is_reckoned() -> None:
+    """As many, and as large, as there are ever of them."""
+    series, shape = ct(), (2 * MOST_SLICES, 512, 512)
+    volume = scan(shape, (3.0, 0.8, 0.8))
+    many = replace(series, volume=volume, sop_instance_uids=tuple(f"1.2.{n}" for n in range(100)))
+    mask = np.zeros(shape, dtype=bool)
+    mask[:, 90:400, 100:420] = True
+    tracemalloc.start()
+    captures = captured(replace(outlined(series), series=many, mask=mask, look_here=None))
+    written = [to_bytes(one) for one in captures]
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    reckoned = MemoryLimit(1, 1, (Kind.SC,)).needed_mib(1, 1) - MemoryLimit(1, 1).needed_mib(1, 1)
+    assert len(written) == MOST_SLICES
+    assert 0.5 * reckoned < peak / 2**20 < reckoned
 
 
 def patient(slices: int, field_mm: tuple[float, float, float]) -> Iterator[bytes]:

@@ -14,11 +14,12 @@ import SimpleITK
 from numpy.typing import NDArray
 from PIL import Image
 
+from orthanc_liver.dicom import secondary_capture, slice_pictures
 from orthanc_liver.dicom.ct_series import CtSeries, read_ct_series
 from orthanc_liver.dicom.result import LOOK_HERE_COLOUR, Provenance, RoiStyle, to_bytes
 from orthanc_liver.dicom.secondary_capture import MOST_SLICES, build_captures
 from orthanc_liver.dicom.slice_pictures import OutlinedSlices
-from orthanc_liver.engine.protocol import DOUBTFUL, SURE
+from orthanc_liver.engine.protocol import DOUBTFUL, LOOK, SURE
 from tests.support.ct_writer import write_ct_series
 from tests.support.judges import dciodvfy_errors, program, succeed
 from tests.support.phantom import Orientation, oriented, small_abdomen
@@ -140,6 +141,23 @@ def test_the_doubt_stands_on_every_slice() -> None:
         assert is_red.any()
         assert not (other.pixel_array[rows:] == (255, 90, 60)).all(axis=2).any()
     assert {one.SOPInstanceUID for one in doubtful}.isdisjoint(one.SOPInstanceUID for one in sure)
+
+
+@pytest.mark.parametrize("grade", [LOOK, DOUBTFUL])
+def test_the_slices_to_look_at_first_are_named(grade: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+
+    def with_text_below(pictures: Any) -> Any:
+        said[:] = [" ".join(text for text, _ in lines) for _, lines in pictures]
+        return slice_pictures.with_text_below(pictures)
+
+    monkeypatch.setattr(secondary_capture, "with_text_below", with_text_below)
+    slices = replace(outlined(ct()), look_at=[(4, 4), (6, 7)])
+    captured(slices, grade)
+    assert len(said) == 6
+    assert all("Look first at slices 4-4 and 6-7." in one for one in said)
+    captured(slices, SURE)
+    assert not any("Look first" in one for one in said)
 
 
 def test_of_many_slices_every_second_is_shown_and_of_large_ones_every_second_pixel() -> None:

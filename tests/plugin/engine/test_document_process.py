@@ -48,11 +48,13 @@ def answers(
     unsure: bool = False,
     grade: str = "",
     told: tuple[str, ...] = (),
+    look_at: tuple[tuple[int, ...], ...] = (),
 ) -> list[AboutAJob]:
     ct = [to_bytes(one) for one in write_ct_series(with_liver(unsure=unsure))]
     settings = JobSettings(minimum_slices, roi_name="Leber", kinds=(Kind.SR, Kind.SC, Kind.PDF))
     made_by = (__version__, SPEC.name, SPEC.sha256)
-    process.send(DocumentOrder("j", len(ct), settings, *made_by, grade, told, None, "", rtstruct))
+    of_report = (grade, told, look_at)
+    process.send(DocumentOrder("j", len(ct), settings, *made_by, *of_report, None, "", rtstruct))
     for one in ct:
         process.send(Instance("j", one))
     messages = [process.receive()]
@@ -66,7 +68,8 @@ def test_what_is_written_later_is_what_the_job_wrote(process: EngineProcess, uns
     job = segmented(*Kind, unsure=unsure, look_here=unsure)
     by_the_job, told = job.objects, tuple(job.report["warnings"])
     rtstruct, grade = by_the_job[Kind.RTSTRUCT][0], job.report["grade"]
-    *written, done = answers(process, rtstruct, 10, unsure, grade, told)
+    look_at = tuple(tuple(one["slices"]) for one in job.report["look_at"])
+    *written, done = answers(process, rtstruct, 10, unsure, grade, told, look_at)
     assert isinstance(done, Done)
     assert (done.outcome, done.reason) == (Outcome.SEGMENTED, "")
     expected = [(kind, one) for kind in list(Kind)[1:] for one in by_the_job[kind]]

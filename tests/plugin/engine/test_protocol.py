@@ -61,7 +61,7 @@ LASSOS = Cut(lassos=(((0.5,) * 9, (1.5,) * 12), ((2.5,) * 9,)))
 MESSAGES: list[Message] = [
     Order("j", 3, SETTINGS),
     DocumentOrder(
-        *("j", 3, SETTINGS, "1.2", "net", "ab", "look", ("one",)),
+        *("j", 3, SETTINGS, "1.2", "net", "ab", "look", ("one",), ((3, 3), (5, 9))),
         {"Inputs": [{"Value": None}]},
         "sheet",
         b"\0rt",

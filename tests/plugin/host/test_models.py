@@ -157,6 +157,34 @@ def test_a_second_model_gives_way_to_what_arrives(tmp_path: Path) -> None:
         wait_for("its end", lambda: at_work not in host.engine.alive())
 
 
+def test_a_second_model_gives_way_while_it_loads(tmp_path: Path) -> None:
+    host = FakeHost(tmp_path, ShadowWeights=weights(tmp_path / "second"))
+    with host.orthanc.until_killed():
+        host.ready()
+        host.engine.behave(start="hang")
+        host.ended_job_of(host.store(small_ct("looked at once")))
+        wait_for("the second model", lambda: len(host.engine.starts()) == 2)
+        loading = host.engine.starts()[-1]["pid"]
+        host.engine.behave(seconds=10.0)
+        host.store(small_ct("comes while it loads"))
+        wait_for("its end", lambda: loading not in host.engine.alive())
+        host.engine.behave()
+
+
+def test_a_second_model_that_is_the_first_is_told(tmp_path: Path) -> None:
+    host = FakeHost(tmp_path, ShadowWeights=weights(tmp_path / "second", FIRST))
+    with host.orthanc.until_killed():
+        host.ready()
+        series, series_id = segmented(host, "with one model twice")
+        problem = wait_for("why", lambda: str(host.orthanc.get("/liver/status")["ShadowProblem"]))
+        assert problem == "they are the first model's: name another folder, or none"
+        assert f"ShadowWeights do not work, and rest until the next start: {problem}" in (
+            host.orthanc.log()
+        )
+        compared(host, series_id, returned(host, liver(series)))
+        assert [one["is_shadow"] for one in rows(host)] == ["no"]
+
+
 @pytest.mark.parametrize("start", ["failed", "crash"])
 def test_a_second_model_that_does_not_start_holds_nothing_up(tmp_path: Path, start: str) -> None:
     host = FakeHost(tmp_path, ShadowWeights=weights(tmp_path / "second"))

@@ -98,3 +98,5 @@ def test_pictures_and_comparisons_go_after_their_time_and_stay_away(tmp_path: Pa
         assert host.orthanc.call("GET", f"/liver/series/{new}/preview").status_code == 200
         assert set(host.orthanc.archive.notes[old]) == {"metadata/4501", "metadata/4505"}
         wait_for("no trace", lambda: old not in host.orthanc.archive.properties[4506])
+        told = f"deleted by age (RetentionDays 30): 1 pictures and 1 comparisons of 1 series: {old}"
+        assert host.orthanc.log().count(told) == 1

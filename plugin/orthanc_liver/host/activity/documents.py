@@ -88,13 +88,15 @@ def made_by(job: Job) -> tuple[str, str, str]:
 def _order(
     orthanc: Orthanc, series: Series, settings: Settings, wanted: Documents
 ) -> DocumentOrder:
+    report = wanted.job.report or {}
     return DocumentOrder(
         wanted.job.id,
         len(series.instances),
         replace(settings.for_engine(), kinds=wanted.kinds),
         *made_by(wanted.job),
         grade=wanted.job.grade or "",
-        warnings=tuple((wanted.job.report or {}).get("warnings", ())),
+        warnings=tuple(report.get("warnings", ())),
+        look_at=tuple(tuple(one["slices"]) for one in report.get("look_at", ())),
         activity=wanted.activity.as_json(),
         sheet=wanted.activity.as_text(),
         rtstruct=orthanc.dicom_file(wanted.job.rtstruct),

@@ -7,11 +7,13 @@ from orthanc_liver.host.delivery.delivery import Delivery
 from orthanc_liver.host.delivery.destinations import Destination, Sending
 from orthanc_liver.host.delivery.ending import Fate
 from orthanc_liver.host.errors import CannotSend
+from orthanc_liver.host.jobs.job import WAITING
 from orthanc_liver.host.server.api import Missing, Orthanc
 from orthanc_liver.host.server.background import Background
 
 _LOOK_S = 0.25
 _IDLE_S = 1.0
+_LOOKED_AT_ONCE = 20
 
 
 class Transmitter:
@@ -24,6 +26,7 @@ class Transmitter:
         self._orthanc = orthanc
         self._deliveries = deliveries
         self._sending = sending
+        self._looked_at = 0  # how many of those that wait this look is done with
         self._told: set[tuple[Destination, str]] = set()  # who takes which kind of object never
         self.thread = Background("transmitter", orthanc, self._turn)
         deliveries.on_change = self.thread.wake
@@ -33,6 +36,7 @@ class Transmitter:
             self._follow(one)
         for one in self._deliveries.awaiting_proof():
             self._ask_for_proof(one)
+        self._lose_what_is_gone()
         for one in self._deliveries.due():
             self._send(one)
         return _LOOK_S if self._deliveries.running() else _IDLE_S
@@ -74,8 +78,21 @@ class Transmitter:
         else:
             self._fail(one, ending.reason)
 
+    def _lose_what_is_gone(self) -> None:
+        """A deleted result does not wait until its destination has rested; some at a time."""
+        waiting = [one for one in self._deliveries.unfinished() if one.state in WAITING]
+        if self._looked_at >= len(waiting):
+            self._looked_at = 0
+        for one in waiting[self._looked_at :][:_LOOKED_AT_ONCE]:
+            if not self._there(one):
+                self._deliveries.lose(one)
+        self._looked_at += _LOOKED_AT_ONCE
+
+    def _there(self, one: Delivery) -> list[str]:
+        return [instance for instance in one.instances if self._orthanc.has_instance(instance)]
+
     def _send(self, one: Delivery) -> None:
-        there = [instance for instance in one.instances if self._orthanc.has_instance(instance)]
+        there = self._there(one)
         if not there:
             self._deliveries.lose(one)
             return

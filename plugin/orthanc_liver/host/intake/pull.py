@@ -64,6 +64,8 @@ class Fetching:
         self._found: list[Found] | None = None  # None: not asked yet
         self._fetched = 0
         self._orthanc_job = ""
+        self._held = 0  # instances of the study that is being fetched, before
+        self.brought_nothing = True  # all that has come so far was here already
 
     def step(self) -> list[str] | None:
         """Orthanc's ids of the studies once all are here, None where there is more to do.
@@ -76,9 +78,11 @@ class Fetching:
             return [study for one in self._found for study in self._sources.studies_here(one)]
         one = self._found[self._fetched]
         if not self._orthanc_job:
+            self._held = self._sources.count_here(one)
             self._orthanc_job = self._sources.fetch(self._wanted, one)
         elif self._sources.has_fetched(self._wanted, one, self._orthanc_job):
             self._fetched += 1
+            self.brought_nothing &= self._sources.count_here(one) == self._held
             self._orthanc_job = ""
         return None
 
@@ -100,6 +104,7 @@ class Pull(Paced):
         self._filter = series_filter
         self._wanted: list[Wanted] = []
         self._failed: list[Failed] = []
+        self._here: list[Wanted] = []  # nothing of these came that was not here already
         self._fetching: Fetching | None = None  # of the study at `done`
         self._attempts = 0
         self._reason = ""  # why the study at `done` is not here yet
@@ -108,7 +113,8 @@ class Pull(Paced):
         """Take up what was not done; StateUnreadable where what is kept is not ours."""
         kept = read_pull(self._orthanc)
         if kept:
-            self._place, self._wanted, self._failed = kept.place, kept.wanted, kept.failed
+            self._place, self._wanted = kept.place, kept.wanted
+            self._failed, self._here = kept.failed, kept.here
 
     def ask(self, asked: Mapping[str, Any]) -> int:
         """Begin with the studies of a body, or add those that are not to come anyway; returns how
@@ -125,7 +131,7 @@ class Pull(Paced):
             keep_wanted(self._orthanc, [*before, *new])
             self._wanted = [*before, *new]
             if not self._is_running:
-                self._failed = []
+                self._failed, self._here = [], []
                 self._start_over()
                 self._begin()
         self.thread.wake()
@@ -137,22 +143,33 @@ class Pull(Paced):
             place = self._place
             if place is None:
                 return None
-            told = {"Failed": len(self._failed), "Reason": self._reason}
+            told = {
+                "Failed": len(self._failed),
+                "AlreadyHere": len(self._here),
+                "Reason": self._reason,
+            }
             return self._shown(place) | told
 
     def show_all(self) -> dict[str, Any]:
-        """With what failed, and whom one may ask."""
+        """With what failed, what was here already, and whom one may ask."""
         sources = [{str(way): name} for way in Way for name in self._sources.names(way)]
         with self._lock:
-            failures = [one.as_json() for one in self._failed]
-            return {"Pull": self.show(), "Failures": failures, "Sources": sources}
+            return {
+                "Pull": self.show(),
+                "Failures": [one.as_json() for one in self._failed],
+                "AlreadyHere": [one.as_json() for one in self._here],
+                "Sources": sources,
+            }
 
-    def forget(self, before: datetime) -> None:
-        """The numbers of a pull that began before then, unless it still runs."""
+    def forget(self, before: datetime) -> int:
+        """The numbers of a pull that began before then, unless it still runs; returns how many."""
         with self._lock:
-            if self._place and not self._is_running and self._place.created < before:
-                forget_pull(self._orthanc)
-                self._place, self._wanted, self._failed = None, [], []
+            if not self._place or self._is_running or self._place.created >= before:
+                return 0
+            count = len(self._wanted)
+            forget_pull(self._orthanc)
+            self._place, self._wanted, self._failed, self._here = None, [], [], []
+        return count
 
     def _count(self) -> int:
         return len(self._wanted)
@@ -172,6 +189,8 @@ class Pull(Paced):
             return LOOK_S
         with self._lock:
             if self._fetching is fetching:
+                if fetching.brought_nothing and wanted not in self._here:
+                    self._here.append(wanted)
                 self._start_over()
         return series
 
@@ -198,4 +217,4 @@ class Pull(Paced):
         self._fetching, self._attempts, self._reason = None, 0, ""
 
     def _keep(self, place: Place) -> None:
-        keep_pull_place(self._orthanc, place, self._failed)
+        keep_pull_place(self._orthanc, place, self._failed, self._here)

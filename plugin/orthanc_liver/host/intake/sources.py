@@ -1,8 +1,8 @@
-"""The servers that studies are fetched from, asked by Orthanc itself, and what they answer.
+"""The servers that studies are fetched from, and what they answer.
 
-To find is a call that waits for the other side, and with it all of Python inside Orthanc; so a
-C-FIND has a time-out of its own. To fetch is one of Orthanc's jobs. Which of C-MOVE and C-GET it
-uses is Orthanc's own setting, where it has both.
+A C-FIND is Orthanc's call, which waits for the other side, and with it all of Python inside
+Orthanc; so it has a time-out of its own. To fetch is one of Orthanc's jobs. Which of C-MOVE and
+C-GET it uses is Orthanc's own setting, where it has both.
 """
 
 from __future__ import annotations
@@ -15,9 +15,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from orthanc_liver.host.errors import NotPulled, NotPulledYet
+from orthanc_liver.host.intake.qido import find_studies
 from orthanc_liver.host.intake.wanted import Key, Wanted, Way
 from orthanc_liver.host.server.api import Missing, Orthanc, OrthancError
 from orthanc_liver.host.server.identifiers import DICOM_UID
+from orthanc_liver.host.server.web_servers import WebServer
 
 _FIND_TIMEOUT_S = 10
 _MOST_FOUND = 20
@@ -41,20 +43,25 @@ class Found:
 
 
 class Sources:
-    """What of DicomModalities and DicomWeb.Servers this Orthanc can ask."""
+    """What of DicomModalities and DicomWeb.Servers this Orthanc can ask. web_servers: by name, of
+    its configuration; of one that was added by REST no client learns the password."""
 
-    def __init__(self, orthanc: Orthanc, dicom_web_root: str) -> None:
+    def __init__(
+        self, orthanc: Orthanc, dicom_web_root: str, web_servers: Mapping[str, WebServer]
+    ) -> None:
         self._orthanc = orthanc
         self._dicom_web = "/" + dicom_web_root.strip("/")
+        self._web_servers = web_servers
 
     def names(self, way: Way) -> list[str]:
         """Those that are asked in this way; none where the plugin for it is not there."""
         if way is Way.MODALITY:
             return list(self._orthanc.get("/modalities"))
         try:
-            return list(self._orthanc.get_of_plugin(f"{self._dicom_web}/servers"))
+            known = self._orthanc.get_of_plugin(f"{self._dicom_web}/servers")
         except Missing:
             return []
+        return [name for name in known if name in self._web_servers]
 
     def find(self, wanted: Wanted) -> list[Found]:
         """The studies of one patient that fit; NotPulled, or NotPulledYet where it may pass."""
@@ -113,6 +120,13 @@ class Sources:
         """Orthanc's ids of what it holds of the study."""
         return self._orthanc.studies_with(found.uid)
 
+    def count_here(self, found: Found) -> int:
+        """How many instances of the study Orthanc holds."""
+        return sum(
+            int(self._orthanc.get(f"/studies/{study}/statistics")["CountInstances"])
+            for study in self.studies_here(found)
+        )
+
     def _c_find(self, wanted: Wanted) -> list[Found]:
         query = {str(key): "" for key in ("PatientID", *Key)} | {str(wanted.key): wanted.value}
         body = {"Level": "Study", "Query": query, "Timeout": _FIND_TIMEOUT_S}
@@ -135,21 +149,8 @@ class Sources:
         return _fitting(wanted, told, str(asked))
 
     def _qido(self, wanted: Wanted) -> list[Found]:
-        headers = {"Accept": "application/dicom+json"}
-        asked = {
-            "Uri": "/studies",
-            "Arguments": {str(wanted.key): wanted.value},
-            "HttpHeaders": headers,
-        }
-        path = f"{self._dicom_web}/servers/{wanted.source}/get"
-        try:
-            answer = self._orthanc.bytes_of_plugin(path, json.dumps(asked).encode())
-        except OrthancError as error:
-            if "credentials" in str(error):
-                raise NotPulled(
-                    f"{wanted.place} refuses the user or the password of DicomWeb.Servers"
-                ) from error
-            raise NotPulledYet(f"{wanted.place} does not answer as it should: {error}") from error
+        server = self._web_servers[wanted.source]
+        answer = find_studies(server, wanted.place, {str(wanted.key): wanted.value})
         try:
             answers = json.loads(answer or b"[]")  # 204 where nothing fits
             told = [{key: _value(one, tag) for key, tag in _TAGS.items()} for one in answers]

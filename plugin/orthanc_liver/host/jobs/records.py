@@ -393,26 +393,32 @@ def keep_place(orthanc: Orthanc, place: Place) -> None:
 
 @dataclass(frozen=True)
 class PullState:
-    """How far a pull is, its studies, and those that could not be had."""
+    """How far a pull is, its studies, those that could not be had, and those that were here
+    already."""
 
     place: Place
     wanted: list[Wanted]
     failed: list[Failed]
+    here: list[Wanted]
 
 
 def read_pull(orthanc: Orthanc) -> PullState | None:
     """The last pull; StateUnreadable where what is kept is not ours."""
 
-    def read_progress(kept: Any) -> tuple[Place, list[Failed]]:
+    def read_progress(kept: Any) -> tuple[Place, list[Failed], list[Wanted]]:
         fields = opened(kept, "created")
-        return read_place(fields), fields.list_of("Failed", read_failed)
+        failed = fields.list_of("Failed", read_failed)
+        return read_place(fields), failed, fields.list_of("Here", read_wanted)
 
     def read_list(kept: Any) -> list[Wanted]:
         return opened(kept, "Wanted").list_of("Wanted", read_wanted)
 
     progress = _read_property(orthanc, _PULL_PROPERTY, "pull", read_progress)
     wanted = _read_property(orthanc, _WANTED_PROPERTY, "pull", read_list)
-    return PullState(progress[0], wanted or [], progress[1]) if progress else None
+    if progress is None:
+        return None
+    place, failed, here = progress
+    return PullState(place, wanted or [], failed, here)
 
 
 def keep_wanted(orthanc: Orthanc, wanted: Sequence[Wanted]) -> None:
@@ -420,10 +426,15 @@ def keep_wanted(orthanc: Orthanc, wanted: Sequence[Wanted]) -> None:
     orthanc.set_property(_WANTED_PROPERTY, document(Wanted=[one.as_json() for one in wanted]))
 
 
-def keep_pull_place(orthanc: Orthanc, place: Place, failed: Sequence[Failed]) -> None:
+def keep_pull_place(
+    orthanc: Orthanc, place: Place, failed: Sequence[Failed], here: Sequence[Wanted]
+) -> None:
     """Replace how far the pull is."""
-    told = [one.as_json() for one in failed]
-    orthanc.set_property(_PULL_PROPERTY, document(**stored_place(place), Failed=told))
+    told = {
+        "Failed": [one.as_json() for one in failed],
+        "Here": [one.as_json() for one in here],
+    }
+    orthanc.set_property(_PULL_PROPERTY, document(**stored_place(place), **told))
 
 
 def forget_pull(orthanc: Orthanc) -> None:
@@ -526,17 +537,22 @@ def write_unsure(orthanc: Orthanc, series_id: str, text: bytes) -> None:
         _detach(orthanc, series_id, _UNSURE_ATTACHMENT)
 
 
-def forget_pictures(orthanc: Orthanc, series_id: str) -> None:
-    """Take away the picture of the series, and where the networks were unsure."""
-    for number in (_PREVIEW_ATTACHMENT, _UNSURE_ATTACHMENT):
-        _detach(orthanc, series_id, number)
+def forget_pictures(orthanc: Orthanc, series_id: str) -> int:
+    """Take away the picture of the series, and where the networks were unsure; returns how many of
+    the two there were."""
+    numbers = (_PREVIEW_ATTACHMENT, _UNSURE_ATTACHMENT)
+    return sum(_detach(orthanc, series_id, number) for number in numbers)
 
 
-def _detach(orthanc: Orthanc, series_id: str, number: int) -> None:
+def _detach(orthanc: Orthanc, series_id: str, number: int) -> bool:
+    """Whether there was such an attachment."""
     path = f"/series/{series_id}/attachments/{number}"
-    with contextlib.suppress(Missing):
+    try:
         orthanc.get_bytes(f"{path}/size")
         orthanc.delete(path)
+    except Missing:
+        return False
+    return True
 
 
 def read_unsure(orthanc: Orthanc, series_id: str) -> dict[str, Any]:

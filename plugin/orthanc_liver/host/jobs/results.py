@@ -27,7 +27,7 @@ from orthanc_liver.host.review.approval import (
     supersede_approved,
 )
 from orthanc_liver.host.review.clearance import Clearances
-from orthanc_liver.host.review.cuts import settle_cuts
+from orthanc_liver.host.review.cuts import settle_cuts, standing_cuts
 from orthanc_liver.host.review.review import Review, Verdict
 from orthanc_liver.host.review.reviews import Reviews
 from orthanc_liver.host.server.api import Missing, Orthanc, Series
@@ -119,7 +119,8 @@ class Results:
             self.labels.renew(job.study)
 
     def send(self, job: Job, series: Series, *, again: bool) -> None:
-        """Hand the job's result to today's recipients; Missing where the series is gone.
+        """Hand the job's result, and what people cut of it, to today's recipients; Missing where
+        the series is gone.
 
         again: also to those that have it.
         """
@@ -148,6 +149,8 @@ class Results:
                 if recipient.takes(kind)
             ]
             self._deliveries.add(job, new, again=again)
+            for instance in standing_cuts(self._orthanc, series.id, series.study, job.rtstruct_uid):
+                self.send_parts(job, series, instance, again=again)
             if review:
                 self._settle(series, review)
 
@@ -164,9 +167,9 @@ class Results:
             self._deliveries.refuse(instance, "newer parts, or a newer outline, took their place")
             self._orthanc.log(f"instance {instance}, parts of a liver, is superseded: marked")
 
-    def send_parts(self, job: Job, series: Series, instance: str) -> None:
+    def send_parts(self, job: Job, series: Series, instance: str, *, again: bool = False) -> None:
         """Hand the RTSTRUCT of parts of the job's outline to those who take one, when the outline
-        may go there."""
+        may go there; again: see send."""
         clearance = self._clearances.of(series.id, job.rtstruct)
         new = [
             Delivery(
@@ -181,7 +184,7 @@ class Results:
             for one in recipients_of(self._orthanc, self._settings, series)
             if one.takes(Kind.RTSTRUCT)
         ]
-        self._deliveries.add(job, new, again=False)
+        self._deliveries.add(job, new, again=again)
 
     def decide(self, job: Job, series: Series, review: Review) -> None:
         """Keep what a person decided of the job's result, and send it or never do.

@@ -58,17 +58,25 @@ Tell = Callable[[str, Mapping[str, Any]], None]
 class QualityControl:
     """Shared by Orthanc's threads, the reader of the change log and the worker, who all only note.
 
-    tell: what happened, and its facts, for the log and the webhook.
+    tell: what happened, and its facts, for the log and the webhook. first_sha256: of the model that
+    computes, empty as long as it is not known.
     """
 
     def __init__(
-        self, orthanc: Orthanc, ledger: Ledger, queue: JobQueue, settings: Settings, tell: Tell
+        self,
+        orthanc: Orthanc,
+        ledger: Ledger,
+        queue: JobQueue,
+        settings: Settings,
+        tell: Tell,
+        first_sha256: Callable[[], str],
     ) -> None:
         self._orthanc = orthanc
         self._ledger = ledger
         self._queue = queue
         self._settings = settings
         self._tell = tell
+        self._first_sha256 = first_sha256
         self.shadow = Shadow(orthanc, queue, settings)
         self._returns = Returns(
             orthanc, ledger, settings.roi_name, timedelta(days=settings.retention_days), self.shadow
@@ -130,11 +138,14 @@ class QualityControl:
             self._drawn = None
             self._keep()
 
-    def drop(self, series_id: str) -> None:
-        """Its comparisons have been kept for long enough; OrthancError where they must stay."""
+    def drop(self, series_id: str) -> int:
+        """Its comparisons have been kept for long enough; returns how many there were, or raises
+        OrthancError where they must stay."""
         with self._lock:
+            count = len(self._ledger.read_comparisons(series_id))
             self._ledger.forget_comparisons(series_id)
             self.forget(series_id)
+        return count
 
     def series(self) -> set[str]:
         """Of which series anything is kept."""
@@ -194,6 +205,7 @@ class QualityControl:
         return {name: self._counted[name] for name in ("Compared", "Refused")} | awaiting
 
     def _turn(self) -> float:
+        self.shadow.refuse_the_first(self._first_sha256())
         with self._lock:
             series_id = next(iter(self._awaiting), None)
         if series_id is None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 from orthanc_liver.engine.protocol import (
@@ -11,10 +13,9 @@ from orthanc_liver.engine.protocol import (
     Kind,
     Order,
     Outcome,
-    Progress,
     ResultObject,
 )
-from orthanc_liver.host.errors import EngineUnavailable, GivesWay, NotCompared
+from orthanc_liver.host.errors import EngineGone, EngineUnavailable, GivesWay, NotCompared
 from orthanc_liver.host.jobs.engine_process import EngineProcess
 from orthanc_liver.host.jobs.job import Job
 from orthanc_liver.host.jobs.job_queue import JobQueue
@@ -22,6 +23,8 @@ from orthanc_liver.host.jobs.one_order import process_for_one_order
 from orthanc_liver.host.server.api import Orthanc, Series
 from orthanc_liver.host.settings import Settings
 from orthanc_liver.host.weights_folder import NamedModel
+
+_LOOK_S = 0.5
 
 
 class Shadow:
@@ -48,6 +51,11 @@ class Shadow:
             f"ShadowWeights do not work, and rest until the next start: {problem}"
         )
 
+    def refuse_the_first(self, sha256: str) -> None:
+        """The first model is known: one that is the same has nothing to tell."""
+        if self.model and self.model.sha256 == sha256:
+            self.give_up("they are the first model's: name another folder, or none")
+
     def outline(self, job: Job, series: Series, hold: Callable[[EngineProcess], None]) -> bytes:
         """The RTSTRUCT that it makes of the series, never to be stored; hold: hears of the process.
 
@@ -61,11 +69,36 @@ class Shadow:
             settings.shadow_command, float(settings.job_timeout_seconds)
         ) as process:
             hold(process)
-            self._refuse_another(process.wait_ready().model_sha256)
-            self._feed(process, job, series)
-            found = self._answer(process)
+            with self._giving_way(process):
+                self._refuse_another(process.wait_ready().model_sha256)
+                self._feed(process, job, series)
+                found = self._answer(process)
         self._last = (job.id, found)
         return found
+
+    @contextmanager
+    def _giving_way(self, process: EngineProcess) -> Iterator[None]:
+        """End it as soon as a job waits, whatever it is at: loading takes as long as outlining."""
+        is_over, came = threading.Event(), threading.Event()
+
+        def watch() -> None:
+            while not is_over.wait(_LOOK_S):
+                if self._queue.is_busy():
+                    came.set()
+                    process.kill()
+                    return
+
+        watcher = threading.Thread(target=watch, name="liver-shadow", daemon=True)
+        watcher.start()
+        try:
+            yield
+        except (EngineGone, EngineUnavailable) as error:
+            if came.is_set():
+                raise GivesWay("a job waits") from error
+            raise
+        finally:
+            is_over.set()
+            watcher.join()
 
     def _refuse_another(self, sha256: str) -> None:
         if self._model is None or sha256 != self._model.sha256:
@@ -87,8 +120,6 @@ class Shadow:
         while not isinstance(message := process.receive(), Done):
             if isinstance(message, ResultObject) and message.kind is Kind.RTSTRUCT:
                 rtstruct = message.content
-            if isinstance(message, Progress) and self._queue.is_busy():
-                raise GivesWay("a job waits")
         if message.outcome is not Outcome.SEGMENTED or not rtstruct:
             told = f": {message.reason}" if message.reason else ""
             raise NotCompared(f"the second model says: {message.outcome}{told}")

@@ -37,6 +37,16 @@ def cuts_of(orthanc: Orthanc, series_id: str, study: str) -> list[FoundCut]:
     return sorted(found, key=lambda one: one.cut.time)
 
 
+def standing_cuts(orthanc: Orthanc, series_id: str, study: str, outline: str) -> list[str]:
+    """The instances of parts of this outline that nothing took the place of; outline: its UID."""
+    return [
+        one.instance
+        for one in cuts_of(orthanc, series_id, study)
+        if (one.cut.outline, one.cut.superseded_by) == (outline, "")
+        and is_result_in(orthanc, one.instance, study)
+    ]
+
+
 def settle_cuts(orthanc: Orthanc, series_id: str, study: str, outline: str) -> list[str]:
     """Mark what no longer stands, never deleting it: it is a person's work. Twice does no harm.
 

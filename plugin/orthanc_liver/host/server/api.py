@@ -145,10 +145,6 @@ class Orthanc:
         """The JSON that another plugin of Orthanc answers to a POST."""
         return json.loads(self._call(self._module.RestApiPostAfterPlugins, path, body))
 
-    def bytes_of_plugin(self, path: str, body: bytes) -> bytes:
-        """The raw answer of another plugin of Orthanc to a POST."""
-        return bytes(self._call(self._module.RestApiPostAfterPlugins, path, body))
-
     def put(self, path: str, body: bytes) -> None:
         """Replace what is at a path."""
         self._call(self._module.RestApiPut, path, body)

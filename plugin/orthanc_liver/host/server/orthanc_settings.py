@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from orthanc_liver.host.server.web_servers import WebServer, web_servers_of
+
 _STABLE_AGE_S = 60
 # Orthanc's database plugins, each with a section of its own.
 _DATABASES = ("PostgreSQL", "MySQL", "Odbc")
@@ -18,6 +20,7 @@ class OrthancSettings:
     stable_age_s: float
     find_limit: int
     dicom_web_root: str
+    web_servers: Mapping[str, WebServer]
     problems: tuple[str, ...]
 
 
@@ -44,6 +47,7 @@ def read_orthanc_settings(configuration: Mapping[str, Any], *, sends: bool) -> O
         stable_age_s=float(configuration.get("StableAge", 0)) or _STABLE_AGE_S,
         find_limit=int(configuration.get("LimitFindResults", 0)),
         dicom_web_root=configuration.get("DicomWeb", {}).get("Root", "/dicom-web/"),
+        web_servers=web_servers_of(configuration),
         problems=tuple(problems),
     )
 

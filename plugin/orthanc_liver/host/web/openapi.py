@@ -145,7 +145,8 @@ DESCRIBED: Mapping[tuple[str, str], Described] = {
         "ends it; no further study is started", _DONE, refuses=_CONFLICT
     ),
     ("GET", "pull"): Described(
-        "how far the last pull is, what of it failed and why, and whom one may ask",
+        "how far the last pull is, what of it failed and why, what was here already, and whom one "
+        "may ask",
         _json(ref("PullShown")),
     ),
     ("POST", "pull"): Described(

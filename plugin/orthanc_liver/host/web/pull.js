@@ -1,7 +1,7 @@
 // Studies of other servers: asked for, and what became of them.
 async function showPull() {
   if (!get('elsewhere').open) { return; }
-  const { Pull: pull, Failures: failures, Sources: sources } = await call(`${LIVER}pull`);
+  const { Pull: pull, Failures: failures, AlreadyHere: here, Sources: sources } = await call(`${LIVER}pull`);
   showSources(sources);
   const states = { Running: 'Running', Done: 'Done', Cancelled: 'Cancelled' };
   const text = '{state}: {done} of {studies} studies, {failed} of them could not be fetched';
@@ -10,8 +10,9 @@ async function showPull() {
   }) : t('None has been asked for.');
   say(get('pull'), pull?.Reason ? `${progress}. ${t('Tried again')}: ${isolated(pull.Reason)}` : progress);
   get('pull-cancel').hidden = pull?.State !== 'Running';
-  list(get('pull-failures'), failures.map((one) =>
-    `${isolated(one.AccessionNumber || one.StudyInstanceUID)}: ${isolated(one.Reason)}`));
+  const line = (one, what) => `${isolated(one.AccessionNumber || one.StudyInstanceUID)}: ${what}`;
+  list(get('pull-failures'), failures.map((one) => line(one, isolated(one.Reason))));
+  list(get('pull-here'), here.map((one) => line(one, t('already here, nothing new came'))));
 }
 
 function showSources(sources) {

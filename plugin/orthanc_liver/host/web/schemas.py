@@ -315,12 +315,14 @@ NAMED: Mapping[str, Schema] = {
             Studies=COUNT,
             Done=COUNT,
             Failed=COUNT,
+            AlreadyHere=COUNT,
             Reason=TEXT,
         )
     ),
     "PullShown": answered(
         Pull=ref("Pull"),
         Failures=list_of({"type": "object", "additionalProperties": TEXT}),
+        AlreadyHere=list_of({"type": "object", "additionalProperties": TEXT}),
         Sources=list_of({"type": "object", "additionalProperties": TEXT}),
     ),
     "FilterTried": answered(Series=RESOURCE_ID, Taken=FLAG, Why=TEXT),

@@ -183,13 +183,15 @@ def test_a_modality_that_is_added_later_gets_what_waited(
     returning.orthanc.call("DELETE", "/modalities/nowhere").raise_for_status()
 
 
-def test_a_deleted_result_is_not_sent_any_more(returning: Host) -> None:
-    job = returning.ended_job_of(returning.upload("deleted before it is sent"))
-    all_in(returning, job["ID"], "Retry", attempts=1)
-    instance = job["Content"]["Result"]["Instance"]
-    returning.orthanc.call("DELETE", f"/instances/{instance}").raise_for_status()
-    [lost] = all_in(returning, job["ID"], "Failure")
-    assert lost["Reason"] == "the result is no longer in Orthanc"
+def test_a_deleted_result_is_not_sent_any_more(tmp_path: Path) -> None:
+    host = Host(tmp_path, Destinations=[{"Modality": "nowhere"}])
+    with host.orthanc.until_killed():
+        job = host.ended_job_of(host.upload("deleted before it is sent"))
+        all_in(host, job["ID"], "Retry", attempts=1)
+        instance = job["Content"]["Result"]["Instance"]
+        host.orthanc.call("DELETE", f"/instances/{instance}").raise_for_status()
+        [lost] = all_in(host, job["ID"], "Failure")
+        assert lost["Reason"] == "the result is no longer in Orthanc"
 
 
 def test_a_job_without_a_result_cannot_be_sent(returning: Host) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from orthanc_liver.host.delivery import deliveries
+from orthanc_liver.host.delivery import deliveries, transmitter
 from tests.plugin.host.conftest import FakeHost
 from tests.plugin.host.series import small_ct
 from tests.support.ct_writer import to_bytes
@@ -79,6 +79,24 @@ def test_a_deleted_result_is_not_sent_any_more(host: FakeHost) -> None:
     host.orthanc.call("DELETE", f"/instances/{job['Content']['Result']['Instance']}")
     lost = deliveries_in(host, "Failure", 2)
     assert {one["Reason"] for one in lost} == {"the result is no longer in Orthanc"}
+
+
+def test_what_is_deleted_is_told_while_its_destination_rests(
+    host: FakeHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deliveries, "growing_wait_s", lambda failures: 3600.0)
+    monkeypatch.setattr(transmitter, "_LOOKED_AT_ONCE", 3)
+    stays = host.ended_job_of(host.upload("waits for an hour"))
+    goes = host.ended_job_of(host.upload("deleted within the hour"))
+    deliveries_in(host, "Retry", 4)
+    host.orthanc.call("DELETE", f"/instances/{goes['Content']['Result']['Instance']}")
+
+    def states(job: dict[str, Any]) -> set[str]:
+        every = host.orthanc.get("/liver/deliveries")
+        return {one["State"] for one in every if one["Job"] == job["ID"]}
+
+    wait_for("its end", lambda: states(goes) == {"Failure"})
+    assert states(stays) == {"Retry"}
 
 
 def test_of_pictures_what_is_still_there_goes_together(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -111,6 +112,12 @@ def test_a_study_comes_and_is_segmented(
     assert shown["Failures"] == []
     assert (shown["Pull"]["Studies"], shown["Pull"]["Done"], shown["Pull"]["Failed"]) == (1, 1, 0)
     assert job_of_study(host, there)["State"] == "Success"
+    assert (shown["AlreadyHere"], shown["Pull"]["AlreadyHere"]) == ([], 0)
+    pull(host, **way, **{key: [value]})
+    again = ended(host)
+    assert again["AlreadyHere"] == [way | {key.removesuffix("s"): value}]
+    assert (again["Failures"], again["Pull"]["AlreadyHere"]) == ([], 1)
+    assert len(host.jobs_of(host.orthanc.lookup(there.SeriesInstanceUID)[0]["ID"])) == 1
     source.call("DELETE", f"/patients/{source.get('/patients')[0]}")
 
 
@@ -259,3 +266,28 @@ def test_what_a_pacs_says_to_c_move_is_told(tmp_path: Path) -> None:
                 pull(host, Modality="pacs", AccessionNumbers=["B"])
                 [failure] = ended(host)["Failures"]
                 assert failure["Reason"].startswith(why)
+
+
+def test_a_web_server_that_never_answers_holds_nothing_up(tmp_path: Path) -> None:
+    """Orthanc's own call would keep all of the plugin waiting, 60 s long."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        host = pulling_host(
+            tmp_path, free_port(), free_port(), f"http://127.0.0.1:{silent.getsockname()[1]}"
+        )
+        host.orthanc.start()
+        try:
+            pull(host, DicomWeb="archive", AccessionNumbers=["SECRET-SILENT"])
+            asking, _ = silent.accept()
+            with asking:
+                assert b"AccessionNumber=SECRET-SILENT" in asking.recv(4096)
+                host.orthanc.get("/liver/status")
+                asking.setblocking(False)
+                with pytest.raises(BlockingIOError):  # it still waits for an answer
+                    asking.recv(1)
+            assert reason(host).startswith("DICOMweb server archive")
+            again, _ = silent.accept()
+            with again:
+                host.orthanc.stop()
+        finally:
+            host.orthanc.kill9()
+        assert "SECRET" not in host.orthanc.log()

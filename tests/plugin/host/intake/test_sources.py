@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 
 from orthanc_liver.host.errors import NotPulled, NotPulledYet
+from orthanc_liver.host.intake import sources
 from orthanc_liver.host.intake.sources import Found, Sources
 from orthanc_liver.host.intake.wanted import Key, Wanted, Way
 from orthanc_liver.host.server.api import Missing, OrthancError
+from orthanc_liver.host.server.web_servers import WebServer
 
 BY_DICOM = Wanted(Way.MODALITY, "pacs", Key.ACCESSION_NUMBER, "A1")
 BY_WEB = Wanted(Way.DICOM_WEB, "archive", Key.ACCESSION_NUMBER, "A1")
@@ -41,18 +43,13 @@ class Scripted:
             raise self._answers["found"]
         return {"ID": "one"}
 
-    def bytes_of_plugin(self, path: str, body: bytes) -> bytes:
-        answer = self._answers["qido"]
-        if isinstance(answer, Exception):
-            raise answer
-        return bytes(answer)
-
     def studies_with(self, uid: str) -> list[str]:
         return list(self._answers.get("here", []))
 
 
 def sources_of(**answers: Any) -> Sources:
-    return Sources(Scripted(**answers), "/dicom-web/")  # type: ignore[arg-type] # as much as is used
+    scripted: Any = Scripted(**answers)
+    return Sources(scripted, "/dicom-web/", {"archive": WebServer("http://127.0.0.1/dicom-web")})
 
 
 @pytest.mark.parametrize(
@@ -133,18 +130,23 @@ def answer(uid: str, patient: str, number: str = "A1") -> dict[str, Any]:
             json.dumps([answer(f"1.{n}", "one") for n in range(21)]).encode(),
             "has 21 studies with this AccessionNumber, more than 20",
         ),
-        (OrthancError("Bad credentials were provided"), "refuses the user or the password"),
-        (OrthancError("Error in the network protocol"), "does not answer as it should: Error in"),
     ],
 )
-def test_what_a_web_server_answers(told: Any, why: str) -> None:
+def test_what_a_web_server_answers(monkeypatch: pytest.MonkeyPatch, told: bytes, why: str) -> None:
+    monkeypatch.setattr(sources, "find_studies", lambda *_: told)
     with pytest.raises(NotPulled, match=why):
-        sources_of(qido=told).find(BY_WEB)
+        sources_of().find(BY_WEB)
 
 
 def test_several_studies_of_one_patient_are_one_number(monkeypatch: pytest.MonkeyPatch) -> None:
     told = json.dumps([answer("1.2", "one "), answer("1.3", "one")]).encode()
-    assert [one.uid for one in sources_of(qido=told).find(BY_WEB)] == ["1.2", "1.3"]
+    monkeypatch.setattr(sources, "find_studies", lambda *_: told)
+    assert [one.uid for one in sources_of().find(BY_WEB)] == ["1.2", "1.3"]
+
+
+def test_a_web_server_that_was_added_by_rest_is_none_that_we_can_ask() -> None:
+    """Nobody tells its password."""
+    assert sources_of(servers=["archive", "added later"]).names(Way.DICOM_WEB) == ["archive"]
 
 
 def test_a_source_that_was_taken_away_is_told() -> None:

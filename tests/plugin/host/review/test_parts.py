@@ -209,6 +209,26 @@ def test_parts_go_where_structure_sets_go_when_the_outline_may(sending: FakeHost
     assert cut(host, series_id, Lassos=LASSOS, Rtstruct=approved.pop())["PartsMl"]
 
 
+def test_parts_of_a_rejected_outline_go_once_it_is_accepted(sending: FakeHost) -> None:
+    host = sending
+    series_id = host.upload("cut, rejected, accepted")
+    result_of(host, series_id)
+    first = cut(host, series_id, Plane=PLANE)["Instance"]
+    second = cut(host, series_id, Plane=[*PLANE[:8], 23.0])["Instance"]
+    reject(host, series_id)
+
+    def states_of(instance: str) -> list[str]:
+        every = host.orthanc.get("/liver/deliveries")
+        return [one["State"] for one in every if one["Instances"] == [instance]]
+
+    assert states_of(second) == ["Failure"]
+    accept(host, series_id)
+    assert states_of(second) in (["Failure", "Pending"], ["Failure", "Retry"])
+    accept(host, series_id)
+    assert len(states_of(second)) == 2
+    assert states_of(first) == ["Failure"]
+
+
 # The made-up liver's middle, in mm of the patient, and a plane askew through it.
 MIDDLE = np.array([(49 * 4.4) / 2 - 20.0, (39 * 4.0) / 2 - 12.0, (23 * 5.0) / 2 + 4.0])
 

@@ -1,0 +1,182 @@
+"""What DICOMweb servers may answer to our own QIDO-RS, and what is told of it."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orthanc_liver.host.errors import NotPulled, NotPulledYet
+from orthanc_liver.host.intake import qido
+from orthanc_liver.host.server.web_servers import WebServer, web_servers_of
+from tests.support.certificates import Authority
+
+QUERY = {"AccessionNumber": "SECRET & Söhne"}
+ARCHIVE = "DICOMweb server archive"
+
+
+class Answering(BaseHTTPRequestHandler):
+    """Answers what its server was told to, and notes what it was asked."""
+
+    server: Any
+
+    def do_GET(self) -> None:
+        self.server.asked.append((self.path, dict(self.headers)))
+        self.send_response(self.server.status)
+        if self.server.status == 302:
+            self.send_header("Location", "http://127.0.0.1:1/elsewhere")
+        self.send_header("Content-Length", str(len(self.server.body)))
+        self.end_headers()
+        self.wfile.write(self.server.body)
+
+    def log_message(self, *_: Any) -> None:
+        """Not on the test's output."""
+
+
+@contextmanager
+def archive(
+    status: int = 200, body: bytes = b"[]", tls: tuple[Path, Path] | None = None
+) -> Iterator[tuple[WebServer, list[tuple[str, dict[str, str]]]]]:
+    server: Any = HTTPServer(("127.0.0.1", 0), Answering)
+    server.status, server.body, server.asked = status, body, []
+    if tls:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*tls)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+    thread.start()
+    try:
+        scheme = "https" if tls else "http"
+        yield WebServer(f"{scheme}://127.0.0.1:{server.server_port}/dicom-web"), server.asked
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def refusal(server: WebServer) -> NotPulled:
+    with pytest.raises(NotPulled) as caught:
+        qido.find_studies(server, ARCHIVE, QUERY)
+    assert "SECRET" not in str(caught.value)
+    return caught.value
+
+
+def test_it_is_asked_as_the_configuration_says() -> None:
+    with archive(body=b"[1]") as (plain, asked):
+        section = {
+            "Url": f"{plain.url}/",
+            "Username": "me",
+            "Password": "x",
+            "HttpHeaders": {"A": "b"},
+        }
+        server = web_servers_of({"DicomWeb": {"Servers": {"archive": section}}})["archive"]
+        assert qido.find_studies(server, ARCHIVE, QUERY) == b"[1]"
+    [(path, headers)] = asked
+    assert path == "/dicom-web/studies?AccessionNumber=SECRET+%26+S%C3%B6hne"
+    assert headers["Accept"] == "application/dicom+json"
+    assert headers["A"] == "b"
+    assert headers["Authorization"] == "Basic bWU6eA=="
+
+
+def test_nothing_fits() -> None:
+    with archive(status=204, body=b"") as (server, _):
+        assert qido.find_studies(server, ARCHIVE, QUERY) == b""
+
+
+@pytest.mark.parametrize(
+    ("status", "is_worth_another", "why"),
+    [
+        (401, False, "refuses the user or the password of DicomWeb.Servers"),
+        (403, False, "refuses the user or the password of DicomWeb.Servers"),
+        (302, True, "answers with HTTP status 302"),
+        (503, True, "answers with HTTP status 503"),
+    ],
+)
+def test_it_does_not_want(status: int, is_worth_another: bool, why: str) -> None:
+    with archive(status=status) as (server, asked):
+        error = refusal(replace(server, username="SECRET"))
+    assert str(error) == f"{ARCHIVE} {why}"
+    assert isinstance(error, NotPulledYet) is is_worth_another
+    assert len(asked) == 1
+
+
+def test_it_is_not_there() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    error = refusal(WebServer(f"http://127.0.0.1:{port}/dicom-web"))
+    assert isinstance(error, NotPulledYet)
+    assert str(error) == f"{ARCHIVE} cannot be reached: Connection refused"
+
+
+def test_it_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(qido, "TIMEOUT_S", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        error = refusal(WebServer(f"http://127.0.0.1:{silent.getsockname()[1]}/dicom-web"))
+    assert isinstance(error, NotPulledYet)
+    assert str(error) == f"{ARCHIVE} did not answer within 0 s"
+
+
+def test_its_answer_drips_or_has_no_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    with archive(body=b"x" * 200_000) as (server, _):
+        monkeypatch.setattr(qido, "_MOST_BYTES", 100_000)
+        assert str(refusal(server)) == f"{ARCHIVE} does not answer as it should: ValueError"
+        monkeypatch.setattr(f"{qido.__name__}.time.monotonic", iter([0.0, 99.0]).__next__)
+        assert "did not answer within" in str(refusal(server))
+
+
+def test_its_certificate_is_looked_at(tmp_path: Path) -> None:
+    authority = Authority(tmp_path / "ours")
+    with archive(tls=authority.server("IP:127.0.0.1")) as (server, _):
+        error = refusal(server)
+        assert str(error).startswith(f"{ARCHIVE} has a certificate that is not believed")
+        assert qido.find_studies(replace(server, is_verified=False), ARCHIVE, QUERY) == b"[]"
+        known = replace(server, ca_file=str(authority.ca_file))
+        assert qido.find_studies(known, ARCHIVE, QUERY) == b"[]"
+        nowhere = refusal(replace(server, ca_file=str(tmp_path / "none.pem")))
+        assert str(nowhere).endswith("cannot be read: No such file or directory")
+
+
+def test_only_orthanc_has_a_smart_card() -> None:
+    error = refusal(WebServer("https://127.0.0.1/", has_smart_card=True))
+    assert "wants a smart card (Pkcs11)" in str(error)
+
+
+def test_what_of_the_configuration_is_a_server() -> None:
+    servers: dict[str, Any] = {
+        "short": ["http://a/"],
+        "long": ["https://b/x/", "me", "SECRET"],
+        "none": [],
+        "ours": "http://c",
+        "file": ["file:///etc/passwd"],
+    }
+    configuration = {
+        "DicomWeb": {"Servers": servers},
+        "HttpProxy": "proxy:3128",
+        "HttpsCACertificates": "/ca.pem",
+        "HttpsVerifyPeers": False,
+    }
+    found = web_servers_of(configuration)
+    about: dict[str, Any] = {"proxy": "proxy:3128", "ca_file": "/ca.pem", "is_verified": False}
+    assert found == {
+        "short": WebServer("http://a", **about),
+        "long": WebServer("https://b/x", "me", "SECRET", **about),
+    }
+    assert "SECRET" not in repr(found)
+    assert web_servers_of({"DicomWeb": {"Servers": []}}) == {}
+    assert web_servers_of({"DicomWeb": 1}) == {}
+
+
+def test_by_way_of_the_proxy() -> None:
+    with archive() as (proxy, asked):
+        _, _, address = proxy.url.partition("//")
+        server = WebServer("http://archive.invalid/dicom-web", proxy=address.partition("/")[0])
+        assert qido.find_studies(server, ARCHIVE, QUERY) == b"[]"
+    assert asked[0][0].startswith("http://archive.invalid/dicom-web/studies?")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ TREES = {
 }
 
 
+@cache
 def bases_of_all_classes() -> dict[str, list[str]]:
     """Every class of the product with the names that it inherits from."""
     modules = [*CHECKOUT.glob("plugin/orthanc_liver/**/*.py"), *CHECKOUT.glob("model/**/*.py")]

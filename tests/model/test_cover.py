@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -16,7 +16,7 @@ PATCH = (24, 36, 28)
 
 def liver_of(shape: tuple[int, ...], at: tuple[float, ...], size: float) -> NDArray[np.bool_]:
     """A slanted, lopsided piece; in part beyond the image where it lies at its border."""
-    z, y, x = np.indices(shape)
+    z, y, x = np.ogrid[tuple(slice(n) for n in shape)]
     z0, y0, x0 = (a * n for a, n in zip(at, shape, strict=True))
     level = ((z - z0) / 9) ** 2 + ((y - y0 + 0.4 * (x - x0)) / 22) ** 2 + ((x - x0) / 31) ** 2
     return np.asarray(level < size**2)
@@ -56,6 +56,7 @@ def test_all_of_it_lies_well_inside_a_patch_and_nothing_is_asked_twice(
 
 
 @given(places)
+@settings(max_examples=25)
 def test_what_grows_is_followed(at: tuple[float, float, float]) -> None:
     shape = (70, 64, 90)
     cover = Cover(shape, PATCH)

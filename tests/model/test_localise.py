@@ -78,8 +78,9 @@ class Search:
         return largest(whole), box_of(liver)
 
     def everywhere(self) -> Mask:
-        probability = liver_probability(self.network, self.image, PATCH)
-        return largest(probability.numpy() > 0.5)
+        """In one pass, which is what patches come to where each voxel is looked at by itself."""
+        liver = self.network(self.image[None, None]).softmax(dim=1)[0, 1]
+        return largest(liver.numpy() > 0.5)
 
 
 def largest(mask: Mask) -> Mask:
@@ -151,8 +152,9 @@ def test_fine_localisation_stays_near_the_liver() -> None:
     before = search.network.patches
     search.fine(seen)
     near = search.network.patches - before
-    search.everywhere()
-    assert near * 8 < search.network.patches - near - before
+    whole = liver_probability(search.network, search.image, PATCH).numpy() > 0.5
+    np.testing.assert_array_equal(largest(whole), search.everywhere())
+    assert near * 8 < search.network.patches - near - before - 1
 
 
 def test_in_a_scan_without_a_liver_nothing_is_seen() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ SHAPE = (90, 110, 150)
 Places = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
 
 
+@cache
 def chest(cut_mm: float = 0.0, left: bool = True) -> Volume:
     """Two unlike lungs of -850 HU and noise, in fat, with vessels, trachea, stomach and air around.
 
@@ -30,10 +32,9 @@ def chest(cut_mm: float = 0.0, left: bool = True) -> Volume:
     affine[2, 0], affine[1, 1], affine[0, 2], affine[3, 3] = *SPACING_MM, 1
     affine[:3, 3] = -150, -120, -300
     grid = Grid(SHAPE, affine)
-    z, y, x = (axis * mm for axis, mm in zip(np.indices(SHAPE), SPACING_MM, strict=True))
-    z, y, x = z - 180, y - 132, x - 165
+    z, y, x = places()
     hu = np.full(SHAPE, -1000.0)
-    hu[(np.abs(x / 150) ** 3 + np.abs(y / 115) ** 3) < 1] = 20
+    hu[:, (np.abs(x / 150) ** 3 + np.abs(y / 115) ** 3)[0] < 1] = 20
     lungs = right_lung(x, y, z) | (left_lung(x, y, z) if left else np.zeros(SHAPE, dtype=bool))
     hu[lungs] = -850
     for at, radius in ((-75.0, 3.5), (70.0, 3.0)):  # a vessel through each
@@ -45,7 +46,22 @@ def chest(cut_mm: float = 0.0, left: bool = True) -> Volume:
     noisy = smooth + np.random.default_rng(3).normal(0, 12, SHAPE)
     top = SHAPE[0] - int(cut_mm / SPACING_MM[0])
     kept = np.clip(np.rint(noisy), -1024, 3071).astype(np.int16)[:top]
+    kept.setflags(write=False)
     return Volume(kept, Grid((top, *SHAPE[1:]), grid.affine))
+
+
+def places() -> Places:
+    """z, y and x from the volume's middle in mm, each along its own axis."""
+    z, y, x = (a * mm for a, mm in zip(np.ogrid[:90, :110, :150], SPACING_MM, strict=True))
+    return z - 180, y - 132, x - 165
+
+
+@cache
+def measured() -> Lungs:
+    """Of the whole chest."""
+    found = measure_lungs(chest())
+    assert isinstance(found, Lungs)
+    return found
 
 
 def right_lung(
@@ -65,8 +81,7 @@ def test_volume_and_mass_with_their_vessels_without_trachea_and_stomach() -> Non
     right_ml = 4 / 3 * np.pi * (58 * 82 * 118 + 50 * 78 * 112) / 1000
     # vessels, of 1.04 g/mL: tubes of nearly 2 * 118 and 2 * 112 mm
     vessels_ml = np.pi * (3.5**2 * 234 + 3.0**2 * 222) / 1000
-    found = measure_lungs(chest())
-    assert isinstance(found, Lungs)
+    found = measured()
     assert found.ml == pytest.approx(right_ml, rel=0.02)
     assert found.kg == pytest.approx((0.15 * right_ml + 0.89 * vessels_ml) / 1000, rel=0.03)
 
@@ -74,31 +89,33 @@ def test_volume_and_mass_with_their_vessels_without_trachea_and_stomach() -> Non
 @pytest.mark.parametrize("axis", [0, 2])
 def test_however_it_lies(axis: int) -> None:
     """Feet first, and mirrored."""
-    straight, ct = measure_lungs(chest()), chest()
+    straight, ct = measured(), chest()
     affine = ct.grid.affine.copy()
     affine[:3, 3] += affine[:3, axis] * (SHAPE[axis] - 1)
     affine[:3, axis] *= -1
     turned = Volume(np.flip(ct.hu, axis), Grid(ct.grid.shape, affine))
     found = measure_lungs(turned)
     assert isinstance(found, Lungs)
-    assert isinstance(straight, Lungs)
     assert found.ml == pytest.approx(straight.ml, rel=0.005)
     assert found.kg == pytest.approx(straight.kg, rel=0.005)
+
+
+@cache
+def depth_in_air_mm() -> NDArray[np.float64]:
+    return np.asarray(distance_transform_edt(chest().hu < -900, sampling=SPACING_MM))
 
 
 @pytest.mark.parametrize(("slices", "deep"), [((15, 75), 26), ((0, 90), 26), ((12, 80), 9)])
 def test_a_cushion_is_no_lung(slices: tuple[int, int], deep: int) -> None:
     """Under the back and beside the body; it came to as much again, at half the lungs' dose."""
-    ct = chest()
-    alone = measure_lungs(ct)
+    ct, alone = chest(), measured()
     air = np.zeros(SHAPE, dtype=bool)
     air[slice(*slices), 110 - deep : -2, 4:-4] = True
-    air &= distance_transform_edt(ct.hu < -900, sampling=SPACING_MM) > 6
-    noise = np.random.default_rng(4).normal(-800, 12, SHAPE)
-    with_cushion = np.where(air, noise, ct.hu).astype(np.int16)
+    air &= depth_in_air_mm() > 6
+    with_cushion = ct.hu.copy()
+    with_cushion[air] = np.random.default_rng(4).normal(-800, 12, int(air.sum()))
     assert float(air.sum()) * ct.grid.voxel_ml > 200
     found = measure_lungs(Volume(with_cushion, ct.grid))
-    assert isinstance(alone, Lungs)
     assert isinstance(found, Lungs)
     assert found.ml == pytest.approx(alone.ml, rel=0.01)
     assert found.kg == pytest.approx(alone.kg, rel=0.01)
@@ -123,12 +140,10 @@ def test_what_is_not_whole_is_not_measured() -> None:
 
 def test_effusion_is_told_apart() -> None:
     """A third of a lung drowned: neither its volume nor its kilogram is lung's."""
-    dry, wet = chest(), chest()
-    z, y, x = (axis * mm for axis, mm in zip(np.indices(SHAPE), SPACING_MM, strict=True))
-    drowned = right_lung(x - 165, y - 132, z - 180) & (y - 132 > 27)
-    wet.hu[drowned & (wet.hu < -500)] = 15
-    before, after = measure_lungs(dry), measure_lungs(wet)
-    assert isinstance(before, Lungs)
+    dry, before = chest(), measured()
+    z, y, x = places()
+    drowned = right_lung(x, y, z) & (y > 27)
+    after = measure_lungs(replace(dry, hu=np.where(drowned & (dry.hu < -500), 15, dry.hu)))
     assert isinstance(after, Lungs)
     lost_ml = float(drowned.sum()) * dry.grid.voxel_ml
     assert lost_ml > 400

@@ -44,16 +44,23 @@ def twice(files: list[bytes]) -> list[dict[Kind, bytes]]:
     mask[2:6, 5:20, 7:15] = True
     contours = trace_contours(mask.astype(np.float32), series.volume.grid)
     provenance = Provenance("1.2.3", "liver-unet compact", "0123456789abcdef" * 4)
-    written = []
+    written: list[dict[Kind, bytes]] = []
+    asked = []
+
+    def on_the_ct() -> np.ndarray:
+        asked.append(len(written))
+        return mask
+
     for time in TIMES:
         source = Source(
-            *(series, contours, lambda: mask, 1234.5, provenance, RoiStyle(), time),
+            *(series, contours, on_the_ct, 1234.5, provenance, RoiStyle(), time),
             planes_png=picture,
         )
         made: dict[Kind, Objects] = {}
         for kind in BUILDERS:
             made[kind] = build(kind, source, made)
         written.append({kind: to_bytes(several[0]) for kind, several in made.items()})
+    assert asked == [0, 1]  # for SEG, pictures and PDF together
     return written
 
 

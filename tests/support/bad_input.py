@@ -534,7 +534,7 @@ def _small_matrix(s: list[FileDataset]) -> Kept:
 
 
 def _large_matrix(s: list[FileDataset]) -> Kept:
-    s[:] = _of_size(s, 1024, 1024)
+    s[:] = _of_size(s, 1024, 520)
     return None
 
 

@@ -19,7 +19,7 @@ from orthanc_liver.dicom.ct_series import read_ct_series
 from orthanc_liver.dicom.result import Provenance, RoiStyle, to_bytes
 from orthanc_liver.dicom.rtstruct import build_rtstruct
 from tests.support.ct_writer import to_bytes as ct_to_bytes
-from tests.support.ct_writer import write_ct_series
+from tests.support.ct_writer import write_ct_series, write_files
 from tests.support.phantom import Phantom
 
 Mask = NDArray[np.bool_]
@@ -27,10 +27,8 @@ Mask = NDArray[np.bool_]
 
 def write_ct_folder(folder: Path, phantom: Phantom, uid_seed: str) -> list[pydicom.FileDataset]:
     """Write the series; return its slices in the phantom's order."""
-    folder.mkdir(parents=True)
     slices = write_ct_series(phantom.volume, uid_seed=uid_seed)
-    for number, one in enumerate(slices):
-        (folder / f"{number:03}.dcm").write_bytes(ct_to_bytes(one))
+    write_files(folder, slices)
     return slices
 
 

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ class Source:
     """What the objects of one job tell of.
 
     contours: none where the RTSTRUCT is there already. mask: gives (slice, row, column) of the
-    CT's own slices; only asked for where it is needed, for it is as large as the CT.
+    CT's own slices; asked for once, where it is needed, for it is as large as the CT.
     remarks: sentences about the outline that whoever reads the result is to see. look_here: where
     the networks are unsure; look_at: see OutlinedSlices. planes_png: gives the picture of three
     planes. grade: empty where there is none; activity and sheet: as Activity tells it, as JSON and
@@ -57,6 +58,22 @@ class Source:
     look_here: Sequence[Contour] = ()
     look_at: tuple[tuple[int, int], ...] = ()
 
+    @cached_property
+    def outlined(self) -> OutlinedSlices:
+        """What is outlined, on the CT's own slices."""
+        here = self._mask_of_look_here()
+        return OutlinedSlices(self.series, self.mask(), here, self.style, self.look_at)
+
+    def _mask_of_look_here(self) -> NDArray[np.bool_] | None:
+        """What the RTSTRUCT shows as an ROI, as a mask."""
+        if not self.look_here:
+            return None
+        volume, path = self.series.volume, Path(LOOK_HERE)
+        frame = str(self.series.header.FrameOfReferenceUID)
+        roi = Roi(LOOK_HERE, frame, [one.points_mm for one in self.look_here])
+        mask = mask_of(outline_of(roi, self.series, path), volume, path)
+        return np.asarray(mask[list(volume.own_slices)])
+
 
 def _rtstruct(source: Source, _: Made) -> Objects:
     rtstruct = build_rtstruct(
@@ -74,24 +91,13 @@ def _rtstruct(source: Source, _: Made) -> Objects:
 def _seg(source: Source, _: Made) -> Objects:
     segmentation = build_segmentation(
         source.series,
-        source.mask(),
+        source.outlined.mask,
         source.provenance,
         source.style,
         source.created,
-        _look_here(source),
+        source.outlined.look_here,
     )
     return [segmentation]
-
-
-def _look_here(source: Source) -> NDArray[np.bool_] | None:
-    """What the RTSTRUCT shows as an ROI, as a mask of the CT's own slices."""
-    if not source.look_here:
-        return None
-    volume, path = source.series.volume, Path(LOOK_HERE)
-    frame = str(source.series.header.FrameOfReferenceUID)
-    roi = Roi(LOOK_HERE, frame, [one.points_mm for one in source.look_here])
-    mask = mask_of(outline_of(roi, source.series, path), volume, path)
-    return np.asarray(mask[list(volume.own_slices)])
 
 
 def _sr(source: Source, made: Made) -> Objects:
@@ -110,7 +116,7 @@ def _sr(source: Source, made: Made) -> Objects:
 
 def _sc(source: Source, _: Made) -> Objects:
     return build_captures(
-        _outlined(source), source.liver_ml, source.grade, source.provenance, source.created
+        source.outlined, source.liver_ml, source.grade, source.provenance, source.created
     )
 
 
@@ -119,7 +125,7 @@ def _pdf(source: Source, _: Made) -> Objects:
     from orthanc_liver.dicom.encapsulated_pdf import build_pdf, sheet_of  # noqa: PLC0415
 
     sheet = sheet_of(
-        _outlined(source),
+        source.outlined,
         source.liver_ml,
         source.grade,
         source.remarks,
@@ -128,12 +134,6 @@ def _pdf(source: Source, _: Made) -> Objects:
         source.provenance,
     )
     return [build_pdf(sheet, source.provenance, source.created)]
-
-
-def _outlined(source: Source) -> OutlinedSlices:
-    return OutlinedSlices(
-        source.series, source.mask(), _look_here(source), source.style, source.look_at
-    )
 
 
 BUILDERS: Mapping[Kind, Callable[[Source, Made], Objects]] = {

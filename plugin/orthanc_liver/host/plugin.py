@@ -340,7 +340,7 @@ class Plugin:
         stand = [is_result_in(self.orthanc, one, job.study) for one in job.result_instances]
         if job.state is not State.SUCCESS or not stand or not all(stand):
             raise NoResult("the job has no result that could be sent")
-        review = self._clearances.of(job.series, job.result_instances[0]).review
+        review = self._clearances.of(job.series, job.rtstruct).review
         if review and review.verdict is Verdict.REJECTED:
             raise NotAllowed("the outline was rejected: it is not sent before a person accepts it")
         self._results.send(job, self.orthanc.series(job.series), again=True)

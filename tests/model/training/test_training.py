@@ -13,9 +13,10 @@ import pytest
 import torch
 
 from liver_unet.model_errors import TrainingRefused
-from liver_unet.training import ByMinutes, ByPatches, Cards, TrainingConfig, train
+from liver_unet.training import ByMinutes, ByPatches, Cards, TrainingConfig, loop, train
 from liver_unet.training.config import PlateauSchedule, TrapezoidSchedule
 from liver_unet.training.curves import Curve
+from liver_unet.training.pictures import draw_curves
 from liver_unet.training.state import TrainingState
 from liver_unet.weights import load_model
 from tests.model.training.phantom_cases import small_config, write_case_folders
@@ -71,6 +72,12 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def one_thread() -> None:
     """Another number of them adds up in another order; and these networks are small."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def no_curves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half of a short training's time; `uninterrupted`, which is begun before, has them."""
+    monkeypatch.setattr(loop, "draw_curves", lambda *_: None)
 
 
 @pytest.fixture(scope="module")
@@ -144,6 +151,7 @@ def test_a_finished_training_is_not_touched(data: Path, uninterrupted: Path) -> 
     assert (uninterrupted / "checkpoint.pt").read_bytes() == before
 
 
+@pytest.mark.network
 def test_a_longer_training_goes_on_from_before_the_cooldown(data: Path, tmp_path: Path) -> None:
     half = TrapezoidSchedule(warmup=4, cooldown=0.5)
     short = small_config("fine", length=ByPatches(20), validations=1, schedule=half)
@@ -206,6 +214,7 @@ def test_two_folders_of_data_are_one(data: Path, tmp_path: Path) -> None:
     assert (spec.training_data, spec.patches_seen) == ("5 patients", 2)
 
 
+@pytest.mark.network
 def test_the_published_recipe_learns(data: Path, tmp_path: Path) -> None:
     config = small_config(
         "published", length=ByPatches(80), validations=1, classes=2, learning_rate=1e-2
@@ -215,6 +224,7 @@ def test_the_published_recipe_learns(data: Path, tmp_path: Path) -> None:
     assert sum(curve[-5:]) < 0.9 * sum(curve[:5])
 
 
+@pytest.mark.network
 def test_the_published_recipe_stops_early(data: Path, tmp_path: Path) -> None:
     config = small_config(
         "published",
@@ -242,6 +252,10 @@ def test_all_patients_can_be_learnt_from(data: Path, tmp_path: Path) -> None:
     assert (spec.training_data, spec.patches_seen) == ("4 patients", 4)
     assert spec.accuracy == "not measured"
     assert not (tmp_path / "best").exists()
+    loss = Curve(tmp_path / "loss.csv", ("loss", "learning_rate"))
+    validation = Curve(tmp_path / "validation.csv", ("case", "dsc", "volume_ratio"))
+    draw_curves(loss, validation, tmp_path / "curves.png")
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
 def still(**changes: object) -> TrainingConfig:
@@ -254,6 +268,7 @@ def test_a_training_can_begin_from_weights(data: Path, uninterrupted: Path, tmp_
     assert weights(tmp_path) == weights(uninterrupted)
 
 
+@pytest.mark.network
 def test_a_training_can_begin_from_weights_of_fewer_classes(data: Path, tmp_path: Path) -> None:
     few = small_config("published", length=ByPatches(2), classes=2)
     train(few, [data], tmp_path / "few", CARDS)

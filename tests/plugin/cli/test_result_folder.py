@@ -15,7 +15,7 @@ from liver_unet.segmenter import Segmenter
 from liver_unet.volume import Volume
 from orthanc_liver.cli.exit_status import NO_LIVER, REFUSED
 from orthanc_liver.cli.main import main
-from tests.support.ct_writer import to_bytes, write_ct_series
+from tests.support.ct_writer import write_ct_series, write_files
 from tests.support.threshold_engine import on_cpu, with_liver
 
 OUTPUTS = {"liver.nii.gz", "rtstruct.dcm", "overlay.png", "report.json"}
@@ -33,9 +33,7 @@ def ct(tmp_path: Path) -> Path:
 
 
 def written(folder: Path, volume: Volume) -> Path:
-    folder.mkdir()
-    for number, one in enumerate(write_ct_series(volume)):
-        (folder / f"{number:03}.dcm").write_bytes(to_bytes(one))
+    write_files(folder, write_ct_series(volume))
     return folder
 
 

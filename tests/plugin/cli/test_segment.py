@@ -16,7 +16,7 @@ from liver_unet.volume import Grid
 from liver_unet.weights import default_weights
 from orthanc_liver.cli.exit_status import NO_LIVER, REFUSED
 from orthanc_liver.cli.main import main
-from tests.support.ct_writer import to_bytes, write_ct_series
+from tests.support.ct_writer import to_bytes, write_ct_series, write_files
 from tests.support.judges import even_odd_mask
 from tests.support.phantom import Phantom, abdomen, oriented
 from tests.support.threshold_engine import TroubledSegmenter, on_troubled_gpu, with_liver
@@ -137,9 +137,7 @@ def test_what_is_refused_is_told_in_one_sentence(
 def test_a_missing_slice_is_refused(
     instances: list[pydicom.FileDataset], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for number, instance in enumerate(instances):
-        if number != 17:
-            (tmp_path / f"{number:03}.dcm").write_bytes(to_bytes(instance))
+    write_files(tmp_path, instances[:17] + instances[18:])
     assert main(["segment", str(tmp_path), "--out", str(tmp_path / "out")]) == REFUSED
     assert "A slice is missing" in capsys.readouterr().err
     assert not (tmp_path / "out" / "rtstruct.dcm").exists()

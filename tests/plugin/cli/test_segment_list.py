@@ -17,7 +17,7 @@ from orthanc_liver.cli.exit_status import REFUSED, SOME_FAILED
 from orthanc_liver.cli.main import main
 from orthanc_liver.cli.outlining import Outlining
 from orthanc_liver.cli.progress import TerminalProgress
-from tests.support.ct_writer import to_bytes, write_ct_series
+from tests.support.ct_writer import write_ct_series, write_files
 from tests.support.threshold_engine import on_cpu, with_liver
 
 
@@ -51,9 +51,7 @@ def studies(tmp_path: Path) -> Path:
 
 
 def write_series(folder: Path, volume: Volume, seed: str) -> None:
-    folder.mkdir(parents=True)
-    for number, one in enumerate(write_ct_series(volume, uid_seed=seed)):
-        (folder / f"{number:03}.dcm").write_bytes(to_bytes(one))
+    write_files(folder, write_ct_series(volume, uid_seed=seed))
 
 
 def run(listed: Path, out: Path) -> int:

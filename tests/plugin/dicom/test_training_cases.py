@@ -20,7 +20,7 @@ from liver_unet.training.layouts import find_cases
 from liver_unet.volume import Grid
 from orthanc_liver.dicom.roi_choice import RoiChoice
 from orthanc_liver.dicom.training_cases import prepared, train
-from tests.support.ct_writer import to_bytes, write_ct_series
+from tests.support.ct_writer import write_ct_series, write_files
 from tests.support.phantom import Orientation, Phantom, oriented, small_abdomen
 
 Change = Callable[[pydicom.Dataset], None]
@@ -28,10 +28,8 @@ Change = Callable[[pydicom.Dataset], None]
 
 def write_ct(folder: Path, phantom: Phantom, uid_seed: str = "one") -> FileDataset:
     """Write the CT; return its first slice."""
-    folder.mkdir(parents=True, exist_ok=True)
     slices = write_ct_series(phantom.volume, uid_seed=uid_seed)
-    for index, dataset in enumerate(slices):
-        (folder / f"{index}.dcm").write_bytes(to_bytes(dataset))
+    write_files(folder, slices)
     return slices[0]
 
 
@@ -355,7 +353,7 @@ def test_a_structure_set_without_a_referenced_study_is_paired_by_its_frame(study
     write_ct(study / "other phase", small_abdomen(), "two")
     for path in (study / "other phase").iterdir():
         one = pydicom.dcmread(path)
-        one.FrameOfReferenceUID = pydicom.dcmread(study / "ct" / "0.dcm").FrameOfReferenceUID
+        one.FrameOfReferenceUID = pydicom.dcmread(study / "ct" / "000.dcm").FrameOfReferenceUID
         one.save_as(path)
     shutil.rmtree(study.parent / "cases")
     assert "in its frame of reference lie 2 CT series: it must be one" in refusal(study)
@@ -375,7 +373,7 @@ def test_a_structure_set_of_another_frame_is_refused(study: Path) -> None:
 
 
 def test_a_ct_with_a_missing_slice_is_refused(study: Path) -> None:
-    (study / "ct" / "9.dcm").unlink()
+    (study / "ct" / "009.dcm").unlink()
     assert refusal(study).startswith(f"{study / 'ct'}: A slice is missing")
 
 

@@ -30,7 +30,7 @@ from orthanc_liver.pipeline import Segmentation, segment_series
 from tests.plugin.dicom.test_judges import _agree, _blob, _in_order
 from tests.support import judges
 from tests.support.bad_input import tiny_volume
-from tests.support.ct_writer import to_bytes, write_ct_series
+from tests.support.ct_writer import to_bytes, write_ct_series, write_files
 from tests.support.phantom import Orientation, abdomen, oriented
 from tests.support.real_data import real_ct
 from tests.support.threshold_engine import on_cpu, with_liver
@@ -139,9 +139,7 @@ def test_the_volume_is_right_and_every_object_lies_on_the_cts_own_slices(tmp_pat
     (tmp_path / "rs.dcm").write_bytes(found.objects[Kind.RTSTRUCT][0])
     (tmp_path / "seg.dcm").write_bytes(found.objects[Kind.SEG][0])
     assert judges.dciodvfy_errors(tmp_path / "seg.dcm") == []
-    (tmp_path / "ct").mkdir()
-    for number, one in enumerate(slices):
-        (tmp_path / "ct" / f"{number}.dcm").write_bytes(to_bytes(one))
+    write_files(tmp_path / "ct", slices)
     ct = read_ct(tmp_path / "ct", min_slices=5)
     path, structures = read_outlines(tmp_path / "rs.dcm")
     outline = outline_of(roi_of(structures, path, ANY), ct, path)

@@ -30,6 +30,9 @@ from tests.plugin.test_pipeline import segmented
 from tests.support.ct_writer import to_bytes, write_ct_series
 from tests.support.threshold_engine import SPEC, with_liver
 
+# Each starts a process that imports for a second and more.
+pytestmark = pytest.mark.network
+
 
 @pytest.fixture
 def process() -> Iterator[EngineProcess]:

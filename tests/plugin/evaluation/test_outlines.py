@@ -34,7 +34,7 @@ def on_grid_of(grid: Grid, phantom: Phantom) -> np.ndarray:
     return np.asarray(phantom.liver[tuple(np.moveaxis(np.rint(there).astype(int), -1, 0))])
 
 
-@pytest.fixture(params=["HFS", "FFP", "oblique", "tilted"])
+@pytest.fixture(params=["HFS", "FFP", "oblique", "tilted"], scope="module")
 def phantom(request: pytest.FixtureRequest) -> Phantom:
     orientation: Orientation = request.param
     return oriented(small_abdomen(), orientation)

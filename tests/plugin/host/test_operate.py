@@ -13,7 +13,7 @@ import pytest
 from tests.plugin.host.conftest import Host
 from tests.plugin.host.series import small_ct
 from tests.support import postgresql
-from tests.support.ct_writer import to_bytes
+from tests.support.ct_writer import write_files
 from tests.support.nginx import make_certificate
 from tests.support.orthanc_server import CHECKOUT
 
@@ -49,9 +49,7 @@ def test_a_backup_of_orthanc_is_one_of_the_plugin(tmp_path: Path) -> None:
 @pytest.mark.skipif(shutil.which("storescu") is None, reason="needs DCMTK's storescu")
 def test_dicom_with_tls_as_documented(tmp_path: Path) -> None:
     make_certificate(tmp_path)
-    (tmp_path / "ct").mkdir()
-    for number, one in enumerate(small_ct("by TLS")):
-        (tmp_path / "ct" / f"{number}.dcm").write_bytes(to_bytes(one))
+    write_files(tmp_path / "ct", small_ct("by TLS"))
     [shown] = re.findall(r"```json\n(\{\n  \"DicomTls.*?)```", OPERATE, re.DOTALL)
     for name, here in (
         ("orthanc.key", "key.pem"),

@@ -121,7 +121,7 @@ def test_two_overlapping_spheres_are_a_union() -> None:
     """Two of radius 11 and distance 8 mm: 2 V less the lens of the two, by its formula."""
     radius, apart, step = 11.0, 8.0, 0.25
     grid = Grid((120, 40, 50), np.diag([1.2, 1.5, step, 1.0]))
-    angles = np.linspace(0, 2 * np.pi, 360, endpoint=False)
+    angles = np.linspace(0, 2 * np.pi, 180, endpoint=False)
     contours: list[list[Point]] = []
     for centre in (25.0, 25.0 + apart):
         for n in range(5, 109):

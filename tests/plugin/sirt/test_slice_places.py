@@ -6,7 +6,7 @@ from itertools import accumulate, pairwise
 from random import Random
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from orthanc_liver.sirt.inputs import ActivityRefused
@@ -38,6 +38,7 @@ def test_forty_of_three_millimetres_then_twenty_of_six() -> None:
 
 
 @given(runs=RUNS, start=st.floats(-900, 900), chance=st.randoms(use_true_random=False))
+@settings(max_examples=30)
 def test_every_slice_lies_where_its_place_says(
     runs: list[tuple[int, float]], start: float, chance: Random
 ) -> None:
@@ -52,11 +53,13 @@ def test_every_slice_lies_where_its_place_says(
         return
     line, slices = line_through(rounded, places), slices_at(rounded)
     assert line.off_mm <= tolerance_mm(finest)
+    # Either end of a run lies as near its plane, and was rounded; the shortest has four gaps.
+    off_mm = 2 * 1.4 * tolerance_mm(finest) / 4
     for (below, above), (low, high) in zip(pairwise(places), pairwise(exact), strict=True):
-        assert (above - below) * line.step_mm == pytest.approx(high - low, abs=0.03)
+        assert (above - below) * line.step_mm == pytest.approx(high - low, abs=off_mm)
     gaps = [high - low for low, high in pairwise(exact)]
     means = [(below + above) / 2 for below, above in pairwise(gaps)]
-    assert [slices.thickness_mm(n) for n in range(1, len(gaps))] == pytest.approx(means, abs=0.03)
+    assert [slices.thickness_mm(n) for n in range(1, len(gaps))] == pytest.approx(means, abs=off_mm)
 
 
 @given(runs=RUNS, which=st.integers(1, 60), wide=st.integers(2, 4))

@@ -9,7 +9,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orthanc_liver.sirt.activity import Activity, compute_activity
@@ -106,6 +106,7 @@ def test_no_activity_has_no_table_and_nothing_unasked_has_one() -> None:
     method=st.sampled_from(["glass", "partition", "resin", "resin-lobar"]),
     dose=st.floats(0.1, 5000),
 )
+@settings(max_examples=40)
 def test_every_cells_doses_go_with_what_is_given(method: str, dose: float) -> None:
     result = with_table(method, LungShunt=0.05, **({"DoseGy": dose} if method == "glass" else {}))
     planned = {one.name: one.value for one in result.figures}

@@ -12,10 +12,10 @@ from orthanc_liver.host.activity.documents import Documents, store_documents
 from orthanc_liver.host.activity.our_outline import REJECTED, doubts_about_ours, judged
 from orthanc_liver.host.activity.roi_of_series import (
     Roi,
-    others_on_that_ct,
     outline_of,
     roi_named,
     rois_of,
+    rois_on,
 )
 from orthanc_liver.host.errors import NoResult
 from orthanc_liver.host.jobs.job import Job
@@ -197,14 +197,14 @@ def _segmented_liver(
     ROIs that the request asks for.
     """
     job = _standing_job(record, orthanc, series)
-    result = job.result or {}
-    rois = [roi for roi in rois_of(orthanc, result["Instance"]) if roi.name != LOOK_HERE]
+    rois = [roi for roi in rois_of(orthanc, job.rtstruct) if roi.name != LOOK_HERE]
     if len(rois) != 1:
         raise _no_result("the RTSTRUCT of the segmentation does not hold one outline")
-    own = {find_approved(orthanc, one, series.study) for one in reviews}
-    if isinstance(former := result.get("Supersedes"), str):
+    own = {job.rtstruct, *(find_approved(orthanc, one, series.study) for one in reviews)}
+    if isinstance(former := (job.result or {}).get("Supersedes"), str):
         own |= set(orthanc.instances_with(former))
-    others = [roi for roi in others_on_that_ct(orthanc, series, rois[0]) if roi.instance not in own]
+    others = [roi for roi in rois_on(orthanc, series, rois[0].frame) if roi.instance not in own]
+    others.sort(key=lambda roi: roi.drawn_at)
     name = rois[0].name.casefold()
     found = _corrected(rois[0], [roi for roi in others if roi.name.casefold() == name])
     if found is not None:
@@ -270,7 +270,7 @@ def _standing_job(record: Record | None, orthanc: Orthanc, series: Series) -> Jo
         raise _no_result(f"the series' last job came to no liver volume ({job.outcome})")
     if not is_source(orthanc, job, series):
         raise _no_result("the series' instances are not those that were segmented")
-    if not orthanc.has_instance(job.result["Instance"]):
+    if not orthanc.has_instance(job.rtstruct):
         raise _no_result("the RTSTRUCT of the segmentation is no longer in Orthanc")
     return job
 

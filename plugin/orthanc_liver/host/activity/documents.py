@@ -79,21 +79,25 @@ def written_documents(
     return objects, message
 
 
+def made_by(job: Job) -> tuple[str, str, str]:
+    """The software's version, and name and SHA-256 of the model."""
+    model, report = job.model or {}, job.report or {}
+    return report.get("software_version", ""), model.get("Name", ""), model.get("Sha256", "")
+
+
 def _order(
     orthanc: Orthanc, series: Series, settings: Settings, wanted: Documents
 ) -> DocumentOrder:
-    model, report = wanted.job.model or {}, wanted.job.report or {}
+    report = wanted.job.report or {}
     return DocumentOrder(
-        job=wanted.job.id,
-        instances=len(series.instances),
-        settings=replace(settings.for_engine(), kinds=wanted.kinds),
-        software_version=report.get("software_version", ""),
-        model_name=model.get("Name", ""),
-        model_sha256=model.get("Sha256", ""),
+        wanted.job.id,
+        len(series.instances),
+        replace(settings.for_engine(), kinds=wanted.kinds),
+        *made_by(wanted.job),
         grade=wanted.job.grade or "",
         warnings=tuple(report.get("warnings", ())),
         look_at=tuple(tuple(one["slices"]) for one in report.get("look_at", ())),
         activity=wanted.activity.as_json(),
         sheet=wanted.activity.as_text(),
-        rtstruct=orthanc.dicom_file((wanted.job.result or {})["Instance"]),
+        rtstruct=orthanc.dicom_file(wanted.job.rtstruct),
     )

@@ -25,7 +25,7 @@ def doubts_about_ours(
     job = record.job if record else None
     if job is None or job.result is None:
         return ()
-    ours = {job.result["Instance"], *(find_approved(orthanc, one, job.study) for one in reviews)}
+    ours = {job.rtstruct, *(find_approved(orthanc, one, job.study) for one in reviews)}
     if not any(one in ours or _is_cut_from(orthanc, one, job) for one in chosen):
         return ()
     with contextlib.suppress(ActivityRefused):  # a report that cannot be read tells nothing
@@ -36,8 +36,7 @@ def doubts_about_ours(
 
 def judged(job: Job, reviews: Sequence[Review]) -> tuple[str, ...]:
     """A warning where its outline was rejected, or is doubtful and nobody has accepted it."""
-    outline = (job.result or {})["Instance"]
-    verdicts = [one.verdict for one in reviews if one.rtstruct == outline][-1:]
+    verdicts = [one.verdict for one in reviews if one.rtstruct == job.rtstruct][-1:]
     if verdicts == [Verdict.REJECTED]:
         return (REJECTED,)
     if job.grade == DOUBTFUL and not verdicts:
@@ -50,4 +49,4 @@ def _is_cut_from(orthanc: Orthanc, instance: str, job: Job) -> bool:
         cut = read_cut(orthanc, instance)
     except (Missing, NotOurs):
         return False
-    return (job.result or {})["Instance"] in orthanc.instances_with(cut.outline)
+    return job.rtstruct in orthanc.instances_with(cut.outline)

@@ -122,17 +122,15 @@ def _is_set_aside(orthanc: Orthanc, roi: Roi) -> bool:
         return False
 
 
-def others_on_that_ct(orthanc: Orthanc, series: Series, ours: Roi) -> list[Roi]:
-    """What others outlined on the same CT as ours, newest last."""
+def rois_on(orthanc: Orthanc, series: Series, frame: str) -> list[Roi]:
+    """Whatever is outlined on a series in its study; frame: the UID of its frame of reference."""
     uid = series.tags.get("SeriesInstanceUID")
-    found = [
+    return [
         roi
         for instance in rtstructs_beside(orthanc, series, None)
-        if instance != ours.instance
         for roi in rois_of(orthanc, instance)
-        if roi.frame == ours.frame and (not roi.series or uid in roi.series)
+        if roi.frame == frame and (not roi.series or uid in roi.series)
     ]
-    return sorted(found, key=lambda roi: roi.drawn_at)
 
 
 def rois_of(orthanc: Orthanc, instance: str) -> tuple[Roi, ...]:

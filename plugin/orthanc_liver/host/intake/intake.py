@@ -92,5 +92,5 @@ class Intake:
             return True
         if not record.settles(series.source_key, self._model_sha256()):
             return False
-        result = record.job.result
-        return result is None or self._orthanc.has_instance(result["Instance"])
+        job = record.job
+        return job.result is None or self._orthanc.has_instance(job.rtstruct)

@@ -139,6 +139,16 @@ class Job:
         return str(self.outcome or "")
 
     @property
+    def rtstruct(self) -> str:
+        """Orthanc's id of the outline, which is in every result."""
+        return str((self.result or {})["Instance"])
+
+    @property
+    def rtstruct_uid(self) -> str:
+        """The same as SOP Instance UID."""
+        return str((self.result or {})["SopInstanceUid"])
+
+    @property
     def result_instances(self) -> list[str]:
         """Orthanc's ids of every object that the job stored; these are what is sent on."""
         return instances_of(self.result) if self.result else []

@@ -149,8 +149,7 @@ class Results:
                 if recipient.takes(kind)
             ]
             self._deliveries.add(job, new, again=again)
-            uid = (job.result or {})["SopInstanceUid"]
-            for instance in standing_cuts(self._orthanc, series.id, series.study, uid):
+            for instance in standing_cuts(self._orthanc, series.id, series.study, job.rtstruct_uid):
                 self.send_parts(job, series, instance, again=again)
             if review:
                 self._settle(series, review)
@@ -164,21 +163,19 @@ class Results:
     def settle_parts(self, job: Job, series: Series) -> None:
         """Of the parts that people cut of a series, mark what no longer stands, and send it no
         further; twice does no harm."""
-        outline = (job.result or {})["SopInstanceUid"]
-        for instance in settle_cuts(self._orthanc, series.id, series.study, outline):
+        for instance in settle_cuts(self._orthanc, series.id, series.study, job.rtstruct_uid):
             self._deliveries.refuse(instance, "newer parts, or a newer outline, took their place")
             self._orthanc.log(f"instance {instance}, parts of a liver, is superseded: marked")
 
     def send_parts(self, job: Job, series: Series, instance: str, *, again: bool = False) -> None:
         """Hand the RTSTRUCT of parts of the job's outline to those who take one, when the outline
         may go there; again: see send."""
-        outline = job.result_instances[0]
-        clearance = self._clearances.of(series.id, outline)
+        clearance = self._clearances.of(series.id, job.rtstruct)
         new = [
             Delivery(
                 job=job.id,
                 series=series.id,
-                outline=outline,
+                outline=job.rtstruct,
                 instance=instance,
                 kind=Kind.RTSTRUCT,
                 destination=one.destination,

@@ -27,7 +27,7 @@ def supersede(orthanc: Orthanc, record: Record | None, job: Job, *, keep: bool) 
     if job.result is None:
         return
     former = _former_result(record, job)
-    if former and former["Instance"] == job.result["Instance"]:
+    if former and former["Instance"] == job.rtstruct:
         if isinstance(former.get("Supersedes"), str):
             job.result["Supersedes"] = former["Supersedes"]
         former = None
@@ -86,7 +86,7 @@ def _former_result(record: Record | None, job: Job) -> dict[str, Any] | None:
 
 def _set_aside(orthanc: Orthanc, instance: str, job: Job, *, keep: bool) -> None:
     if keep and job.result:
-        mark_superseded(orthanc, instance, by=job.result["SopInstanceUid"])
+        mark_superseded(orthanc, instance, by=job.rtstruct_uid)
     else:
         orthanc.delete(f"/instances/{instance}")
     did = "marked" if keep else "deleted"

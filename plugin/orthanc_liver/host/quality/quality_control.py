@@ -281,7 +281,7 @@ class QualityControl:
     def _outline(self, found: Found) -> bytes:
         if found.is_shadow:
             return self.shadow.outline(found.job, found.series, self._hold)
-        return self._orthanc.dicom_file((found.job.result or {})["Instance"])
+        return self._orthanc.dicom_file(found.job.rtstruct)
 
     def _hold(self, process: EngineProcess) -> None:
         with self._lock:
@@ -305,7 +305,7 @@ class QualityControl:
             series=job.series,
             study=job.study,
             job=job.id,
-            ours=(job.result or {})["Instance"],
+            ours=job.rtstruct,
             model_name=model["Name"],
             model_sha256=model["Sha256"],
             grade="" if found.is_shadow else job.grade or "",

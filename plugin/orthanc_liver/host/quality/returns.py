@@ -110,7 +110,7 @@ class Returns:
 
     def _of_the_first(self, job: Job) -> Returned | None:
         """Our own outline, as the other one of a comparison."""
-        instance = (job.result or {})["Instance"]
+        instance = job.rtstruct
         livers = [one for one in rois_of(self._orthanc, instance) if one.name != LOOK_HERE]
         if not livers:
             return None
@@ -126,7 +126,7 @@ class Returns:
         if self._longest and job.completed and datetime.now(UTC) - job.completed > self._longest:
             return None
         series = image_series(self._orthanc, self._orthanc.series(series_id))
-        stands = self._orthanc.has_instance(job.result["Instance"])
+        stands = self._orthanc.has_instance(job.rtstruct)
         return (job, series) if stands and is_source(self._orthanc, job, series) else None
 
     def _candidates(self, series: Series) -> Iterator[tuple[Kind, str]]:

@@ -60,17 +60,16 @@ def store_approved(
 def supersede_approved(orthanc: Orthanc, reviews: Iterable[Review], job: Job) -> None:
     """Note on what people accepted of former results that there is a newer one. It is never
     deleted: somebody answers for it. reviews: all of the series, the last one last."""
-    result = job.result or {}
     last = {one.rtstruct: one for one in reviews}
     for rtstruct, review in last.items():
         approved = find_approved(orthanc, review, job.study)
         if approved is None:
             continue
-        if rtstruct == result["Instance"]:
+        if rtstruct == job.rtstruct:
             unmark_superseded(orthanc, approved)  # its slices are what they were again
             continue
         with contextlib.suppress(Missing):  # somebody deleted it meanwhile
-            mark_superseded(orthanc, approved, by=result["SopInstanceUid"])
+            mark_superseded(orthanc, approved, by=job.rtstruct_uid)
             orthanc.log(f"job {job.id}: its result supersedes {approved}, approved: marked")
 
 

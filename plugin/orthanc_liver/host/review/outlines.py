@@ -19,6 +19,7 @@ from orthanc_liver.host.activity.roi_of_series import (
     numbers_of,
     planes_of,
     rois_of,
+    rois_on,
     rtstructs_beside,
 )
 from orthanc_liver.host.errors import NotShown
@@ -95,14 +96,7 @@ class Stack:
 
 def outlines_of(orthanc: Orthanc, series: Series) -> list[dict[str, Any]]:
     """Every outline of the series in its study, newest first."""
-    frame = stack_of(orthanc, series).frame
-    uid = series.tags.get("SeriesInstanceUID")
-    rois = [
-        roi
-        for instance in rtstructs_beside(orthanc, series, None)
-        for roi in rois_of(orthanc, instance)
-        if roi.frame == frame and (not roi.series or uid in roi.series)
-    ]
+    rois = rois_on(orthanc, series, stack_of(orthanc, series).frame)
     rois.sort(key=lambda roi: roi.drawn_at, reverse=True)
     return [_described(roi) for roi in rois]
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from orthanc_liver.engine.protocol import Cut, Outcome, PartsOrder
-from orthanc_liver.host.activity.documents import written_documents
+from orthanc_liver.host.activity.documents import made_by, written_documents
 from orthanc_liver.host.errors import CutAskedBadly, NoResult, NotAllowed
 from orthanc_liver.host.jobs.job import Job
 from orthanc_liver.host.jobs.records import Ledger, write_cut
@@ -32,10 +32,6 @@ class _Liver:
 
     job: Job
     instance: str
-
-    @property
-    def outline(self) -> dict[str, Any]:
-        return self.job.result or {}
 
 
 class Parts:
@@ -77,7 +73,7 @@ class Parts:
             raise CutAskedBadly(done.reason)
         stored = StoredCut(
             series=series.id,
-            outline=liver.outline["SopInstanceUid"],
+            outline=liver.job.rtstruct_uid,
             cut=cut,
             by=by,
             is_typed=is_typed,
@@ -99,26 +95,22 @@ class Parts:
         job = record.job if record else None
         if job is None or not job.result or not is_source(self._orthanc, job, series):
             raise NoResult("there is no outline of the series as it is now: segment it (again)")
-        result = job.result["Instance"]
-        if not is_result_in(self._orthanc, result, series.study):
+        if not is_result_in(self._orthanc, job.rtstruct, series.study):
             raise NoResult("the outline is no longer in Orthanc: segment the series again")
-        review = self._reviews.of(series.id, result)
+        review = self._reviews.of(series.id, job.rtstruct)
         if review and review.verdict is Verdict.REJECTED:
             raise NotAllowed("the outline was rejected: it is not cut before a person accepts it")
         approved = find_approved(self._orthanc, review, series.study)
-        if not isinstance(asked, str) or asked not in (result, approved):
+        if not isinstance(asked, str) or asked not in (job.rtstruct, approved):
             raise NotAllowed(f"{NOT_THE_OUTLINE}, or of its accepted copy")
-        return _Liver(job, approved or result)
+        return _Liver(job, approved or job.rtstruct)
 
     def _order(self, series: Series, liver: _Liver, cut: Cut, by: str) -> PartsOrder:
-        model, report = liver.job.model or {}, liver.job.report or {}
         return PartsOrder(
-            job=liver.job.id,
-            instances=len(series.instances),
-            settings=self._settings.for_engine(),
-            software_version=report.get("software_version", ""),
-            model_name=model.get("Name", ""),
-            model_sha256=model.get("Sha256", ""),
+            liver.job.id,
+            len(series.instances),
+            self._settings.for_engine(),
+            *made_by(liver.job),
             cut=cut,
             by=by,
             rtstruct=self._orthanc.dicom_file(liver.instance),

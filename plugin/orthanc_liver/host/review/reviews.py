@@ -104,7 +104,7 @@ def review_asked(job: Job | None, asked: Mapping[str, Any], user: str) -> Review
     by, is_typed = person_asking(asked, user)
     if job is None or not job.result:
         raise NoResult("the series' last job left no outline to decide on")
-    if words["Rtstruct"] != job.result["Instance"]:
+    if words["Rtstruct"] != job.rtstruct:
         raise NotAllowed(NOT_THE_OUTLINE)
     review = Review(
         series=job.series,

@@ -29,7 +29,7 @@ from tests.plugin.host.review.test_decisions import DOCTOR, accept, reject, resu
 from tests.plugin.host.series import small_ct
 from tests.plugin.host.web.test_routes import NO_RESOURCE
 from tests.support import judges
-from tests.support.ct_writer import to_bytes, write_ct_series
+from tests.support.ct_writer import to_bytes, write_ct_series, write_files
 from tests.support.threshold_engine import with_liver
 
 PLANE = [0.0, 1.0, 5.0, 2.0, 4.0, 9.0, 1.0, 2.0, 20.0]
@@ -258,8 +258,7 @@ def outlined(
     host.job(host.segment(series_id), "Success")
     accept(host, series_id)
     folder = tmp_path_factory.mktemp("ct")
-    for number, one in enumerate(series):
-        (folder / f"{number:03}.dcm").write_bytes(to_bytes(one))
+    write_files(folder, series)
     return host, series_id, folder, series
 
 

@@ -18,7 +18,7 @@ from tests.plugin.host.review.test_parts import MIDDLE, alone, fetched
 from tests.plugin.host.web.test_review_page import look_at, slice_shown
 from tests.support import judges
 from tests.support.browser import DESKTOP, PHONE, Browser, needs_browser
-from tests.support.ct_writer import to_bytes, write_ct_series
+from tests.support.ct_writer import write_ct_series, write_files
 from tests.support.patience import wait_for
 from tests.support.threshold_engine import LIVER_HU, with_liver
 
@@ -121,9 +121,7 @@ def test_three_clicks_make_lobes_that_others_read_and_the_activity_takes(
     outlined = (low < CT.hu) & (high > CT.hu)
     expected = {"Right lobe": outlined & is_right, "Left lobe": outlined & ~is_right}
     folder = tmp_path / "ct"
-    folder.mkdir()
-    for number, one in enumerate(series):
-        (folder / f"{number:03}.dcm").write_bytes(to_bytes(one))
+    write_files(folder, series)
     parts = fetched(host, stored["Instance"])
     for name, mask in expected.items():
         work = tmp_path / f"read {name}"

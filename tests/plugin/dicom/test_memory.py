@@ -19,7 +19,6 @@ from orthanc_liver.liver_errors import SeriesRefused
 from tests.plugin.dicom.test_secondary_capture import captured, ct, outlined
 from tests.plugin.engine.test_inference_process import Child
 from tests.support.ct_writer import to_bytes, write_ct_series
-from tests.support.patience import patience_s
 from tests.support.phantom import abdomen
 from tests.support.processes import peak_mib
 
@@ -139,8 +138,7 @@ def test_peak_memory(slices: int) -> None:
     done = run_job(child, slices, patient(slices, (300.0, 384.0, 384.0)))
     assert done.outcome is Outcome.SEGMENTED, done
     peak = peak_mib(child.process.pid)
-    child.stdin.close()
-    child.process.wait(patience_s(10))
+    assert child.ends(timeout_s=10) == 0
     reckoned = MemoryLimit(100_000, slices).needed_mib(512, 512)
     print(f"512 x 512 x {slices}: peak {peak:.0f} MiB, reckoned {reckoned:.0f} MiB")  # noqa: T201
     assert peak < 4096

@@ -46,10 +46,15 @@ def read_orthanc_settings(configuration: Mapping[str, Any], *, sends: bool) -> O
     return OrthancSettings(
         stable_age_s=float(configuration.get("StableAge", 0)) or _STABLE_AGE_S,
         find_limit=int(configuration.get("LimitFindResults", 0)),
-        dicom_web_root=configuration.get("DicomWeb", {}).get("Root", "/dicom-web/"),
+        dicom_web_root=_dicom_web_root(configuration.get("DicomWeb")),
         web_servers=web_servers_of(configuration),
         problems=tuple(problems),
     )
+
+
+def _dicom_web_root(section: Any) -> str:
+    root = section.get("Root") if isinstance(section, dict) else None
+    return root if isinstance(root, str) else "/dicom-web/"
 
 
 def _has_index(configuration: Mapping[str, Any], database: str) -> bool:

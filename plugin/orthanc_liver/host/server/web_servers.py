@@ -39,26 +39,33 @@ def _server(entry: Any, configuration: Mapping[str, Any]) -> WebServer | None:
         entry = dict(zip(("Url", "Username", "Password"), entry, strict=False))
     if not isinstance(entry, dict) or not _is_address(entry.get("Url")):
         return None
+    headers = entry.get("HttpHeaders") or {}
+    if not isinstance(headers, dict):
+        return None
 
-    def text(name: str) -> str:
-        return str(entry.get(name, ""))
+    def text(name: str, of: Mapping[str, Any] = entry) -> str:
+        return str(of.get(name) or "")
 
     return WebServer(
         url=entry["Url"].rstrip("/"),
         username=text("Username"),
         password=text("Password"),
-        headers={str(name): str(text) for name, text in entry.get("HttpHeaders", {}).items()},
+        headers={str(name): str(value) for name, value in headers.items()},
         certificate=(
             text("CertificateFile"),
             text("CertificateKeyFile"),
             text("CertificateKeyPassword"),
         ),
         has_smart_card=bool(entry.get("Pkcs11", False)),
-        proxy=str(configuration.get("HttpProxy", "")),
-        ca_file=str(configuration.get("HttpsCACertificates", "")),
+        proxy=text("HttpProxy", configuration),
+        ca_file=text("HttpsCACertificates", configuration),
         is_verified=bool(configuration.get("HttpsVerifyPeers", True)),
     )
 
 
 def _is_address(url: Any) -> bool:
-    return isinstance(url, str) and urlsplit(url).scheme in ("http", "https")
+    try:
+        parts = urlsplit(url) if isinstance(url, str) else None
+        return bool(parts and parts.scheme in ("http", "https") and parts.port != 0)
+    except ValueError:  # no host, or no port, can be read from it
+        return False

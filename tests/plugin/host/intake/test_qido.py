@@ -156,6 +156,10 @@ def test_what_of_the_configuration_is_a_server() -> None:
         "none": [],
         "ours": "http://c",
         "file": ["file:///etc/passwd"],
+        "no host": ["http://[::1"],
+        "no port": ["http://d:port/"],
+        "no headers": {"Url": "http://e", "HttpHeaders": None, "Password": None},
+        "odd headers": {"Url": "http://f", "HttpHeaders": ["A"]},
     }
     configuration = {
         "DicomWeb": {"Servers": servers},
@@ -168,6 +172,7 @@ def test_what_of_the_configuration_is_a_server() -> None:
     assert found == {
         "short": WebServer("http://a", **about),
         "long": WebServer("https://b/x", "me", "SECRET", **about),
+        "no headers": WebServer("http://e", **about),
     }
     assert "SECRET" not in repr(found)
     assert web_servers_of({"DicomWeb": {"Servers": []}}) == {}

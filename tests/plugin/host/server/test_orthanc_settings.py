@@ -20,6 +20,12 @@ def test_no_stable_age_is_a_minute(configuration: dict[str, Any], seconds: float
     assert read_orthanc_settings(configuration, sends=True).stable_age_s == seconds
 
 
+@pytest.mark.parametrize("section", [None, 1, [], {"Root": None}])
+def test_what_is_no_section_of_dicom_web_takes_nothing_away(section: Any) -> None:
+    found = read_orthanc_settings({"DicomWeb": section}, sends=True)
+    assert (found.dicom_web_root, found.web_servers) == ("/dicom-web/", {})
+
+
 @pytest.mark.parametrize("database", ["PostgreSQL", "MySQL", "Odbc"])
 def test_a_database_plugin_needs_a_name_of_the_server(database: str) -> None:
     [problem] = problems_of({database: {"EnableIndex": True}})

@@ -84,7 +84,7 @@ class Archive:
         self.updated: dict[str, datetime] = {}
         self.arrived: Counter[str] = Counter()  # instances ever, by series
         self.modalities: dict[str, dict[str, Any]] = {}
-        self.servers: list[str] = []
+        self.servers: dict[str, str] = {}  # their addresses by name
         self.takes: set[str] = set()
         self.sent: dict[str, tuple[str, list[str]]] = {}
         self.commits = "Success"
@@ -309,7 +309,8 @@ class Archive:
         return {}
 
     def _servers(self, call: Call) -> Any:
-        return self.servers
+        told = {name: {"Url": url} for name, url in self.servers.items()}
+        return told if "expand" in call.query else list(told)
 
     def _send(self, call: Call) -> Any:
         if call.names[0] not in [*self.modalities, *self.servers]:

@@ -205,7 +205,8 @@ class FakeServer(OrthancServer):
         self.archive.settings = configuration
         for name, (title, *_) in configuration.get("DicomModalities", {}).items():
             self.archive.modalities[name] = {"AET": title}
-        self.archive.servers = list(configuration["DicomWeb"].get("Servers", {}))
+        servers = configuration["DicomWeb"].get("Servers", {})
+        self.archive.servers = {name: url for name, (url, *_) in servers.items()}
         self.module = FakeOrthanc(self.archive, configuration)
         self._script(self.module)
         self.module.on_change(ChangeType.ORTHANC_STARTED, -1, "")

@@ -58,10 +58,15 @@ class Sources:
         if way is Way.MODALITY:
             return list(self._orthanc.get("/modalities"))
         try:
-            known = self._orthanc.get_of_plugin(f"{self._dicom_web}/servers")
+            known = self._orthanc.get_of_plugin(f"{self._dicom_web}/servers?expand")
         except Missing:
             return []
-        return [name for name in known if name in self._web_servers]
+        return [name for name, told in known.items() if self._is_ours(name, told)]
+
+    def _is_ours(self, name: str, told: Mapping[str, Any]) -> bool:
+        """Whether Orthanc would fetch from where we ask: REST may give it another address."""
+        ours = self._web_servers.get(name)
+        return ours is not None and str(told.get("Url")).rstrip("/") == ours.url
 
     def find(self, wanted: Wanted) -> list[Found]:
         """The studies of one patient that fit; NotPulled, or NotPulledYet where it may pass."""
@@ -161,8 +166,9 @@ class Sources:
 
 def unknown(wanted: Wanted) -> str:
     """What is said of a source that Orthanc does not have."""
-    place = "DicomModalities" if wanted.way is Way.MODALITY else "DicomWeb.Servers"
-    return f"Orthanc has no {wanted.place} in {place}"
+    if wanted.way is Way.MODALITY:
+        return f"Orthanc has no {wanted.place} in DicomModalities"
+    return f"Orthanc has no {wanted.place} in DicomWeb.Servers, or REST gave it another address"
 
 
 def _fitting(wanted: Wanted, told: Iterable[Mapping[str, str]], query: str = "") -> list[Found]:

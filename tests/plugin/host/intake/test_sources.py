@@ -17,13 +17,14 @@ from orthanc_liver.host.server.web_servers import WebServer
 BY_DICOM = Wanted(Way.MODALITY, "pacs", Key.ACCESSION_NUMBER, "A1")
 BY_WEB = Wanted(Way.DICOM_WEB, "archive", Key.ACCESSION_NUMBER, "A1")
 FOUND = Found("1.2.3", "patient")
+URL = "http://127.0.0.1/dicom-web"
 
 
 class Scripted:
     """As much of Orthanc as is asked; answers: by path, an exception to be raised among them."""
 
     def __init__(self, **answers: Any) -> None:
-        self._answers = {"modalities": ["pacs"], "servers": ["archive"]} | answers
+        self._answers = {"modalities": ["pacs"], "servers": {"archive": URL}} | answers
 
     def get(self, path: str) -> Any:
         name = path.split("/")[1]
@@ -33,8 +34,8 @@ class Scripted:
         return answer
 
     def get_of_plugin(self, path: str) -> Any:
-        assert path == "/dicom-web/servers"
-        return self._answers["servers"]
+        assert path == "/dicom-web/servers?expand"
+        return {name: {"Url": url} for name, url in self._answers["servers"].items()}
 
     def post(self, path: str, body: bytes) -> Any:
         if "seconds" in self._answers:
@@ -49,7 +50,7 @@ class Scripted:
 
 def sources_of(**answers: Any) -> Sources:
     scripted: Any = Scripted(**answers)
-    return Sources(scripted, "/dicom-web/", {"archive": WebServer("http://127.0.0.1/dicom-web")})
+    return Sources(scripted, "/dicom-web/", {"archive": WebServer(URL)})
 
 
 @pytest.mark.parametrize(
@@ -146,7 +147,15 @@ def test_several_studies_of_one_patient_are_one_number(monkeypatch: pytest.Monke
 
 def test_a_web_server_that_was_added_by_rest_is_none_that_we_can_ask() -> None:
     """Nobody tells its password."""
-    assert sources_of(servers=["archive", "added later"]).names(Way.DICOM_WEB) == ["archive"]
+    both = {"archive": f"{URL}/", "added later": URL}
+    assert sources_of(servers=both).names(Way.DICOM_WEB) == ["archive"]
+
+
+def test_no_web_server_is_asked_that_orthanc_would_not_fetch_from() -> None:
+    """As after PUT /dicom-web/servers/archive."""
+    moved = sources_of(servers={"archive": "http://127.0.0.1/elsewhere"})
+    with pytest.raises(NotPulled, match="archive in DicomWeb.Servers, or REST gave it another"):
+        moved.find(BY_WEB)
 
 
 def test_a_source_that_was_taken_away_is_told() -> None:

@@ -11,7 +11,7 @@ from orthanc_liver.engine.protocol import Cut, Outcome, PartsOrder
 from orthanc_liver.host.activity.documents import made_by, written_documents
 from orthanc_liver.host.errors import CutAskedBadly, NoResult, NotAllowed
 from orthanc_liver.host.jobs.job import Job
-from orthanc_liver.host.jobs.records import Ledger, write_cut
+from orthanc_liver.host.jobs.records import Ledger, unmark_superseded, write_cut
 from orthanc_liver.host.jobs.results import Results
 from orthanc_liver.host.jobs.source import is_source
 from orthanc_liver.host.jobs.storing import is_result_in, store_beside
@@ -84,6 +84,7 @@ class Parts:
             if self._liver(series, asked.get("Rtstruct")).instance != liver.instance:
                 raise NotAllowed("the outline was accepted meanwhile: cut the accepted one")
             [kept] = store_beside(self._orthanc, series, objects)
+            unmark_superseded(self._orthanc, kept["Instance"])  # it may have been cut so before
             write_cut(self._orthanc, kept["Instance"], stored)
             self._results.settle_parts(liver.job, series)
             self._results.send_parts(liver.job, series, kept["Instance"])

@@ -103,6 +103,20 @@ def test_a_change_takes_the_place_of_the_same_persons_former_parts(host: Host) -
     assert host.orthanc.get(f"/liver/series/{series_id}/cuts")[1]["Lassos"] == LASSOS
 
 
+def test_parts_that_are_cut_again_as_before_stand_again(host: Host) -> None:
+    series_id = host.upload("cut, changed, and changed back")
+    result_of(host, series_id)
+    first = cut(host, series_id, Plane=PLANE)
+    second = cut(host, series_id, Plane=[*PLANE[:8], 21.0])
+    assert cut(host, series_id, Plane=PLANE)["Instance"] == first["Instance"]
+    assert standing(host, series_id) == {first["Instance"]: True, second["Instance"]: False}
+    marks = [
+        host.orthanc.call("GET", f"/instances/{one['Instance']}/metadata/4504").status_code
+        for one in (first, second)
+    ]
+    assert marks == [404, 200]
+
+
 def test_a_newer_outline_takes_the_place_of_parts_of_the_former(host: Host) -> None:
     series = small_ct("cut too early", slices=7)
     series_id = host.store(series[:6])

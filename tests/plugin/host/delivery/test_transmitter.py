@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from orthanc_liver.host.delivery import deliveries, transmitter
+from orthanc_liver.host.jobs.job import State
 from tests.plugin.host.conftest import FakeHost
 from tests.plugin.host.series import small_ct
 from tests.support.ct_writer import to_bytes
@@ -97,6 +99,23 @@ def test_what_is_deleted_is_told_while_its_destination_rests(
 
     wait_for("its end", lambda: states(goes) == {"Failure"})
     assert states(stays) == {"Retry"}
+
+
+def test_of_a_thousand_pictures_that_wait_one_is_looked_for() -> None:
+    looked_for: list[str] = []
+
+    def has_instance(instance: str) -> bool:
+        looked_for.append(instance)
+        return instance != "0"
+
+    pictures = [str(number) for number in range(1000)]
+    waits = SimpleNamespace(state=State.PENDING, instances=pictures)
+    held = SimpleNamespace(
+        running=list, awaiting_proof=list, due=list, unfinished=lambda: [waits], on_change=None
+    )
+    orthanc: Any = SimpleNamespace(has_instance=has_instance)
+    transmitter.Transmitter(orthanc, held, None)._turn()  # type: ignore[arg-type] # on paper
+    assert looked_for == ["0", "1"]
 
 
 def test_of_pictures_what_is_still_there_goes_together(

@@ -56,33 +56,39 @@ def _texts(name: str, values: Any) -> list[str]:
 
 
 class Fetching:
-    """One study that is wanted, or several of one number, on the way here."""
+    """One study that is wanted, or several of one number, on the way here. held: by UID, how many
+    instances of each were here before it was first fetched."""
 
-    def __init__(self, sources: Sources, wanted: Wanted) -> None:
+    def __init__(self, sources: Sources, wanted: Wanted, held: dict[str, int]) -> None:
         self._sources = sources
         self._wanted = wanted
-        self._found: list[Found] | None = None  # None: not asked yet
+        self._found: list[Found] = []  # empty: not asked yet
         self._fetched = 0
         self._orthanc_job = ""
-        self._held = 0  # instances of the study that is being fetched, before
+        self._held = held
         self.brought_nothing = True  # all that has come so far was here already
 
-    def step(self) -> list[str] | None:
-        """Orthanc's ids of the studies once all are here, None where there is more to do.
+    def find(self) -> bool:
+        """Ask for it, unless that is done; whether it was asked now. Raises as step() does."""
+        if self._found:
+            return False
+        self._found = self._sources.find(self._wanted)
+        for one in self._found:
+            if one.uid not in self._held:
+                self._held[one.uid] = self._sources.count_here(one)
+        return True
 
-        NotPulled, or NotPulledYet where it may pass.
-        """
-        if self._found is None:
-            self._found = self._sources.find(self._wanted)
+    def step(self) -> list[str] | None:
+        """After find: Orthanc's ids of the studies once all are here, None where there is more to
+        do. NotPulled, or NotPulledYet where it may pass."""
         if self._fetched == len(self._found):
             return [study for one in self._found for study in self._sources.studies_here(one)]
         one = self._found[self._fetched]
         if not self._orthanc_job:
-            self._held = self._sources.count_here(one)
             self._orthanc_job = self._sources.fetch(self._wanted, one)
         elif self._sources.has_fetched(self._wanted, one, self._orthanc_job):
             self._fetched += 1
-            self.brought_nothing &= self._sources.count_here(one) == self._held
+            self.brought_nothing &= self._sources.count_here(one) == self._held[one.uid]
             self._orthanc_job = ""
         return None
 
@@ -106,6 +112,7 @@ class Pull(Paced):
         self._failed: list[Failed] = []
         self._here: list[Wanted] = []  # nothing of these came that was not here already
         self._fetching: Fetching | None = None  # of the study at `done`
+        self._held_at, self._held = 0, dict[str, int]()  # see Fetching, and the `done` it is of
         self._attempts = 0
         self._reason = ""  # why the study at `done` is not here yet
 
@@ -115,6 +122,7 @@ class Pull(Paced):
         if kept:
             self._place, self._wanted = kept.place, kept.wanted
             self._failed, self._here = kept.failed, kept.here
+            self._held_at, self._held = kept.place.done, dict(kept.held)
 
     def ask(self, asked: Mapping[str, Any]) -> int:
         """Begin with the studies of a body, or add those that are not to come anyway; returns how
@@ -131,7 +139,7 @@ class Pull(Paced):
             keep_wanted(self._orthanc, [*before, *new])
             self._wanted = [*before, *new]
             if not self._is_running:
-                self._failed, self._here = [], []
+                self._failed, self._here, self._held = [], [], {}
                 self._start_over()
                 self._begin()
         self.thread.wake()
@@ -179,8 +187,13 @@ class Pull(Paced):
             if self._place is not place:
                 return 0.0
             wanted = self._wanted[place.done]
-            fetching = self._fetching = self._fetching or Fetching(self._sources, wanted)
+            if self._held_at != place.done:
+                self._held_at, self._held = place.done, {}
+            fetching = self._fetching or Fetching(self._sources, wanted, self._held)
+            self._fetching = fetching
         try:
+            if fetching.find():
+                self._keep_held(place)
             studies = fetching.step()
             series = studies and self._admitted(studies)
         except NotPulled as error:
@@ -193,6 +206,12 @@ class Pull(Paced):
                     self._here.append(wanted)
                 self._start_over()
         return series
+
+    def _keep_held(self, place: Place) -> None:
+        """Before anything comes: after a restart it would count as what was here."""
+        with self._lock:
+            if self._place is place:
+                self._keep(place)
 
     def _admitted(self, studies: list[str]) -> list[str]:
         series = [one for study in studies for one in self._filter.wanted(study)]
@@ -217,4 +236,5 @@ class Pull(Paced):
         self._fetching, self._attempts, self._reason = None, 0, ""
 
     def _keep(self, place: Place) -> None:
-        keep_pull_place(self._orthanc, place, self._failed, self._here)
+        held = self._held if self._held_at == place.done else {}
+        keep_pull_place(self._orthanc, place, self._failed, self._here, held)

@@ -29,8 +29,8 @@ import json
 import re
 import struct
 import zlib
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from orthanc_liver.engine.protocol import Outcome
@@ -50,6 +50,7 @@ from orthanc_liver.host.jobs.stored_form import (
     read_contours,
     read_deliveries,
     read_failed,
+    read_held,
     read_job,
     read_limits,
     read_place,
@@ -59,6 +60,7 @@ from orthanc_liver.host.jobs.stored_form import (
     read_wanted,
     stored_clearance,
     stored_delivery,
+    stored_held,
     stored_job,
     stored_limits,
     stored_place,
@@ -394,31 +396,34 @@ def keep_place(orthanc: Orthanc, place: Place) -> None:
 @dataclass(frozen=True)
 class PullState:
     """How far a pull is, its studies, those that could not be had, and those that were here
-    already."""
+    already. held: see keep_pull_place."""
 
     place: Place
     wanted: list[Wanted]
     failed: list[Failed]
     here: list[Wanted]
+    held: Mapping[str, int]
 
 
 def read_pull(orthanc: Orthanc) -> PullState | None:
     """The last pull; StateUnreadable where what is kept is not ours."""
 
-    def read_progress(kept: Any) -> tuple[Place, list[Failed], list[Wanted]]:
+    def read_progress(kept: Any) -> PullState:
         fields = opened(kept, "created")
-        failed = fields.list_of("Failed", read_failed)
-        return read_place(fields), failed, fields.list_of("Here", read_wanted)
+        return PullState(
+            place=read_place(fields),
+            wanted=[],
+            failed=fields.list_of("Failed", read_failed),
+            here=fields.list_of("Here", read_wanted),
+            held=dict(fields.list_of("Held", read_held)),
+        )
 
     def read_list(kept: Any) -> list[Wanted]:
         return opened(kept, "Wanted").list_of("Wanted", read_wanted)
 
     progress = _read_property(orthanc, _PULL_PROPERTY, "pull", read_progress)
     wanted = _read_property(orthanc, _WANTED_PROPERTY, "pull", read_list)
-    if progress is None:
-        return None
-    place, failed, here = progress
-    return PullState(place, wanted or [], failed, here)
+    return replace(progress, wanted=wanted or []) if progress else None
 
 
 def keep_wanted(orthanc: Orthanc, wanted: Sequence[Wanted]) -> None:
@@ -427,12 +432,18 @@ def keep_wanted(orthanc: Orthanc, wanted: Sequence[Wanted]) -> None:
 
 
 def keep_pull_place(
-    orthanc: Orthanc, place: Place, failed: Sequence[Failed], here: Sequence[Wanted]
+    orthanc: Orthanc,
+    place: Place,
+    failed: Sequence[Failed],
+    here: Sequence[Wanted],
+    held: Mapping[str, int],
 ) -> None:
-    """Replace how far the pull is."""
+    """Replace how far the pull is. held: by its UID, how many instances of each study of the one
+    at `done` were here before it was first fetched."""
     told = {
         "Failed": [one.as_json() for one in failed],
         "Here": [one.as_json() for one in here],
+        "Held": [stored_held(uid, count) for uid, count in held.items()],
     }
     orthanc.set_property(_PULL_PROPERTY, document(**stored_place(place), **told))
 

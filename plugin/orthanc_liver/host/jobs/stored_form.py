@@ -496,3 +496,14 @@ def read_wanted(kept: Any) -> Wanted:
 def read_failed(kept: Any) -> Failed:
     """The study that could not be had, as as_json of it shows."""
     return Failed(read_wanted(kept), Fields(kept).text("Reason"))
+
+
+def stored_held(uid: str, count: int) -> Mapping[str, Any]:
+    """How many instances of a study were here before it was fetched, as it is kept."""
+    return {"StudyInstanceUID": uid, "Instances": count}
+
+
+def read_held(kept: Any) -> tuple[str, int]:
+    """The UID and count that stored_held wrote."""
+    one = Fields(kept)
+    return one.text("StudyInstanceUID", DICOM_UID), one.number("Instances")

@@ -154,7 +154,7 @@ def test_a_web_server_that_was_added_by_rest_is_none_that_we_can_ask() -> None:
 def test_no_web_server_is_asked_that_orthanc_would_not_fetch_from() -> None:
     """As after PUT /dicom-web/servers/archive."""
     moved = sources_of(servers={"archive": "http://127.0.0.1/elsewhere"})
-    with pytest.raises(NotPulled, match="archive .*, or REST gave it another address"):
+    with pytest.raises(NotPulled, match=r"archive .*, or REST gave it another address"):
         moved.find(BY_WEB)
 
 

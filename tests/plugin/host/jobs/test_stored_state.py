@@ -358,7 +358,7 @@ READERS: dict[int, Callable[[Any], object]] = {
 def test_what_a_newer_version_wrote_is_refused_and_left_alone(old: Paper, number: int) -> None:
     keep_studies(old, [])  # type: ignore[arg-type] # as above
     keep_place(old, Place(datetime.now(UTC)))  # type: ignore[arg-type] # as above
-    keep_pull_place(old, Place(datetime.now(UTC)), [], [])  # type: ignore[arg-type] # as above
+    keep_pull_place(old, Place(datetime.now(UTC)), [], [], {})  # type: ignore[arg-type] # as above
     old.properties[number] = '{"Version": 2, "Unfinished": "in another form"}'
     before = dict(old.properties)
     with pytest.raises(StateUnreadable, match=f"{number} .* newer orthanc-liver wrote it, in form"):
@@ -391,12 +391,12 @@ def test_a_pull_is_read_as_it_was_kept() -> None:
     ]
     place = Place(datetime.now(UTC), Stage.CANCELLED, done=1)
     keep_wanted(paper, wanted)
-    keep_pull_place(paper, place, [Failed(wanted[0], "nothing there")], [wanted[1]])
+    failed = [Failed(wanted[0], "nothing there")]
+    keep_pull_place(paper, place, failed, [wanted[1]], {"1.2.3": 4})
     kept = read_pull(paper)
     assert kept is not None
     assert (kept.place, kept.wanted) == (place, wanted)
-    assert kept.failed == [Failed(wanted[0], "nothing there")]
-    assert kept.here == [wanted[1]]
+    assert (kept.failed, kept.here, kept.held) == (failed, [wanted[1]], {"1.2.3": 4})
 
 
 @pytest.mark.parametrize(

@@ -449,8 +449,8 @@ def keep_pull_place(
 
 
 def forget_pull(orthanc: Orthanc) -> None:
-    """Leave nothing of it."""
-    for number in (_PULL_PROPERTY, _WANTED_PROPERTY):
+    """Leave nothing of it; the numbers first, for without the place nobody looks for them."""
+    for number in (_WANTED_PROPERTY, _PULL_PROPERTY):
         orthanc.set_property(number, "")
 
 

@@ -24,6 +24,7 @@ from orthanc_liver.host.jobs.job_queue import JobQueue
 from orthanc_liver.host.jobs.records import (
     Ledger,
     ServerState,
+    forget_pull,
     keep_place,
     keep_pull_place,
     keep_studies,
@@ -397,6 +398,22 @@ def test_a_pull_is_read_as_it_was_kept() -> None:
     assert kept is not None
     assert (kept.place, kept.wanted) == (place, wanted)
     assert (kept.failed, kept.here, kept.held) == (failed, [wanted[1]], {"1.2.3": 4})
+
+
+def test_a_pull_that_is_forgotten_half_way_can_be_forgotten_again() -> None:
+    class Killed(Paper):
+        def set_property(self, number: int, text: str) -> None:
+            if text == "" and "" in self.properties.values():
+                raise KeyboardInterrupt
+            super().set_property(number, text)
+
+    paper: Any = Killed()
+    keep_wanted(paper, [Wanted(Way.MODALITY, "pacs", Key.ACCESSION_NUMBER, "SECRET")])
+    keep_pull_place(paper, Place(datetime.now(UTC), Stage.DONE, done=1), [], [], {})
+    with pytest.raises(KeyboardInterrupt):
+        forget_pull(paper)
+    assert read_pull(paper) is not None
+    assert "SECRET" not in str(paper.properties)
 
 
 @pytest.mark.parametrize(

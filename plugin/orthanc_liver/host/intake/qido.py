@@ -6,20 +6,19 @@ from __future__ import annotations
 import base64
 import http.client
 import ssl
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 from orthanc_liver.host.errors import NotPulled, NotPulledYet
+from orthanc_liver.host.intake.deadline import Deadline, WatchedHttp, WatchedHttps
 from orthanc_liver.host.server.web_servers import WebServer
 
 # Less than for what a thread is waited when Orthanc stops.
 TIMEOUT_S = 8.0
-_MOST_BYTES = 16 * 1024 * 1024
-_CHUNK_BYTES = 64 * 1024
+_MOST_BYTES = 1024 * 1024
 _REFUSED = (401, 403)
 
 
@@ -30,6 +29,10 @@ def find_studies(server: WebServer, place: str, query: Mapping[str, str]) -> byt
     """
     if server.has_smart_card:
         raise NotPulled(f"{place} wants a smart card (Pkcs11), with which only Orthanc can ask")
+    if "@" in urlsplit(server.url).netloc:
+        raise NotPulled(
+            f"{place} has a user in its Url: enter user and password as Username and Password"
+        )
     request = urllib.request.Request(  # noqa: S310 web_servers_of admits http and https only
         f"{server.url}/studies?{urlencode(query)}",
         headers={**server.headers, "Accept": "application/dicom+json"},
@@ -37,10 +40,21 @@ def find_studies(server: WebServer, place: str, query: Mapping[str, str]) -> byt
     if server.username:
         known = base64.b64encode(f"{server.username}:{server.password}".encode()).decode()
         request.add_header("Authorization", f"Basic {known}")
-    opener = _opener(server, place)
+    with Deadline(TIMEOUT_S) as deadline:
+        return _answer(_opener(server, place, deadline), request, place, deadline)
+
+
+def _answer(
+    opener: urllib.request.OpenerDirector,
+    request: urllib.request.Request,
+    place: str,
+    deadline: Deadline,
+) -> bytes:
     try:
         with opener.open(request, timeout=TIMEOUT_S) as answer:
-            return _read(answer)
+            read: bytes = answer.read(_MOST_BYTES + 1)
+        if deadline.has_passed:  # what was cut off may look whole
+            raise TimeoutError
     except urllib.error.HTTPError as error:
         error.close()
         if error.code in _REFUSED:
@@ -49,7 +63,11 @@ def find_studies(server: WebServer, place: str, query: Mapping[str, str]) -> byt
             ) from error
         raise NotPulledYet(f"{place} answers with HTTP status {error.code}") from error
     except (OSError, http.client.HTTPException, ValueError) as error:
-        raise NotPulledYet(f"{place} {_problem(error)}") from error
+        problem = _problem(TimeoutError() if deadline.has_passed else error)
+        raise NotPulledYet(f"{place} {problem}") from error
+    if len(read) > _MOST_BYTES:
+        raise NotPulledYet(f"{place} answers with more than {_MOST_BYTES >> 20} MiB")
+    return read
 
 
 class _NotElsewhere(urllib.request.HTTPRedirectHandler):
@@ -59,7 +77,7 @@ class _NotElsewhere(urllib.request.HTTPRedirectHandler):
         """Whoever asked is told of the status."""
 
 
-def _opener(server: WebServer, place: str) -> urllib.request.OpenerDirector:
+def _opener(server: WebServer, place: str, deadline: Deadline) -> urllib.request.OpenerDirector:
     try:
         context = _context(server)
     except OSError as error:
@@ -67,11 +85,13 @@ def _opener(server: WebServer, place: str) -> urllib.request.OpenerDirector:
             f"HttpsCACertificates, or the certificate in DicomWeb.Servers for {place}, cannot be "
             f"read: {error.strerror or type(error).__name__}"
         ) from error
-    proxies = dict.fromkeys(("http", "https"), f"http://{server.proxy}") if server.proxy else None
+    proxy = server.proxy if "://" in server.proxy else f"http://{server.proxy}"
+    proxies = dict.fromkeys(("http", "https"), proxy) if server.proxy else None
     return urllib.request.build_opener(
         _NotElsewhere,
         urllib.request.ProxyHandler(proxies),
-        urllib.request.HTTPSHandler(context=context),
+        WatchedHttp(deadline),
+        WatchedHttps(deadline, context=context),
     )
 
 
@@ -83,19 +103,6 @@ def _context(server: WebServer) -> ssl.SSLContext:
     if certificate:
         context.load_cert_chain(certificate, key or None, password or None)
     return context
-
-
-def _read(answer: http.client.HTTPResponse) -> bytes:
-    """Whole; TimeoutError where it drips, ValueError where there is no end of it."""
-    until_s = time.monotonic() + TIMEOUT_S
-    read = bytearray()
-    while chunk := answer.read1(_CHUNK_BYTES):
-        read += chunk
-        if time.monotonic() > until_s:
-            raise TimeoutError
-        if len(read) > _MOST_BYTES:
-            raise ValueError
-    return bytes(read)
 
 
 def _problem(error: Exception) -> str:

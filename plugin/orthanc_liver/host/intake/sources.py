@@ -22,7 +22,7 @@ from orthanc_liver.host.server.identifiers import DICOM_UID
 from orthanc_liver.host.server.web_servers import WebServer
 
 _FIND_TIMEOUT_S = 10
-_MOST_FOUND = 20
+_MOST_FOUND, _MOST_ANSWERS = 20, 100
 _UNKNOWN_DESTINATION, _PARTLY = 0xA801, 0xB000
 _DIMSE_STATUS = re.compile(r"DIMSE status 0x([0-9A-Fa-f]{4})")
 _TAGS = {
@@ -84,8 +84,8 @@ class Sources:
             )
         if len(found) > _MOST_FOUND:
             raise NotPulled(
-                f"{wanted.place} has {len(found)} studies with this {wanted.key}, more than "
-                f"{_MOST_FOUND}: ask for those that are needed by their {Key.STUDY_UID}"
+                f"{wanted.place} has more than {_MOST_FOUND} studies with this {wanted.key}: ask "
+                f"for those that are needed by their {Key.STUDY_UID}"
             )
         return found
 
@@ -155,13 +155,20 @@ class Sources:
 
     def _qido(self, wanted: Wanted) -> list[Found]:
         server = self._web_servers[wanted.source]
-        answer = find_studies(server, wanted.place, {str(wanted.key): wanted.value})
+        query = {str(wanted.key): wanted.value, "limit": str(_MOST_ANSWERS)}
+        answer = find_studies(server, wanted.place, query)
         try:
             answers = json.loads(answer or b"[]")  # 204 where nothing fits
-            told = [{key: _value(one, tag) for key, tag in _TAGS.items()} for one in answers]
+            found = _fitting(
+                wanted, ({key: _value(one, tag) for key, tag in _TAGS.items()} for one in answers)
+            )
         except (ValueError, RecursionError, TypeError, AttributeError, LookupError) as error:
             raise NotPulledYet(f"{wanted.place} answers with what is not DICOM JSON") from error
-        return _fitting(wanted, told)
+        if not found and len(answers) >= _MOST_ANSWERS:
+            raise NotPulled(
+                f"{wanted.place} answers with other studies, it does not heed {wanted.key}"
+            )
+        return found
 
 
 def unknown(wanted: Wanted) -> str:

@@ -6,11 +6,12 @@ import socket
 import ssl
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -124,12 +125,60 @@ def test_it_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
     assert str(error) == f"{ARCHIVE} did not answer within 0 s"
 
 
-def test_its_answer_drips_or_has_no_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    with archive(body=b"x" * 200_000) as (server, _):
-        monkeypatch.setattr(qido, "_MOST_BYTES", 100_000)
-        assert str(refusal(server)) == f"{ARCHIVE} does not answer as it should: ValueError"
-        monkeypatch.setattr(f"{qido.__name__}.time.monotonic", iter([0.0, 99.0]).__next__)
-        assert "did not answer within" in str(refusal(server))
+@contextmanager
+def dripping(begin: bytes, piece: bytes) -> Iterator[WebServer]:
+    """Answers to one call, and goes on until nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def drip() -> None:
+            asking, _ = listening.accept()
+            with asking, suppress(OSError):
+                asking.sendall(begin)
+                while not ended.wait(0.01):
+                    asking.sendall(piece)
+
+        ended = threading.Event()
+        thread = threading.Thread(target=drip, daemon=True)
+        thread.start()
+        try:
+            yield WebServer(f"http://127.0.0.1:{listening.getsockname()[1]}")
+        finally:
+            ended.set()
+            thread.join()
+
+
+OK, CHUNKED = b"HTTP/1.1 200 OK\r\n", b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("begin", "piece"),
+    [
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+        (OK + b"X: ", b"a"),
+        (OK + CHUNKED + b"2;", b"a"),
+        (OK + CHUNKED + b"2\r\n[]\r\n0\r\n", b"X: 1\r\n"),
+        (OK + b"\r\n[]", b" "),
+        (OK + b"\r\n[", b"1," * 1000),
+    ],
+    ids=["continue", "header", "size of a chunk", "trailers", "body", "long body"],
+)
+def test_an_answer_without_an_end_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, begin: bytes, piece: bytes
+) -> None:
+    monkeypatch.setattr(qido, "TIMEOUT_S", 0.4)
+    with dripping(begin, piece) as server:
+        assert str(refusal(server)) == f"{ARCHIVE} did not answer within 0 s"
+
+
+def test_a_long_answer_is_not_read_to_its_end() -> None:
+    with archive(body=b" " * (1024 * 1024) + b"[]") as (server, _):
+        assert str(refusal(server)) == f"{ARCHIVE} answers with more than 1 MiB"
+
+
+def test_a_user_in_the_address_is_told() -> None:
+    told = refusal(WebServer("http://me:SECRET@127.0.0.1/dicom-web"))
+    assert not isinstance(told, NotPulledYet)
+    assert "enter user and password as Username and Password" in str(told)
 
 
 def test_its_certificate_is_looked_at(tmp_path: Path) -> None:
@@ -179,9 +228,10 @@ def test_what_of_the_configuration_is_a_server() -> None:
     assert web_servers_of({"DicomWeb": 1}) == {}
 
 
-def test_by_way_of_the_proxy() -> None:
+@pytest.mark.parametrize("scheme", ["", "http://"])
+def test_by_way_of_the_proxy(scheme: str) -> None:
     with archive() as (proxy, asked):
-        _, _, address = proxy.url.partition("//")
-        server = WebServer("http://archive.invalid/dicom-web", proxy=address.partition("/")[0])
+        address = urlsplit(proxy.url).netloc
+        server = WebServer("http://archive.invalid/dicom-web", proxy=f"{scheme}{address}")
         assert qido.find_studies(server, ARCHIVE, QUERY) == b"[]"
     assert asked[0][0].startswith("http://archive.invalid/dicom-web/studies?")

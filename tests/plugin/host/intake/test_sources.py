@@ -129,7 +129,11 @@ def answer(uid: str, patient: str, number: str = "A1") -> dict[str, Any]:
         ),
         (
             json.dumps([answer(f"1.{n}", "one") for n in range(21)]).encode(),
-            "has 21 studies with this AccessionNumber, more than 20",
+            "has more than 20 studies with this AccessionNumber: ask",
+        ),
+        (
+            json.dumps([answer(f"1.{n}", "one", "A2") for n in range(100)]).encode(),
+            "answers with other studies, it does not heed AccessionNumber",
         ),
     ],
 )
@@ -137,6 +141,14 @@ def test_what_a_web_server_answers(monkeypatch: pytest.MonkeyPatch, told: bytes,
     monkeypatch.setattr(sources, "find_studies", lambda *_: told)
     with pytest.raises(NotPulled, match=why):
         sources_of().find(BY_WEB)
+
+
+def test_no_more_answers_are_asked_for_than_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(sources, "find_studies", lambda *how: asked.append(how[2]) or b"")
+    with pytest.raises(NotPulled):
+        sources_of().find(BY_WEB)
+    assert asked == [{"AccessionNumber": "A1", "limit": "100"}]
 
 
 def test_several_studies_of_one_patient_are_one_number(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ series goes when Orthanc tells of the deletion, and here where it could not tell
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 from orthanc_liver.host.intake.pull import Pull
@@ -77,7 +78,14 @@ class Retention:
             self._orthanc.log(f"series that were deleted unseen, and are forgotten: {gone}")
 
     def _clear(self, page: list[str], before: datetime) -> None:
-        cleared = {series_id: self._cleared(series_id, before) for series_id in page}
+        cleared: dict[str, tuple[int, int]] = {}
+        try:
+            for series_id in page:
+                self._clear_one(series_id, before, cleared)
+        finally:  # what is gone is told, also where Orthanc fails after it
+            self._tell(cleared)
+
+    def _tell(self, cleared: Mapping[str, tuple[int, int]]) -> None:
         of = [series_id for series_id, counts in cleared.items() if any(counts)]
         if of:
             pictures, comparisons = (sum(counts) for counts in zip(*cleared.values(), strict=True))
@@ -86,13 +94,17 @@ class Retention:
                 f"{comparisons} comparisons of {len(of)} series: {', '.join(of)}"
             )
 
-    def _cleared(self, series_id: str, before: datetime) -> tuple[int, int]:
-        """How many pictures and comparisons of a series went."""
+    def _clear_one(
+        self, series_id: str, before: datetime, cleared: dict[str, tuple[int, int]]
+    ) -> None:
+        """cleared: gets how many pictures and comparisons of the series went."""
         record = self._ledger.read_record(series_id)
         if record is None or (record.job.completed or before) >= before:
-            return 0, 0
+            return
         with self._queue.standing_still():
             # Its pictures are made anew, before the series says so.
             if any(job.state in UNFINISHED for job in self._queue.jobs_of(series_id)):
-                return 0, 0
-            return forget_pictures(self._orthanc, series_id), self._quality.drop(series_id)
+                return
+            pictures = forget_pictures(self._orthanc, series_id)
+            cleared[series_id] = pictures, 0
+            cleared[series_id] = pictures, self._quality.drop(series_id)

@@ -25,6 +25,6 @@ def model_in(folder: Path) -> NamedModel | None:
         spec = json.loads((folder / _SPEC).read_bytes())
         found = NamedModel(spec["name"], spec["sha256"])
         is_named = isinstance(found.name, str) and re.fullmatch(SHA256, found.sha256)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, RecursionError, KeyError, TypeError):
         return None
     return found if is_named else None

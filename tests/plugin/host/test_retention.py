@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import ast
 import json
+from contextlib import nullcontext
+from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import pytest
+
+from orthanc_liver.host.retention import Retention
+from orthanc_liver.host.server.api import OrthancError
 from tests.plugin.host.conftest import FakeHost, Host
 from tests.plugin.host.quality.drawn import (
     compared,
@@ -100,3 +108,29 @@ def test_pictures_and_comparisons_go_after_their_time_and_stay_away(tmp_path: Pa
         wait_for("no trace", lambda: old not in host.orthanc.archive.properties[4506])
         told = f"deleted by age (RetentionDays 30): 1 pictures and 1 comparisons of 1 series: {old}"
         assert host.orthanc.log().count(told) == 1
+
+
+def test_what_went_before_orthanc_failed_is_logged() -> None:
+    said: list[str] = []
+    old = SimpleNamespace(job=SimpleNamespace(completed=datetime(2020, 1, 2, tzinfo=UTC)))
+
+    def drop(series_id: str) -> int:
+        if series_id == "second":
+            raise OrthancError("Error")
+        return 3
+
+    orthanc: Any = SimpleNamespace(
+        get=lambda path: ["first", "second", "third"],
+        get_bytes=lambda path: b"7",
+        delete=lambda path: None,
+        log=said.append,
+    )
+    ledger: Any = SimpleNamespace(read_record=lambda series_id: old)
+    queue: Any = SimpleNamespace(standing_still=nullcontext, jobs_of=lambda series_id: [])
+    quality: Any = SimpleNamespace(drop=drop, series=list)
+    pull: Any = SimpleNamespace(forget=lambda before: 0)
+    retention = Retention(orthanc, ledger, queue, quality, quality, pull, days=1)
+    with pytest.raises(OrthancError):
+        retention._turn()
+    went = "4 pictures and 3 comparisons of 2 series: first, second"
+    assert said == [f"deleted by age (RetentionDays 1): {went}"]

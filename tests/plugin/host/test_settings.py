@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -268,6 +269,12 @@ def test_a_misspelt_tag_names_the_nearest() -> None:
     assert problem.endswith("did you mean SliceThickness?")
     [problem] = problems_of(Filter={"Qxyz": "x"})
     assert problem.endswith("'Qxyz' is not a known attribute; write it as its number, 0018,1210")
+
+
+def test_a_deeply_nested_spec_of_weights_is_a_problem(tmp_path: Path) -> None:
+    (tmp_path / "liver.json").write_text("[" * 100_000)
+    [problem] = problems_of(Weights=str(tmp_path))
+    assert "Weights" in problem
 
 
 def test_all_problems_are_told_at_once() -> None:

@@ -82,6 +82,11 @@ class Sources:
                 f"{wanted.place} has studies of {patients} patients with this {wanted.key}: ask "
                 f"for the right one by its {Key.STUDY_UID}"
             )
+        if len(found) > 1 and not all(one.patient for one in found):
+            raise NotPulled(
+                f"{wanted.place} has {len(found)} studies with this {wanted.key} and no PatientID, "
+                f"which may be of several patients: ask for the right one by its {Key.STUDY_UID}"
+            )
         if len(found) > _MOST_FOUND:
             raise NotPulled(
                 f"{wanted.place} has more than {_MOST_FOUND} studies with this {wanted.key}: ask "
@@ -115,9 +120,11 @@ class Sources:
         if job["State"] == "Paused":
             raise NotPulledYet("somebody paused Orthanc's job that fetches the study")
         if job["State"] == "Success" and not self.studies_here(found):
+            advice = "which host and port it has for this Orthanc's AE title"
+            if wanted.way is Way.DICOM_WEB:
+                advice = "there whether the study has images, and the log of this Orthanc"
             raise NotPulled(
-                f"{wanted.place} says that it sent the study, but nothing came: see which host "
-                "and port it has for this Orthanc's AE title"
+                f"{wanted.place} says that it sent the study, but nothing came: see {advice}"
             )
         return bool(job["State"] == "Success")
 

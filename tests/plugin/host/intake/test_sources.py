@@ -106,6 +106,12 @@ def test_what_becomes_of_wado() -> None:
         sources_of(jobs=failed(Content=content)).has_fetched(BY_WEB, FOUND, "one")
 
 
+def test_no_advice_for_c_move_is_given_where_wado_brought_nothing() -> None:
+    with pytest.raises(NotPulled, match=r"archive says .* nothing came: see there whether") as told:
+        sources_of(jobs={"State": "Success"}).has_fetched(BY_WEB, FOUND, "one")
+    assert "AE title" not in str(told.value)
+
+
 def answer(uid: str, patient: str, number: str = "A1") -> dict[str, Any]:
     tags = {"0020000D": uid, "00100020": patient, "00080050": number}
     return {tag: {"vr": "LO", "Value": [value]} for tag, value in tags.items()}
@@ -126,6 +132,10 @@ def answer(uid: str, patient: str, number: str = "A1") -> dict[str, Any]:
         (
             json.dumps([answer("1.2", "one"), answer("1.3", "other")]).encode(),
             "has studies of 2 patients",
+        ),
+        (
+            json.dumps([answer("1.2", ""), answer("1.3", "")]).encode(),
+            "has 2 studies with this AccessionNumber and no PatientID, which may be of several",
         ),
         (
             json.dumps([answer(f"1.{n}", "one") for n in range(21)]).encode(),

@@ -29,7 +29,7 @@ from orthanc_liver.evaluation.outlines import contour_in
 from orthanc_liver.liver_errors import LiverError
 
 MANIFEST, CASES = "manifest.json", "cases.csv"
-_CASE = "case_[0-9]{4,}"
+_CASE = "case_[0-9a-f]{4,}"
 
 # What is at a path of Orthanc's REST API; LiverError where that is not to be had.
 Get = Callable[[str], bytes]
@@ -61,14 +61,15 @@ def harvest(get: Get, out: Path) -> tuple[list[str], list[LeftOut]]:
     cases: list[dict[str, Any]] = []
     left_out = []
     for row in tqdm(chosen, unit="case", desc="harvest", disable=None):
-        name = f"case_{len(cases) + 1:04d}"
+        origin = _origin(salt, row["series"])
+        # What goes by names elsewhere must not take another harvest's case for this one.
+        name = f"case_{origin[:12]}"
         try:
             _write(get, row, out / name)
         except (LiverError, TrainingRefused) as refusal:
             shutil.rmtree(out / name, ignore_errors=True)
             left_out.append(LeftOut(row["series"], str(refusal)))
             continue
-        origin = _origin(salt, row["series"])
         told = {"case": name, "origin": origin, "grade": row["grade"]}
         cases.append(told | {"sha256": _digests(out / name)})
     _write_lists(out, salt, cases)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -56,7 +57,8 @@ def test_a_case_is_pixels_place_liver_and_grade(host: Host, tmp_path: Path) -> N
     host.orthanc.call("DELETE", f"/instances/{gone}")
 
     names, left_out = harvest(get_of(host, series_id, other_id), tmp_path / "out")
-    assert names == ["case_0001"]
+    [name] = names
+    assert re.fullmatch("case_[0-9a-f]{12}", name)
     assert [(one.series, "404" in one.reason) for one in left_out] == [(other_id, True)]
 
     [case] = find_cases(prepared(tmp_path / "out", tmp_path / "cache"))
@@ -71,13 +73,15 @@ def test_a_case_is_pixels_place_liver_and_grade(host: Host, tmp_path: Path) -> N
     assert (listed.ct, listed.reference) == (case.ct, case.liver)
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
     [told] = manifest["cases"]
-    assert (told["case"], told["grade"]) == ("case_0001", "look")
-    for name, digest in told["sha256"].items():
-        content = (tmp_path / "out" / "case_0001" / name).read_bytes()
+    assert (told["case"], told["grade"]) == (name, "look")
+    for file, digest in told["sha256"].items():
+        content = (tmp_path / "out" / name / file).read_bytes()
         assert hashlib.sha256(content).hexdigest() == digest
     assert {one.name for one in (tmp_path / "out").rglob("*")} == {
-        *("manifest.json", "cases.csv", "case_0001", "ct.nii.gz", "liver.nii.gz")
+        *("manifest.json", "cases.csv", name, "ct.nii.gz", "liver.nii.gz")
     }
+    again, _ = harvest(get_of(host, series_id), tmp_path / "again")
+    assert not {*again} & {*names}
 
 
 def test_nothing_of_the_patient_is_in_a_case(host: Host, tmp_path: Path) -> None:
@@ -142,7 +146,7 @@ def test_the_command_asks_an_orthanc(
     compared(host, series_id, returned(host, liver(series)))
     assert main(["harvest", "--orthanc", host.orthanc.url, "--out", str(tmp_path / "out")]) == 0
     assert "1 cases in" in capsys.readouterr().out
-    assert (tmp_path / "out" / "case_0001" / "ct.nii.gz").exists()
+    assert len([*(tmp_path / "out").glob("case_*/ct.nii.gz")]) == 1
 
 
 def test_an_orthanc_that_does_not_answer_is_said_so(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -16,6 +17,7 @@ import torch
 from tqdm import tqdm
 
 from liver_unet.model_errors import TrainingRefused
+from liver_unet.segmenter import COARSE_FOLDER
 from liver_unet.training.cards import Cards
 from liver_unet.training.cases import read_case
 from liver_unet.training.config import PlateauSchedule, TrainingConfig
@@ -49,7 +51,8 @@ def train(
     """Train to the end, going on from out/checkpoint.pt where there is one.
 
     fold: which group of patients is kept for validation; None learns from all and validates none.
-    start: a folder of weights to begin from instead of random ones, those of fewer classes too.
+    start: a folder of weights to begin from instead of random ones, those of fewer classes too; the
+    coarse network in it goes along with a fine one.
     Leaves in out: best/ and last/ (averaged weights and spec), loss.csv, validation.csv,
     curves.png, validation.png, patches.png, training.json. Raises TrainingRefused before the
     first step.
@@ -62,11 +65,12 @@ def train(
     out.mkdir(parents=True, exist_ok=True)
     state = TrainingState(config, cards)
     record: dict[str, object] = {"config": asdict(config), "learn": learn, "validate": judge}
-    if start is not None:
-        record["start"] = _begin_from(start, state, config)
+    begun = _begin_from(start, state, config) if start is not None else None
+    if begun:
+        record["start"] = begun.sha256
     cards.first_alone(lambda: _claim(out, record))
     patients = len({patient_of(name, config.same_patient) for name in learn})
-    run = _Run(config, out, state, cards, [files[name] for name in judge], learn, patients)
+    run = _Run(config, out, state, cards, [files[name] for name in judge], learn, patients, begun)
     run.go([files[name] for name in learn])
 
 
@@ -82,8 +86,16 @@ def _found(data: Sequence[Path]) -> dict[str, CaseFiles]:
     return found
 
 
-def _begin_from(start: Path, state: TrainingState, config: TrainingConfig) -> str:
-    """Take over the weights in a folder; return their SHA-256."""
+@dataclass(frozen=True)
+class _Start:
+    """The weights that a training began from; coarse: the folder of the network beside them."""
+
+    sha256: str
+    coarse: Path
+
+
+def _begin_from(start: Path, state: TrainingState, config: TrainingConfig) -> _Start:
+    """Take over the weights in a folder."""
     network, spec = load_model(start, torch.device("cpu"))
     if spec.channels != config.channels or spec.classes > config.classes:
         raise TrainingRefused(
@@ -92,7 +104,7 @@ def _begin_from(start: Path, state: TrainingState, config: TrainingConfig) -> st
             "the channels must be equal, and the classes not fewer, to begin from it"
         )
     state.begin_from(network.state_dict())
-    return spec.sha256
+    return _Start(spec.sha256, start / COARSE_FOLDER)
 
 
 def _claim(out: Path, record: dict[str, object]) -> None:
@@ -126,6 +138,7 @@ class _Run:
     judge: list[CaseFiles]
     learn: list[str]
     patients: int
+    start: _Start | None = None
     began_s: float = 0.0
     saved_s: float = 0.0
 
@@ -243,12 +256,18 @@ class _Run:
     def _keep(self, scores: list[Score], better: bool) -> None:
         """Weights and pictures."""
         spec = self._spec(scores)
-        save_weights(self.state.average, spec, self.out / "last")
-        if better:
-            save_weights(self.state.average, spec, self.out / "best")
+        for name in ("last", "best") if better else ("last",):
+            save_weights(self.state.average, spec, self.out / name)
+            if self.config.role == "fine" and self.start and self.start.coarse.is_dir():
+                beside = self.out / name / COARSE_FOLDER
+                shutil.copytree(self.start.coarse, beside, dirs_exist_ok=True)
         if scores:
             montage([[score.picture] for score in scores]).save(self.out / "validation.png")
         draw_curves(self.loss, self.validation, self.out / "curves.png")
+
+    def _training_data(self) -> str:
+        begun = f", after those of weights {self.start.sha256[:12]}" if self.start else ""
+        return f"{self.patients} patients{begun}"
 
     def _spec(self, scores: list[Score]) -> ModelSpec:
         config, state = self.config, self.state
@@ -266,7 +285,7 @@ class _Run:
             patch=config.patch,
             channels=config.channels,
             classes=config.classes,
-            training_data=f"{self.patients} patients",
+            training_data=self._training_data(),
             accuracy=accuracy,
             licence="what the training data's terms allow",
             role=config.role,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -264,8 +265,16 @@ def still(**changes: object) -> TrainingConfig:
 
 
 def test_a_training_can_begin_from_weights(data: Path, uninterrupted: Path, tmp_path: Path) -> None:
-    train(still(), [data], tmp_path, CARDS, start=uninterrupted / "last")
+    start = tmp_path / "start"
+    shutil.copytree(uninterrupted / "last", start)
+    shutil.copytree(uninterrupted / "last", start / "coarse")
+    train(still(), [data], tmp_path, CARDS, start=start)
     assert weights(tmp_path) == weights(uninterrupted)
+    coarse = (start / "coarse" / "liver.safetensors").read_bytes()
+    for name in ("best", "last"):
+        assert (tmp_path / name / "coarse" / "liver.safetensors").read_bytes() == coarse
+    told, before = (load_model(one, CARDS.device)[1] for one in (tmp_path / "best", start))
+    assert told.training_data.endswith(f" patients, after those of weights {before.sha256[:12]}")
 
 
 @pytest.mark.network

@@ -9,6 +9,7 @@ let views = 0;   // counts what a person asked to see, so that an answer to what
 const tell = (text, isWrong = false) => {
   get('message').className = isWrong ? 'wrong' : '';
   get('message').textContent = text;
+  if (isWrong) { get('message').scrollIntoView({ block: 'nearest' }); }   // the form may be far below it
 };
 
 // What a person asked for; how it went is told in the one place that is read out.

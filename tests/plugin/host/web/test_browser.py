@@ -212,7 +212,10 @@ def test_studies_are_fetched_from_another_server(host: Host, window: Browser) ->
     window.see("#pull", "Cancelled: 0 of 2 studies")
     window.see("#studies").send_keys("A*")
     window.see("#pull-form button", "Fetch").click()
-    window.see("#message", "AccessionNumbers must be texts")
+    message = window.see("#message", "AccessionNumbers must be texts")
+    place = "const { top, bottom } = arguments[0].getBoundingClientRect(); "
+    is_in_view = f"{place} return -1 <= top && bottom <= innerHeight"
+    assert window.driver.execute_script(is_in_view, message)
 
 
 ILL_THREAD = """

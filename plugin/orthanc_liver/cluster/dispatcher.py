@@ -37,6 +37,7 @@ from orthanc_liver.cluster.broker import (
     TASK,
     Access,
     case_queue,
+    connected,
     declare_answers,
     declare_cases,
     is_as_left,
@@ -75,7 +76,6 @@ _WAITS_S = 1.0
 _WAKE_BYTES = 4096
 _STATE_EVERY_S = 5.0
 _CONNECT_AGAIN_S = 1.0
-_CONNECT_WITHIN_S = 5.0
 # Answers that came before Orthanc, started anew, asks for them again; each up to 5 MB.
 _HELD = 64
 _PREFETCH = 64
@@ -255,11 +255,6 @@ class Dispatcher:
             self._take_inbox()
             time.sleep(_LOOK_EVERY_S)
 
-    def _connection(self, **options: Any) -> Any:
-        return self._app.connection_for_write(
-            connect_timeout=_CONNECT_WITHIN_S, transport_options=options
-        )
-
     def _connected(self) -> None:
         """Carry messages until a connection is lost.
 
@@ -267,9 +262,7 @@ class Dispatcher:
         one any more, and answers are still to be heard.
         """
         heed: dict[str, Any] = {"on_blocked": self._blocked, "on_unblocked": self._unblocked}
-        with self._connection() as hearing, self._connection(**heed) as sending:
-            hearing.connect()
-            sending.connect()
+        with connected(self._app) as hearing, connected(self._app, **heed) as sending:
             if not is_as_left(hearing, self._model.sha256, self._orthanc):
                 self._errands.send_again()
             channel = hearing.channel()
@@ -289,10 +282,10 @@ class Dispatcher:
                 self._revoke(producer)
                 if time.monotonic() >= look_at_s:
                     look_at_s = time.monotonic() + _STATE_EVERY_S
-                    for one in (hearing, sending):
-                        one.heartbeat_check()
                     self._refuse_another(answers, ours=1)
                     self._tell(self._state(cases))
+                for one in (hearing, sending):
+                    one.heartbeat_check()
                 self._wait(hearing, sending)
 
     def _refuse_another(self, answers: Any, ours: int) -> None:

@@ -81,6 +81,8 @@ _HELD = 64
 _PREFETCH = 64
 # As often a case that was put aside goes back, whatever was heard of those that had it.
 _AGAIN_TIMES = 10
+# A worker that is at a case says so every 5 s (beats.py), and connects anew in as many.
+_WORD_WITHIN_S = 30.0
 # An answer that came so often without being settled ends who reads it.
 _ANSWER_TIMES = 10
 _LOST = "every worker that had it was lost over it: it is not tried again by itself"
@@ -95,7 +97,8 @@ class Asked:
     is_sent: it was published; is_kept: and the broker has confirmed it. is_shaken: a connection was
     lost meanwhile, so that two workers may be at it. begun_by: workers' children in the order in
     which they began, and whether each was heard of after the next had: then it was not lost, only
-    its connection.
+    its connection. is_put_aside: nobody has it any more of the broker. judged_at_s: when who was
+    not heard of until then counts as lost.
     """
 
     case: Case
@@ -106,6 +109,8 @@ class Asked:
     is_shaken: bool = False
     begun_by: dict[str, bool] = field(default_factory=dict)
     times_put_aside: int = 0
+    is_put_aside: bool = False
+    judged_at_s: float = math.inf
 
     def note(self, child: str) -> None:
         """A word of who computes it."""
@@ -113,6 +118,19 @@ class Asked:
             self.begun_by[child] |= child != next(reversed(self.begun_by))
         elif child:
             self.begun_by[child] = False
+
+    @property
+    def has_ended_workers(self) -> bool:
+        """As far as is known; whoever has it now is not among them."""
+        return self.unheard > DELIVERY_LIMIT + (not self.is_put_aside)
+
+    def wait_for_a_word(self) -> None:
+        """Whether workers were lost over it is judged later: who computes says so now and then."""
+        self.judged_at_s = min(self.judged_at_s, time.monotonic() + _WORD_WITHIN_S)
+
+    def give_back(self) -> None:
+        """It is to be sent again, though somebody may still be at it."""
+        self.is_shaken, self.is_sent, self.is_kept = True, False, False
 
     @property
     def unheard(self) -> int:
@@ -192,6 +210,8 @@ class Errands:
         """The connection was lost: the broker hands out again what a worker had."""
         for asked in self.by_key.values():
             asked.is_shaken, asked.is_sent = True, asked.is_kept
+            if asked.judged_at_s < math.inf:  # nobody could be heard
+                asked.judged_at_s = time.monotonic() + _WORD_WITHIN_S
 
     def send_again(self) -> None:
         """The broker has lost all that it had."""
@@ -277,6 +297,7 @@ class Dispatcher:
             look_at_s = 0.0
             while True:
                 self._take_inbox()
+                self._judge()
                 if self._publish(producer):
                     self._command(producer, LOOK)
                 self._revoke(producer)
@@ -371,7 +392,7 @@ class Dispatcher:
                 ignore_result=True,
                 retry=False,
             )
-            asked.is_sent = True
+            asked.is_sent, asked.is_put_aside = True, False
             self._await_confirmation(asked)
         return self._sent > before
 
@@ -429,10 +450,9 @@ class Dispatcher:
                 self._end(key, asked.task, failed(asked.case.job, "its answer cannot be read"))
         elif asked:
             asked.note(answer.child)
-            if asked.unheard > DELIVERY_LIMIT + 1:
-                self._end(key, "", failed(asked.case.job, _LOST, is_final=True))
-            else:
-                self._pass_on(key, answer)
+            if asked.has_ended_workers:
+                asked.wait_for_a_word()
+            self._pass_on(key, answer)
         elif _is_worth_holding(answer.body):
             self._errands.hold(key, answer)
 
@@ -442,11 +462,24 @@ class Dispatcher:
             reason = "a worker could not read what it was to do"
             self._end(key, asked.task, failed(asked.case.job, reason))
             return
-        asked.times_put_aside += 1
-        if asked.unheard > DELIVERY_LIMIT or asked.times_put_aside > _AGAIN_TIMES:
+        asked.times_put_aside, asked.is_put_aside = asked.times_put_aside + 1, True
+        if asked.times_put_aside > _AGAIN_TIMES:
             self._end(key, "", failed(asked.case.job, _LOST, is_final=True))
+        elif asked.has_ended_workers:
+            asked.wait_for_a_word()
         else:
-            asked.is_shaken, asked.is_sent, asked.is_kept = True, False, False
+            asked.give_back()
+
+    def _judge(self) -> None:
+        """Of the cases that seem to end their workers."""
+        for key, asked in list(self._errands.by_key.items()):
+            if time.monotonic() < asked.judged_at_s:
+                continue
+            asked.judged_at_s = math.inf
+            if asked.has_ended_workers:
+                self._end(key, "", failed(asked.case.job, _LOST, is_final=True))
+            elif asked.is_put_aside:
+                asked.give_back()
 
     def _pass_on(self, key: str, answer: Answer) -> None:
         asked = self._errands.by_key[key]

@@ -34,6 +34,7 @@ from orthanc_liver.engine.protocol import (
     Order,
     Outcome,
     Preview,
+    Progress,
     ProtocolError,
     Rank,
     read,
@@ -92,6 +93,79 @@ def test_who_is_heard_of_after_another_began_was_not_lost(heard: str, unheard: i
         asked.note(child)
     asked.note("")  # a worker that does not say it
     assert asked.unheard == unheard
+
+
+class Clock:
+    """The dispatcher's; a test moves it."""
+
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    one = Clock()
+    monkeypatch.setattr("orthanc_liver.cluster.dispatcher.time", one)
+    return one
+
+
+def word_of(dispatcher: Dispatcher, child: str) -> None:
+    """A worker's child says that it is at CASE."""
+    headers = {"key": CASE.key, "protocol": 1, "child": child}
+    dispatcher._hear(Mock(headers=headers, body=packed(Progress(CASE.job, "infer", 0.5))))
+
+
+def put_aside(dispatcher: Dispatcher) -> None:
+    """The broker's delivery limit is reached."""
+    task = dispatcher._errands.by_key[CASE.key].task
+    headers = {"key": CASE.key, "id": task, "x-death": [], "x-first-death-reason": "delivery_limit"}
+    dispatcher._hear(Mock(headers=headers, body=b""))
+
+
+@pytest.mark.parametrize("heard_again", ["", "a", "ab"])
+def test_who_had_a_case_is_given_time_for_a_word_before_it_counts_as_lost(
+    clock: Clock, heard_again: str
+) -> None:
+    dispatcher, pipe = dispatcher_of(CASE)
+    [asked] = dispatcher._errands.by_key.values()
+    asked.is_sent = asked.is_kept = True
+    for child in "abc":
+        word_of(dispatcher, child)
+    put_aside(dispatcher)
+    clock.now_s += 29.0
+    for child in heard_again:
+        word_of(dispatcher, child)
+    dispatcher._judge()
+    assert (list(dispatcher._errands.by_key), asked.is_sent) == ([CASE.key], True)
+    clock.now_s += 2.0
+    dispatcher._judge()
+    if heard_again:
+        assert (list(dispatcher._errands.by_key), asked.is_sent) == ([CASE.key], False)
+        return
+    done = pipe.heard()[-1]
+    assert isinstance(done, Done)
+    assert ("every worker that had it was lost" in done.reason, done.is_final) == (True, True)
+
+
+def test_a_case_that_nobody_lost_is_sent_again_at_once_and_while_nobody_can_be_heard_none_is_judged(
+    clock: Clock,
+) -> None:
+    dispatcher, _ = dispatcher_of(CASE)
+    [asked] = dispatcher._errands.by_key.values()
+    for child in "aba":
+        word_of(dispatcher, child)
+    put_aside(dispatcher)
+    assert not asked.is_sent
+    for child in "cde":
+        word_of(dispatcher, child)
+    put_aside(dispatcher)
+    clock.now_s += 31.0
+    dispatcher._shake()
+    dispatcher._judge()
+    assert list(dispatcher._errands.by_key) == [CASE.key]
 
 
 def packed(*messages: Message) -> bytes:

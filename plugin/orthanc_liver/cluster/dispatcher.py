@@ -83,6 +83,8 @@ _PREFETCH = 64
 _AGAIN_TIMES = 10
 # A worker that is at a case says so every 5 s (beats.py), and connects anew in as many.
 _WORD_WITHIN_S = 30.0
+# What lies in no queue and nobody has begun or goes on with was lost, with its queue or from it.
+_GONE_AFTER_S = 60.0
 # An answer that came so often without being settled ends who reads it.
 _ANSWER_TIMES = 10
 _LOST = "every worker that had it was lost over it: it is not tried again by itself"
@@ -98,7 +100,8 @@ class Asked:
     lost meanwhile, so that two workers may be at it. begun_by: workers' children in the order in
     which they began, and whether each was heard of after the next had: then it was not lost, only
     its connection. is_put_aside: nobody has it any more of the broker. judged_at_s: when who was
-    not heard of until then counts as lost.
+    not heard of until then counts as lost. is_begun: since it was sent last. is_there_at_s: when
+    the broker, or who computes it, had it for certain.
     """
 
     case: Case
@@ -111,9 +114,12 @@ class Asked:
     times_put_aside: int = 0
     is_put_aside: bool = False
     judged_at_s: float = math.inf
+    is_begun: bool = False
+    is_there_at_s: float = 0.0
 
     def note(self, child: str) -> None:
         """A word of who computes it."""
+        self.is_begun, self.is_there_at_s = True, time.monotonic()
         if child in self.begun_by:
             self.begun_by[child] |= child != next(reversed(self.begun_by))
         elif child:
@@ -123,6 +129,15 @@ class Asked:
     def has_ended_workers(self) -> bool:
         """As far as is known; whoever has it now is not among them."""
         return self.unheard > DELIVERY_LIMIT + (not self.is_put_aside)
+
+    @property
+    def is_gone(self) -> bool:
+        """Though the broker confirmed it. Of a backfill a worker may hold one beside what it
+        computes, and whose answer is lost computed for so long at most.
+        """
+        may_be_held = self.is_begun or self.rank is Rank.BACKFILL
+        within_s = _GONE_AFTER_S + self.case.limit_s * may_be_held
+        return self.is_kept and time.monotonic() - self.is_there_at_s > within_s
 
     def wait_for_a_word(self) -> None:
         """Whether workers were lost over it is judged later: who computes says so now and then."""
@@ -210,7 +225,8 @@ class Errands:
         """The connection was lost: the broker hands out again what a worker had."""
         for asked in self.by_key.values():
             asked.is_shaken, asked.is_sent = True, asked.is_kept
-            if asked.judged_at_s < math.inf:  # nobody could be heard
+            asked.is_there_at_s = time.monotonic()  # nobody could be heard
+            if asked.judged_at_s < math.inf:
                 asked.judged_at_s = time.monotonic() + _WORD_WITHIN_S
 
     def send_again(self) -> None:
@@ -392,7 +408,8 @@ class Dispatcher:
                 ignore_result=True,
                 retry=False,
             )
-            asked.is_sent, asked.is_put_aside = True, False
+            asked.is_sent, asked.is_put_aside, asked.is_begun = True, False, False
+            asked.is_there_at_s = time.monotonic()
             self._await_confirmation(asked)
         return self._sent > before
 
@@ -419,10 +436,20 @@ class Dispatcher:
         self._await_confirmation(arguments.get("task_id", []))
 
     def _state(self, cases: list[Any]) -> BrokerState:
-        waiting = sum(one.queue_declare(passive=True).message_count for one in cases)
+        waiting = [one.queue_declare(passive=True).message_count for one in cases]
+        self._look_for_what_is_gone(dict(zip(Rank, waiting, strict=True)))
         workers = worker_queue(self._model.sha256)(cases[0].channel).queue_declare()
         problem = refusing(self._access) if self._is_refused else ""
-        return BrokerState(problem, workers.consumer_count, waiting, self._done())
+        return BrokerState(problem, workers.consumer_count, sum(waiting), self._done())
+
+    def _look_for_what_is_gone(self, waiting: Mapping[Rank, int]) -> None:
+        """Somebody may have emptied or deleted a queue, which others have made anew."""
+        for asked in self._errands.by_key.values():
+            if waiting[asked.rank] or self._is_refused:
+                asked.is_there_at_s = time.monotonic()
+            elif asked.is_gone:
+                _log.warning("job %s is sent again: the broker has lost it", asked.case.job)
+                asked.give_back()
 
     def _done(self) -> tuple[DoneBy, ...]:
         return tuple(self._tally.by_worker.values())

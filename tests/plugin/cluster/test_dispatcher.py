@@ -168,6 +168,32 @@ def test_a_case_that_nobody_lost_is_sent_again_at_once_and_while_nobody_can_be_h
     assert list(dispatcher._errands.by_key) == [CASE.key]
 
 
+EMPTY = dict.fromkeys(Rank, 0)
+
+
+@pytest.mark.parametrize(
+    ("rank", "is_begun", "gone_after_s"),
+    [(Rank.ARRIVALS, False, 60), (Rank.BACKFILL, False, 120), (Rank.PEOPLE, True, 120)],
+)
+def test_what_lies_nowhere_and_nobody_has_is_sent_again(
+    clock: Clock, rank: Rank, is_begun: bool, gone_after_s: int
+) -> None:
+    dispatcher, _ = dispatcher_of(CASE)
+    [asked] = dispatcher._errands.by_key.values()
+    task, asked.rank, asked.is_sent, asked.is_kept = asked.task, rank, True, True
+    for waits in (EMPTY | {rank: 1}, EMPTY):
+        asked.is_there_at_s = clock.now_s
+        clock.now_s += gone_after_s - 1.0
+        if is_begun:
+            word_of(dispatcher, "a")
+            clock.now_s += gone_after_s - 1.0
+        dispatcher._look_for_what_is_gone(waits)
+        assert asked.is_sent
+    clock.now_s += 2.0
+    dispatcher._look_for_what_is_gone(EMPTY)
+    assert (asked.is_sent, asked.task, asked.is_shaken) == (False, task, True)
+
+
 def packed(*messages: Message) -> bytes:
     body = BytesIO()
     for message in messages:

@@ -12,6 +12,7 @@ workers of two versions or of two models never share a queue.
 from __future__ import annotations
 
 import contextlib
+import logging
 import socket
 import ssl
 from collections.abc import Iterator
@@ -34,6 +35,8 @@ from kombu.exceptions import KombuError
 from orthanc_liver.engine.case import PROTOCOL
 from orthanc_liver.engine.protocol import Rank
 from orthanc_liver.liver_errors import LiverError
+
+_log = logging.getLogger(__name__)
 
 TASK = "liver.segment"
 # The command of Celery's that has idle workers look for a case at once.
@@ -149,8 +152,8 @@ def refuse_what_never_serves(access: Access, model_sha256: str) -> None:
             worker_queue(model_sha256)(channel).queue_declare()
     except NEVER_SERVES as error:
         raise BrokerRefused(not_serving(access, error)) from None
-    except BROKER_ERRORS:
-        return
+    except BROKER_ERRORS as error:
+        _log.warning("%s", not_serving(access, error))
 
 
 def not_serving(access: Access, error: Exception) -> str:
@@ -167,7 +170,10 @@ def not_serving(access: Access, error: Exception) -> str:
         told = "a queue that another version or a person made otherwise: delete it there"
         return f"the broker at {access.place} has {told} ({said})"
     about = f"{type(error).__name__} {said}".strip()
-    return f"the broker at {access.place} does not serve: {about}"
+    hint = ""
+    if access.tls is None and (isinstance(error, ConnectionResetError) or "closed" in str(error)):
+        hint = "; if it speaks TLS there, its address begins with amqps://"
+    return f"the broker at {access.place} does not serve: {about}{hint}"
 
 
 def _ca_problem(access: Access) -> str:

@@ -348,6 +348,16 @@ def test_a_broker_that_is_away_is_waited_for_whoever_signed(tmp_path: Path) -> N
     refuse_what_never_serves(replace(access, ca_file=""), "a" * 64)
 
 
+def test_where_a_broker_hangs_up_without_tls_amqps_is_named() -> None:
+    access = Access("amqp://liver@127.0.0.1:5671/liver", "s3cret")
+    hung_up = (ConnectionResetError(104, "reset"), OSError("Server unexpectedly closed connection"))
+    for error in hung_up:
+        assert "amqps://" in not_serving(access, error)
+    assert "amqps://" not in not_serving(access, ConnectionRefusedError(111, "refused"))
+    by_tls = replace(access, url="amqps://liver@127.0.0.1:5671/liver")
+    assert "begins with" not in not_serving(by_tls, hung_up[0])
+
+
 def test_the_password_is_in_the_whole_url_alone() -> None:
     access = Access("amqps://liver@broker.example:5671/liver", "p@ss/:ü")
     assert access.place == "broker.example:5671"

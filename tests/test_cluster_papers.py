@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import shutil
 import subprocess
@@ -47,6 +48,13 @@ def test_the_units_command_is_known() -> None:
     check_command(shlex.split(service["ExecStart"]))
     assert "--name %i" in service["ExecStart"]
     assert f"# {_FROM_VARIABLE}=" in UNIT.read_text()
+
+
+def test_whoever_installed_from_the_wheel_is_told_of_the_units_program() -> None:
+    paper = (CHECKOUT / "docs" / "SCALE.md").read_text()
+    program = shlex.split(unit()["Service"]["ExecStart"])[0]
+    [pip] = re.findall(r"(/opt/\S+)/pip install '\S+\.whl", paper)
+    assert f"wheel `{pip}/orthanc-liver` for its `{program}`" in paper
 
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="needs systemd")

@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from pydicom.uid import RLELossless
 
 from tests.cluster.conftest import Cluster, Worker, check_each_stored_once
-from tests.plugin.host.conftest import Host
+from tests.plugin.host.conftest import ENDED, Host
 from tests.plugin.host.series import small_ct
 from tests.support.gate import Gate
 from tests.support.patience import wait_for
@@ -156,6 +156,8 @@ def test_a_case_that_ends_every_worker_is_put_aside(cluster: Cluster) -> None:
     for n in range(3):
         cluster.at_work(before + n)
         os.kill(worker.pool_child(), signal.SIGKILL)
+    # For 30 s a word of one of them is waited for.
+    wait_for("its end", lambda: host.jobs_of(series)[0]["State"] in ENDED, timeout_s=60)
     job = host.ended_job_of(series)
     assert job["State"] == "Failure"
     assert "every worker that had it was lost" in job["ErrorDescription"]

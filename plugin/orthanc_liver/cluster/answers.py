@@ -80,10 +80,13 @@ class Answers:
     def __init__(self, app: Celery, worker: str) -> None:
         self._worker = worker
         # Between two cases nobody would send heartbeats.
+        heed = {"on_blocked": self._blocked, "on_unblocked": self._unblocked}
         self._connection = app.connection_for_write(
-            heartbeat=0, transport_options={"confirm_publish": True}
+            heartbeat=0, transport_options={"confirm_publish": True, **heed}
         )
         self._producer: Producer | None = None
+        self._is_refused = False
+        self._last: tuple[Whose, AboutAJob] | None = None
 
     @cached_property
     def _child(self) -> str:
@@ -93,11 +96,12 @@ class Answers:
     def deliver(self, whose: Whose, messages: Sequence[AboutAJob], took_s: float = 0.0) -> None:
         """Return once the broker has it; waits for the broker for as long as it is away.
 
-        A broker that takes nothing for now has it already, unread: it is waited for without end,
-        for what is sent again over another connection comes twice.
+        A broker that takes nothing for now may have it already, unread: it is waited for without
+        end, for what is sent again over another connection comes twice.
         """
         while True:
             try:
+                self._wait_while_refused(None)
                 return self._publish(whose, messages, took_s)
             except PreconditionFailed:
                 self._disconnect()
@@ -107,13 +111,36 @@ class Answers:
                 self._disconnect()
                 _log.warning("an answer waits for the broker: %s", type(error).__name__)
                 time.sleep(_AGAIN_S)
+                if self._last:  # to a small word it says that it takes nothing
+                    self.mention(*self._last)
 
     def mention(self, whose: Whose, message: AboutAJob) -> None:
-        """Say it if the broker is there; nobody misses it otherwise."""
+        """Say it if the broker is there; nobody misses it otherwise.
+
+        One that takes nothing keeps each connection that is given up, unread: there is to be one.
+        """
+        self._last = whose, message
         try:
+            self._wait_while_refused(_MENTIONED_WITHIN_S)
             self._publish(whose, [message], 0.0, within_s=_MENTIONED_WITHIN_S)
+        except TimeoutError:
+            if not self._is_refused:
+                self._disconnect()
         except BROKER_ERRORS:
             self._disconnect()
+
+    def _wait_while_refused(self, within_s: float | None) -> None:
+        """TimeoutError where that takes longer."""
+        if self._is_refused:
+            while self._is_refused:
+                self._connection.drain_events(timeout=within_s)
+            self._disconnect()  # what it has yet to confirm is not to be taken for the next word's
+
+    def _blocked(self, _reason: str) -> None:
+        self._is_refused = True
+
+    def _unblocked(self) -> None:
+        self._is_refused = False
 
     def _publish(
         self,
@@ -152,5 +179,5 @@ class Answers:
         return self._producer
 
     def _disconnect(self) -> None:
-        self._producer = None
+        self._producer, self._is_refused = None, False
         self._connection.collect()

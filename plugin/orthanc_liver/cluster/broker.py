@@ -11,8 +11,11 @@ workers of two versions or of two models never share a queue.
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import socket
 import ssl
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -33,6 +36,8 @@ from orthanc_liver.engine.case import PROTOCOL
 from orthanc_liver.engine.protocol import Rank
 from orthanc_liver.liver_errors import LiverError
 
+_log = logging.getLogger(__name__)
+
 TASK = "liver.segment"
 # The command of Celery's that has idle workers look for a case at once.
 LOOK = "liver_look"
@@ -47,7 +52,7 @@ NEVER_SERVES = (ssl.SSLCertVerificationError, AccessRefused, NotAllowed, Precond
 
 _HEARTBEAT_S = 10
 # For two heartbeats a network may pause; the library's own second hands running cases out again.
-_PAUSE_MS = 2 * _HEARTBEAT_S * 1000
+_PAUSE_S = 2 * _HEARTBEAT_S
 _CONNECT_WITHIN_S = 5.0
 _DEAD_KEPT = 1000
 _QUORUM = {"x-queue-type": "quorum"}
@@ -105,7 +110,7 @@ def new_app(access: Access) -> Celery:
         broker_url=access.whole_url,
         broker_use_ssl=access.tls,
         broker_heartbeat=_HEARTBEAT_S,
-        broker_transport_options={"socket_settings": {socket.TCP_USER_TIMEOUT: _PAUSE_MS}},
+        broker_transport_options={"socket_settings": {socket.TCP_USER_TIMEOUT: _PAUSE_S * 1000}},
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         task_serializer="json",
@@ -119,20 +124,36 @@ def new_app(access: Access) -> Celery:
     return app
 
 
+@contextlib.contextmanager
+def connected(app: Celery, **options: Any) -> Iterator[Any]:
+    """A connection on which nothing waits longer than a network may pause; who has it sees to its
+    heartbeats. It is closed without a word: a broker that takes nothing would not answer that.
+    """
+    connection = app.connection_for_write(
+        connect_timeout=_CONNECT_WITHIN_S,
+        heartbeat=_HEARTBEAT_S,
+        transport_options={"read_timeout": _PAUSE_S, "write_timeout": _PAUSE_S, **options},
+    )
+    try:
+        connection.connect()
+        yield connection
+    finally:
+        connection.collect()
+
+
 def refuse_what_never_serves(access: Access, model_sha256: str) -> None:
     """BrokerRefused where waiting would not help; a broker that is away is waited for."""
     if problem := _ca_problem(access):
         raise BrokerRefused(problem)
     try:
-        with new_app(access).connection_for_write(connect_timeout=_CONNECT_WITHIN_S) as connection:
-            connection.connect()
+        with connected(new_app(access)) as connection:
             channel = connection.default_channel
             declare_cases(channel, model_sha256)
             worker_queue(model_sha256)(channel).queue_declare()
     except NEVER_SERVES as error:
         raise BrokerRefused(not_serving(access, error)) from None
-    except BROKER_ERRORS:
-        return
+    except BROKER_ERRORS as error:
+        _log.warning("%s", not_serving(access, error))
 
 
 def not_serving(access: Access, error: Exception) -> str:
@@ -149,7 +170,10 @@ def not_serving(access: Access, error: Exception) -> str:
         told = "a queue that another version or a person made otherwise: delete it there"
         return f"the broker at {access.place} has {told} ({said})"
     about = f"{type(error).__name__} {said}".strip()
-    return f"the broker at {access.place} does not serve: {about}"
+    hint = ""
+    if access.tls is None and (isinstance(error, ConnectionResetError) or "closed" in str(error)):
+        hint = "; if it speaks TLS there, its address begins with amqps://"
+    return f"the broker at {access.place} does not serve: {about}{hint}"
 
 
 def _ca_problem(access: Access) -> str:

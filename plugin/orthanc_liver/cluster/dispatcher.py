@@ -37,6 +37,7 @@ from orthanc_liver.cluster.broker import (
     TASK,
     Access,
     case_queue,
+    connected,
     declare_answers,
     declare_cases,
     is_as_left,
@@ -75,12 +76,15 @@ _WAITS_S = 1.0
 _WAKE_BYTES = 4096
 _STATE_EVERY_S = 5.0
 _CONNECT_AGAIN_S = 1.0
-_CONNECT_WITHIN_S = 5.0
 # Answers that came before Orthanc, started anew, asks for them again; each up to 5 MB.
 _HELD = 64
 _PREFETCH = 64
 # As often a case that was put aside goes back, whatever was heard of those that had it.
 _AGAIN_TIMES = 10
+# A worker that is at a case says so every 5 s (beats.py), and connects anew in as many.
+_WORD_WITHIN_S = 30.0
+# What lies in no queue and nobody has begun or goes on with was lost, with its queue or from it.
+_GONE_AFTER_S = 60.0
 # An answer that came so often without being settled ends who reads it.
 _ANSWER_TIMES = 10
 _LOST = "every worker that had it was lost over it: it is not tried again by itself"
@@ -95,7 +99,9 @@ class Asked:
     is_sent: it was published; is_kept: and the broker has confirmed it. is_shaken: a connection was
     lost meanwhile, so that two workers may be at it. begun_by: workers' children in the order in
     which they began, and whether each was heard of after the next had: then it was not lost, only
-    its connection.
+    its connection. is_put_aside: nobody has it any more of the broker. judged_at_s: when who was
+    not heard of until then counts as lost. is_begun: since it was sent last. is_there_at_s: when
+    the broker, or who computes it, had it for certain.
     """
 
     case: Case
@@ -106,13 +112,40 @@ class Asked:
     is_shaken: bool = False
     begun_by: dict[str, bool] = field(default_factory=dict)
     times_put_aside: int = 0
+    is_put_aside: bool = False
+    judged_at_s: float = math.inf
+    is_begun: bool = False
+    is_there_at_s: float = 0.0
 
     def note(self, child: str) -> None:
         """A word of who computes it."""
+        self.is_begun, self.is_there_at_s = True, time.monotonic()
         if child in self.begun_by:
             self.begun_by[child] |= child != next(reversed(self.begun_by))
         elif child:
             self.begun_by[child] = False
+
+    @property
+    def has_ended_workers(self) -> bool:
+        """As far as is known; whoever has it now is not among them."""
+        return self.unheard > DELIVERY_LIMIT + (not self.is_put_aside)
+
+    @property
+    def is_gone(self) -> bool:
+        """Though the broker confirmed it. Of a backfill a worker may hold one beside what it
+        computes, and whose answer is lost computed for so long at most.
+        """
+        may_be_held = self.is_begun or self.rank is Rank.BACKFILL
+        within_s = _GONE_AFTER_S + self.case.limit_s * may_be_held
+        return self.is_kept and time.monotonic() - self.is_there_at_s > within_s
+
+    def wait_for_a_word(self) -> None:
+        """Whether workers were lost over it is judged later: who computes says so now and then."""
+        self.judged_at_s = min(self.judged_at_s, time.monotonic() + _WORD_WITHIN_S)
+
+    def give_back(self) -> None:
+        """It is to be sent again, though somebody may still be at it."""
+        self.is_shaken, self.is_sent, self.is_kept = True, False, False
 
     @property
     def unheard(self) -> int:
@@ -192,6 +225,9 @@ class Errands:
         """The connection was lost: the broker hands out again what a worker had."""
         for asked in self.by_key.values():
             asked.is_shaken, asked.is_sent = True, asked.is_kept
+            asked.is_there_at_s = time.monotonic()  # nobody could be heard
+            if asked.judged_at_s < math.inf:
+                asked.judged_at_s = time.monotonic() + _WORD_WITHIN_S
 
     def send_again(self) -> None:
         """The broker has lost all that it had."""
@@ -255,11 +291,6 @@ class Dispatcher:
             self._take_inbox()
             time.sleep(_LOOK_EVERY_S)
 
-    def _connection(self, **options: Any) -> Any:
-        return self._app.connection_for_write(
-            connect_timeout=_CONNECT_WITHIN_S, transport_options=options
-        )
-
     def _connected(self) -> None:
         """Carry messages until a connection is lost.
 
@@ -267,9 +298,7 @@ class Dispatcher:
         one any more, and answers are still to be heard.
         """
         heed: dict[str, Any] = {"on_blocked": self._blocked, "on_unblocked": self._unblocked}
-        with self._connection() as hearing, self._connection(**heed) as sending:
-            hearing.connect()
-            sending.connect()
+        with connected(self._app) as hearing, connected(self._app, **heed) as sending:
             if not is_as_left(hearing, self._model.sha256, self._orthanc):
                 self._errands.send_again()
             channel = hearing.channel()
@@ -284,15 +313,16 @@ class Dispatcher:
             look_at_s = 0.0
             while True:
                 self._take_inbox()
+                self._judge()
                 if self._publish(producer):
                     self._command(producer, LOOK)
                 self._revoke(producer)
                 if time.monotonic() >= look_at_s:
                     look_at_s = time.monotonic() + _STATE_EVERY_S
-                    for one in (hearing, sending):
-                        one.heartbeat_check()
                     self._refuse_another(answers, ours=1)
                     self._tell(self._state(cases))
+                for one in (hearing, sending):
+                    one.heartbeat_check()
                 self._wait(hearing, sending)
 
     def _refuse_another(self, answers: Any, ours: int) -> None:
@@ -378,7 +408,8 @@ class Dispatcher:
                 ignore_result=True,
                 retry=False,
             )
-            asked.is_sent = True
+            asked.is_sent, asked.is_put_aside, asked.is_begun = True, False, False
+            asked.is_there_at_s = time.monotonic()
             self._await_confirmation(asked)
         return self._sent > before
 
@@ -405,10 +436,20 @@ class Dispatcher:
         self._await_confirmation(arguments.get("task_id", []))
 
     def _state(self, cases: list[Any]) -> BrokerState:
-        waiting = sum(one.queue_declare(passive=True).message_count for one in cases)
+        waiting = [one.queue_declare(passive=True).message_count for one in cases]
+        self._look_for_what_is_gone(dict(zip(Rank, waiting, strict=True)))
         workers = worker_queue(self._model.sha256)(cases[0].channel).queue_declare()
         problem = refusing(self._access) if self._is_refused else ""
-        return BrokerState(problem, workers.consumer_count, waiting, self._done())
+        return BrokerState(problem, workers.consumer_count, sum(waiting), self._done())
+
+    def _look_for_what_is_gone(self, waiting: Mapping[Rank, int]) -> None:
+        """Somebody may have emptied or deleted a queue, which others have made anew."""
+        for asked in self._errands.by_key.values():
+            if waiting[asked.rank] or self._is_refused:
+                asked.is_there_at_s = time.monotonic()
+            elif asked.is_gone:
+                _log.warning("job %s is sent again: the broker has lost it", asked.case.job)
+                asked.give_back()
 
     def _done(self) -> tuple[DoneBy, ...]:
         return tuple(self._tally.by_worker.values())
@@ -436,10 +477,9 @@ class Dispatcher:
                 self._end(key, asked.task, failed(asked.case.job, "its answer cannot be read"))
         elif asked:
             asked.note(answer.child)
-            if asked.unheard > DELIVERY_LIMIT + 1:
-                self._end(key, "", failed(asked.case.job, _LOST, is_final=True))
-            else:
-                self._pass_on(key, answer)
+            if asked.has_ended_workers:
+                asked.wait_for_a_word()
+            self._pass_on(key, answer)
         elif _is_worth_holding(answer.body):
             self._errands.hold(key, answer)
 
@@ -449,11 +489,24 @@ class Dispatcher:
             reason = "a worker could not read what it was to do"
             self._end(key, asked.task, failed(asked.case.job, reason))
             return
-        asked.times_put_aside += 1
-        if asked.unheard > DELIVERY_LIMIT or asked.times_put_aside > _AGAIN_TIMES:
+        asked.times_put_aside, asked.is_put_aside = asked.times_put_aside + 1, True
+        if asked.times_put_aside > _AGAIN_TIMES:
             self._end(key, "", failed(asked.case.job, _LOST, is_final=True))
+        elif asked.has_ended_workers:
+            asked.wait_for_a_word()
         else:
-            asked.is_shaken, asked.is_sent, asked.is_kept = True, False, False
+            asked.give_back()
+
+    def _judge(self) -> None:
+        """Of the cases that seem to end their workers."""
+        for key, asked in list(self._errands.by_key.items()):
+            if time.monotonic() < asked.judged_at_s:
+                continue
+            asked.judged_at_s = math.inf
+            if asked.has_ended_workers:
+                self._end(key, "", failed(asked.case.job, _LOST, is_final=True))
+            elif asked.is_put_aside:
+                asked.give_back()
 
     def _pass_on(self, key: str, answer: Answer) -> None:
         asked = self._errands.by_key[key]

@@ -11,6 +11,7 @@ from celery.exceptions import Reject
 
 from orthanc_liver.cluster.ahead import Ahead
 from orthanc_liver.cluster.answers import Answers, Whose, ending_of, failed
+from orthanc_liver.cluster.beats import Beats
 from orthanc_liver.cluster.fetching import CannotFetch, NotLetIn
 from orthanc_liver.cluster.orthancs import Address
 from orthanc_liver.engine.case import AnotherProtocol, Case, NoCase, read_case
@@ -29,7 +30,6 @@ from orthanc_liver.liver_errors import LiverError
 
 _log = logging.getLogger(__name__)
 
-_PROGRESS_EVERY_S = 1.0
 # A worker that can do none of them shall not go through all cases that wait, failing each.
 _UNABLE_RESTS_S = 30.0
 
@@ -81,9 +81,9 @@ class Work:
             raise Reject(str(rubbish), requeue=False) from None
         whose = Whose(case.orthanc, case.key, task)
         began_s = time.monotonic()
-        # Orthanc counts who has begun: it is the last word of a worker that the case ends.
-        self._answers.mention(whose, Progress(case.job, "read", 0.0))
-        messages = self._answer(case, whose)
+        first = Progress(case.job, "read", 0.0)
+        with Beats(lambda word: self._answers.mention(whose, word), first) as beats:
+            messages = self._answer(case, beats)
         took_s = time.monotonic() - began_s
         self._answers.deliver(whose, messages, took_s)
         ending = ending_of(messages)
@@ -91,9 +91,9 @@ class Work:
         if ending and ending.outcome is Outcome.FAILED:
             _log.error("job %s: %s", case.job, ending.reason)
 
-    def _answer(self, case: Case, whose: Whose) -> list[AboutAJob]:
+    def _answer(self, case: Case, beats: Beats) -> list[AboutAJob]:
         try:
-            return list(self._messages(case, whose))
+            return list(self._messages(case, beats))
         except (EngineUnavailable, NotLetIn, NotSetUp) as error:
             self._end_engine()
             time.sleep(_UNABLE_RESTS_S)
@@ -105,7 +105,7 @@ class Work:
             self._end_engine()
             return [failed(case.job, f"a fault of the worker: {type(error).__name__}")]
 
-    def _messages(self, case: Case, whose: Whose) -> Iterator[AboutAJob]:
+    def _messages(self, case: Case, beats: Beats) -> Iterator[AboutAJob]:
         address = self._means.orthancs.get(case.orthanc)
         if address is None:
             raise NotSetUp(f"the worker's orthancs file has no Orthanc {case.orthanc}: add it")
@@ -115,7 +115,7 @@ class Work:
         deadline = Deadline(case.limit_s, engine)
         try:
             self._feed(case, address, engine)
-            yield from self._heard(whose, engine)
+            yield from self._heard(beats, engine)
         except EngineGone:
             if not deadline.passed:
                 raise
@@ -139,14 +139,11 @@ class Work:
         finally:
             files.close()
 
-    def _heard(self, whose: Whose, engine: EngineProcess) -> Iterator[AboutAJob]:
-        told_s = 0.0
+    def _heard(self, beats: Beats, engine: EngineProcess) -> Iterator[AboutAJob]:
         while True:
             message = engine.receive()
             if isinstance(message, Progress):
-                if time.monotonic() - told_s >= _PROGRESS_EVERY_S:
-                    self._answers.mention(whose, message)
-                    told_s = time.monotonic()
+                beats.note(message)
                 continue
             yield message
             if isinstance(message, Done):

@@ -18,11 +18,12 @@ import re
 import socket
 import time
 import uuid
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 from celery import Celery, bootsteps
-from celery.exceptions import WorkerShutdown
+from celery.exceptions import SecurityWarning, WorkerShutdown
 from celery.signals import worker_process_init
 from celery.worker import state
 from celery.worker.control import Panel
@@ -65,6 +66,7 @@ class NameRefused(LiverError):
 def serve(access: Access, means: Means, name: str = "") -> int:
     """Take cases until stopped; returns the exit status. BrokerRefused, NameRefused."""
     node = _node(name or str(os.getpid()))
+    _warn_root()
     refuse_what_never_serves(access, means.model_sha256)
     app = new_app(access)
     app.conf.task_queues = [worker_queue(means.model_sha256)]
@@ -86,6 +88,13 @@ def serve(access: Access, means: Means, name: str = "") -> int:
     worker.start()
     ahead.close()
     return int(worker.exitcode or 0)
+
+
+def _warn_root() -> None:
+    """Celery names an option that the command has not."""
+    warnings.filterwarnings("ignore", category=SecurityWarning)
+    if os.geteuid() == 0:
+        _log.warning("the worker runs as root and need not: give it a user, as docs/SCALE.md does")
 
 
 def _node(name: str) -> str:

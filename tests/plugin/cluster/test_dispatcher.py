@@ -34,6 +34,7 @@ from orthanc_liver.engine.protocol import (
     Order,
     Outcome,
     Preview,
+    Progress,
     ProtocolError,
     Rank,
     read,
@@ -92,6 +93,105 @@ def test_who_is_heard_of_after_another_began_was_not_lost(heard: str, unheard: i
         asked.note(child)
     asked.note("")  # a worker that does not say it
     assert asked.unheard == unheard
+
+
+class Clock:
+    """The dispatcher's; a test moves it."""
+
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    one = Clock()
+    monkeypatch.setattr("orthanc_liver.cluster.dispatcher.time", one)
+    return one
+
+
+def word_of(dispatcher: Dispatcher, child: str) -> None:
+    """A worker's child says that it is at CASE."""
+    headers = {"key": CASE.key, "protocol": 1, "child": child}
+    dispatcher._hear(Mock(headers=headers, body=packed(Progress(CASE.job, "infer", 0.5))))
+
+
+def put_aside(dispatcher: Dispatcher) -> None:
+    """The broker's delivery limit is reached."""
+    task = dispatcher._errands.by_key[CASE.key].task
+    headers = {"key": CASE.key, "id": task, "x-death": [], "x-first-death-reason": "delivery_limit"}
+    dispatcher._hear(Mock(headers=headers, body=b""))
+
+
+@pytest.mark.parametrize("heard_again", ["", "a", "ab"])
+def test_who_had_a_case_is_given_time_for_a_word_before_it_counts_as_lost(
+    clock: Clock, heard_again: str
+) -> None:
+    dispatcher, pipe = dispatcher_of(CASE)
+    [asked] = dispatcher._errands.by_key.values()
+    asked.is_sent = asked.is_kept = True
+    for child in "abc":
+        word_of(dispatcher, child)
+    put_aside(dispatcher)
+    clock.now_s += 29.0
+    for child in heard_again:
+        word_of(dispatcher, child)
+    dispatcher._judge()
+    assert (list(dispatcher._errands.by_key), asked.is_sent) == ([CASE.key], True)
+    clock.now_s += 2.0
+    dispatcher._judge()
+    if heard_again:
+        assert (list(dispatcher._errands.by_key), asked.is_sent) == ([CASE.key], False)
+        return
+    done = pipe.heard()[-1]
+    assert isinstance(done, Done)
+    assert ("every worker that had it was lost" in done.reason, done.is_final) == (True, True)
+
+
+def test_a_case_that_nobody_lost_is_sent_again_at_once_and_while_nobody_can_be_heard_none_is_judged(
+    clock: Clock,
+) -> None:
+    dispatcher, _ = dispatcher_of(CASE)
+    [asked] = dispatcher._errands.by_key.values()
+    for child in "aba":
+        word_of(dispatcher, child)
+    put_aside(dispatcher)
+    assert not asked.is_sent
+    for child in "cde":
+        word_of(dispatcher, child)
+    put_aside(dispatcher)
+    clock.now_s += 31.0
+    dispatcher._shake()
+    dispatcher._judge()
+    assert list(dispatcher._errands.by_key) == [CASE.key]
+
+
+EMPTY = dict.fromkeys(Rank, 0)
+
+
+@pytest.mark.parametrize(
+    ("rank", "is_begun", "gone_after_s"),
+    [(Rank.ARRIVALS, False, 60), (Rank.BACKFILL, False, 120), (Rank.PEOPLE, True, 120)],
+)
+def test_what_lies_nowhere_and_nobody_has_is_sent_again(
+    clock: Clock, rank: Rank, is_begun: bool, gone_after_s: int
+) -> None:
+    dispatcher, _ = dispatcher_of(CASE)
+    [asked] = dispatcher._errands.by_key.values()
+    task, asked.rank, asked.is_sent, asked.is_kept = asked.task, rank, True, True
+    for waits in (EMPTY | {rank: 1}, EMPTY):
+        asked.is_there_at_s = clock.now_s
+        clock.now_s += gone_after_s - 1.0
+        if is_begun:
+            word_of(dispatcher, "a")
+            clock.now_s += gone_after_s - 1.0
+        dispatcher._look_for_what_is_gone(waits)
+        assert asked.is_sent
+    clock.now_s += 2.0
+    dispatcher._look_for_what_is_gone(EMPTY)
+    assert (asked.is_sent, asked.task, asked.is_shaken) == (False, task, True)
 
 
 def packed(*messages: Message) -> bytes:
@@ -246,6 +346,16 @@ def test_a_broker_that_is_away_is_waited_for_whoever_signed(tmp_path: Path) -> N
     refuse_what_never_serves(access, "a" * 64)
     assert "does not serve" in not_serving(access, ConnectionRefusedError(111, "refused"))
     refuse_what_never_serves(replace(access, ca_file=""), "a" * 64)
+
+
+def test_where_a_broker_hangs_up_without_tls_amqps_is_named() -> None:
+    access = Access("amqp://liver@127.0.0.1:5671/liver", "s3cret")
+    hung_up = (ConnectionResetError(104, "reset"), OSError("Server unexpectedly closed connection"))
+    for error in hung_up:
+        assert "amqps://" in not_serving(access, error)
+    assert "amqps://" not in not_serving(access, ConnectionRefusedError(111, "refused"))
+    by_tls = replace(access, url="amqps://liver@127.0.0.1:5671/liver")
+    assert "begins with" not in not_serving(by_tls, hung_up[0])
 
 
 def test_the_password_is_in_the_whole_url_alone() -> None:

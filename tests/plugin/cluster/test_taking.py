@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import warnings
 from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import Mock
 
 import pytest
+from celery.platforms import check_privileges
 from celery.worker import state
 
 from orthanc_liver.cluster import worker
-from orthanc_liver.cluster.worker import NameRefused, TakeInOrder, serve
+from orthanc_liver.cluster.worker import NameRefused, TakeInOrder, _warn_root, serve
 
 
 class Case:
@@ -165,3 +168,17 @@ def test_what_cannot_be_handed_to_the_child_is_put_aside_and_the_next_is_taken(
     [case, _] = scene.arrivals.cases
     assert scene.look(2) == ["can be"]
     assert case.acknowledged
+
+
+@pytest.mark.parametrize("user", [0, 1000])
+def test_root_is_told_what_applies_to_our_command(
+    user: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("getuid", "geteuid"):
+        monkeypatch.setattr(os, name, lambda: user)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        _warn_root()
+        check_privileges({"json"})
+    assert not told
+    assert ("runs as root" in caplog.text) == (user == 0)

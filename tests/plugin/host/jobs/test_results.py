@@ -42,7 +42,8 @@ class Desk:
         for name in ("find_approved", "mark_as_rejected", "store_approved", "supersede_approved"):
             self.outside[name] = Mock()
         self.outside["store_approved"].return_value = "approved"
-        self.outside["settle_cuts"] = Mock(return_value=[])
+        for name in ("settle_cuts", "standing_cuts"):
+            self.outside[name] = Mock(return_value=[])
         self.outside["find_approved"].return_value = None
         self.outside["sop_instance_uid"] = Mock(side_effect=lambda kind, _: f"of {kind}")
         for name, one in self.outside.items():

@@ -53,6 +53,7 @@ class Swallows:
         with contextlib.suppress(OSError):
             while True:
                 client, _ = self._listener.accept()
+                client.recv(8)  # "AMQP" and its version: before it py-amqp sets its socket's options
                 client.sendall(START + TUNE + OPEN_OK)
                 self._ends.append(client)
 

@@ -53,7 +53,8 @@ class Swallows:
         with contextlib.suppress(OSError):
             while True:
                 client, _ = self._listener.accept()
-                client.recv(8)  # "AMQP" and its version: before it py-amqp sets its socket's options
+                # As a broker does: what came earlier, py-amqp's socket options could not bear.
+                client.recv(8)
                 client.sendall(START + TUNE + OPEN_OK)
                 self._ends.append(client)
 

@@ -34,7 +34,8 @@ BOX_DSC = 2 * BOX_ML / (BOX_ML + OURS_ML)
 def ct(uid_seed: str) -> list[pydicom.FileDataset]:
     affine = np.array([[0, 0, 5, -90], [0, 5, 0, -70], [5, 0, 0, 15], [0, 0, 0, 1]], float)
     shape = (SLICES, ROWS, COLUMNS)
-    hu = np.arange(np.prod(shape), dtype=np.float32).reshape(shape) % 997
+    slice_hu = np.arange(ROWS * COLUMNS, dtype=np.float32).reshape(ROWS, COLUMNS) % 397 - 150
+    hu = slice_hu + np.arange(SLICES, dtype=np.float32)[:, None, None]
     series = write_ct_series(Volume(hu, Grid(shape, affine)), uid_seed=uid_seed)
     for dataset in series:
         dataset.PatientID = uid_seed[-64:]

@@ -10,13 +10,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from liver_unet.nifti import read_nifti
+from liver_unet.training import ByPatches
 from liver_unet.training.layouts import find_cases
+from liver_unet.weights import load_model
 from orthanc_liver.cli.main import main
-from orthanc_liver.dicom.training_cases import prepared
+from orthanc_liver.dicom.training_cases import prepared, train
 from orthanc_liver.evaluation.case_list import read_case_list
 from orthanc_liver.evaluation.harvest import Get, HarvestRefused, harvest, prune
+from tests.model.training.phantom_cases import small_config
 from tests.plugin.host.conftest import Host, only_real
 from tests.plugin.host.quality.drawn import (
     BOX_ML,
@@ -68,7 +72,7 @@ def test_a_case_is_pixels_place_liver_and_grade(host: Host, tmp_path: Path) -> N
     assert np.array_equal(grid.affine, of_mask.affine)
     assert grid.voxel_ml == pytest.approx(VOXEL_ML)
     assert mask.sum() * VOXEL_ML == pytest.approx(BOX_ML)
-    assert np.unique(hu).tolist() == list(range(997))
+    assert np.unique(hu).tolist() == list(range(-150, 247 + SLICES - 1))
     [listed] = read_case_list(tmp_path / "out" / "cases.csv")
     assert (listed.ct, listed.reference) == (case.ct, case.liver)
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
@@ -82,6 +86,20 @@ def test_a_case_is_pixels_place_liver_and_grade(host: Host, tmp_path: Path) -> N
     }
     again, _ = harvest(get_of(host, series_id), tmp_path / "again")
     assert not {*again} & {*names}
+
+
+def test_what_is_harvested_teaches_a_network(host: Host, tmp_path: Path) -> None:
+    ids = []
+    for name in ("teaches", "teaches too", "validates"):
+        series, series_id = segmented(host, f"harvested, {name}")
+        compared(host, series_id, returned(host, liver(series)))
+        ids.append(series_id)
+    harvested, tuned = tmp_path / "out", tmp_path / "tuned"
+    harvest(get_of(host, *ids), harvested)
+    recipe = small_config("tune", length=ByPatches(4), folds=3)
+    train(recipe, [harvested], tuned, "cpu", 0)
+    told = load_model(tuned / "last", torch.device("cpu"))[1]
+    assert (told.training_data.split(" patients")[0], told.patches_seen) == ("2", 4)
 
 
 def test_nothing_of_the_patient_is_in_a_case(host: Host, tmp_path: Path) -> None:

@@ -158,8 +158,8 @@ def test_an_empty_table_holds_no_liver(child: Child) -> None:
 
 
 def test_the_process_gives_way_to_orthanc(child: Child) -> None:
-    assert os.getpriority(os.PRIO_PROCESS, child.process.pid) == 10
-    assert os.getpriority(os.PRIO_PROCESS, 0) == 0
+    ours = os.getpriority(os.PRIO_PROCESS, 0)  # of a test that itself gives way, too
+    assert os.getpriority(os.PRIO_PROCESS, child.process.pid) == ours + 10
     group = Path(f"/proc/{child.process.pid}/autogroup")
     if group.exists():
         assert group.read_text().endswith("nice 10\n")

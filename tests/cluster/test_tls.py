@@ -139,7 +139,8 @@ def worker_command(url: str, folder: Path, *further: str, password: str = PASSWO
         timeout=600,
     )
     assert password not in ran.stderr
-    return [str(ran.returncode), *ran.stderr.splitlines()]
+    said = [line for line in ran.stderr.splitlines() if "runs as root" not in line]
+    return [str(ran.returncode), *said]
 
 
 def test_a_worker_says_in_a_sentence_why_it_does_not_work_for_a_broker(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from threading import current_thread
 from typing import Any
 
 import numpy as np
@@ -199,7 +200,8 @@ def test_the_index_is_asked_for_all_images_once(
     answer = archive.rest
 
     def noted(method: str, uri: str, body: bytes = b"") -> bytes:
-        paths.append(uri)
+        if not current_thread().name.startswith("liver-"):  # which compares it meanwhile
+            paths.append(uri)
         return answer(method, uri, body)
 
     monkeypatch.setattr(archive, "rest", noted)

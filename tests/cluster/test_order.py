@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.cluster.conftest import Cluster, check_each_stored_once
+from tests.cluster.conftest import Cluster, Worker, check_each_stored_once
 from tests.plugin.host.conftest import Host
 from tests.support.patience import wait_for
 
@@ -63,17 +63,25 @@ def waiting_of(host: Host) -> int:
     return int(host.orthanc.get("/liver/status")["Broker"]["Waiting"])
 
 
-def test_of_a_backfill_the_next_is_read_ahead_and_an_arrival_still_goes_before_it(
-    cluster: Cluster,
-) -> None:
-    host = cluster.start_host("ahead", JobsAtOnce=8, Automatic=False, BackfillPauseSeconds=0)
-    old = backfill_of(host, *(f"ahead {n}" for n in range(4)))
+def with_one_read_ahead(cluster: Cluster, name: str) -> tuple[Host, list[str], Worker, str]:
+    """An Orthanc with a backfill of four series, and a worker that is held at the first of them and
+    has read the second, whose job is named last."""
+    host = cluster.start_host(name, JobsAtOnce=8, Automatic=False, BackfillPauseSeconds=0)
+    old = backfill_of(host, *(f"{name} {n}" for n in range(4)))
     before = len(cluster.engine.jobs())
     cluster.hold_cases()
     worker = cluster.start_worker("one")
     cluster.at_work(before)
-    [_, second, *_] = [host.jobs_of(one)[0]["ID"] for one in old]
+    second = host.jobs_of(old[1])[0]["ID"]
     wait_for("the second", lambda: f"job {second} is read ahead" in worker.log())
+    return host, old, worker, second
+
+
+def test_of_a_backfill_the_next_is_read_ahead_and_an_arrival_still_goes_before_it(
+    cluster: Cluster,
+) -> None:
+    before = len(cluster.engine.jobs())
+    host, old, _, _ = with_one_read_ahead(cluster, "ahead")
     arrived = host.upload("arrives beside what is read ahead")
     host.stable(arrived)
     host.segment(arrived)
@@ -89,14 +97,8 @@ def test_of_a_backfill_the_next_is_read_ahead_and_an_arrival_still_goes_before_i
 def test_what_is_read_ahead_may_be_cancelled_and_outlives_its_worker(
     cluster: Cluster, how: str
 ) -> None:
-    host = cluster.start_host(f"{how}-ahead", JobsAtOnce=8, Automatic=False, BackfillPauseSeconds=0)
-    old = backfill_of(host, *(f"{how} ahead {n}" for n in range(4)))
     before = len(cluster.engine.jobs())
-    cluster.hold_cases()
-    worker = cluster.start_worker("one")
-    cluster.at_work(before)
-    second = host.jobs_of(old[1])[0]["ID"]
-    wait_for("the second", lambda: f"job {second} is read ahead" in worker.log())
+    host, old, worker, second = with_one_read_ahead(cluster, f"{how}-ahead")
     if how == "cancelled":
         host.orthanc.post(f"/liver/jobs/{second}/cancel")
         assert old.pop(1)
@@ -111,14 +113,8 @@ def test_what_is_read_ahead_may_be_cancelled_and_outlives_its_worker(
 def test_a_worker_that_is_stopped_finishes_its_case_and_gives_back_what_it_read_ahead(
     cluster: Cluster,
 ) -> None:
-    host = cluster.start_host("stopped", JobsAtOnce=8, Automatic=False, BackfillPauseSeconds=0)
-    old = backfill_of(host, *(f"stopped {n}" for n in range(4)))
     before = len(cluster.engine.jobs())
-    cluster.hold_cases()
-    worker = cluster.start_worker("one")
-    cluster.at_work(before)
-    second = host.jobs_of(old[1])[0]["ID"]
-    wait_for("the second", lambda: f"job {second} is read ahead" in worker.log())
+    host, old, worker, _ = with_one_read_ahead(cluster, "stopped")
     worker.process.terminate()
     wait_for("its heed", lambda: "Warm shutdown" in worker.log())
     cluster.let_go()

@@ -88,11 +88,8 @@ class Transmitter:
                 self._deliveries.lose(one)
         self._looked_at += _LOOKED_AT_ONCE
 
-    def _there(self, one: Delivery) -> list[str]:
-        return [instance for instance in one.instances if self._orthanc.has_instance(instance)]
-
     def _send(self, one: Delivery) -> None:
-        there = self._there(one)
+        there = [instance for instance in one.instances if self._orthanc.has_instance(instance)]
         if not there:
             self._deliveries.lose(one)
             return

@@ -16,6 +16,8 @@ from orthanc_liver.host.jobs.engine_process import QUIET
 from tests.support.processes import peak_mib
 
 CHECKOUT = Path(__file__).resolve().parents[2]
+# This checkout's, whichever one the environment was made in.
+_OUR_CODE = os.pathsep.join(str(CHECKOUT / part) for part in ("", "plugin", "model"))
 _VENVS = Path(os.environ.get("JUDGES_VENV") or CHECKOUT / ".venv-judges")
 _TIMEOUT_S = 900
 _OURS = "tests.bench.ours"
@@ -63,7 +65,7 @@ def _told_by(command: list[str], environment: Mapping[str, str]) -> Measured:
     ran = subprocess.run(
         command,
         cwd=CHECKOUT,
-        env={**environment, **os.environ, "PYTHONPATH": str(CHECKOUT)},
+        env={**environment, **os.environ, "PYTHONPATH": _OUR_CODE},
         capture_output=True,
         text=True,
         timeout=_TIMEOUT_S,

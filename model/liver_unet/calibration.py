@@ -18,6 +18,7 @@ from scipy import special
 from tqdm import tqdm
 
 from liver_unet.doubt import grade_of
+from liver_unet.fallback import load_segmenter, segment_or_fall_back
 from liver_unet.grade import SIGNALS, Grade, measured_signals
 from liver_unet.liver import Liver
 from liver_unet.metrics import agreement
@@ -72,7 +73,10 @@ def calibrate(
     only: names of cases; none: all. What is in OUT/outlines.csv for these weights is not computed
     again. Raises ModelError.
     """
-    segmenter = Segmenter.load(weights, device)
+    loaded = load_segmenter(weights, device)
+    if loaded.warning:
+        sys.stderr.write(f"warning: {loaded.warning}\n")
+    segmenter = loaded.segmenter
     rows = list(_outlined(data, segmenter, out / "outlines.csv", only))
     names = sorted({row.case for row in rows})
     told = f"{len(rows)} outlines of {len(names)} patients: {', '.join(names)}"
@@ -215,7 +219,7 @@ def _outline(patient: Patient, case: str, change: str, segmenter: Segmenter) -> 
     except ValueError as error:
         sys.stderr.write(f"{case}, {change}: left out, as {error}\n")
         return Outlined(case, change, model, np.nan, np.nan, np.nan)
-    liver = segmenter.segment(shown.ct, Stages())
+    liver = segment_or_fall_back(segmenter, shown.ct, Stages()).found
     if not isinstance(liver, Liver):
         return Outlined(case, change, model, 0.0, 0.0, np.nan)
     same = agreement(liver.mask_on_ct(), shown.liver, shown.ct.grid)

@@ -56,7 +56,7 @@ def gflop_of_a_patch(spec: ModelSpec) -> float:
     """Of multiplying and adding, by the network's shape; nothing is computed."""
     with torch.device("meta"), FlopCounterMode(display=False) as counted:
         build_network(spec.channels, spec.classes)(torch.empty(1, 1, *spec.patch))
-    return counted.get_total_flops() / 1e9
+    return float(counted.get_total_flops()) / 1e9
 
 
 def patch_s(model: Model) -> float:

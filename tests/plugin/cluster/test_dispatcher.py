@@ -22,7 +22,7 @@ from orthanc_liver.cluster.broker import (
 )
 from orthanc_liver.cluster.dispatcher import Answer, Dispatcher, Errands, Tally
 from orthanc_liver.cluster.model import Model
-from orthanc_liver.engine.case import Case
+from orthanc_liver.engine.case import PROTOCOL, Case
 from orthanc_liver.engine.protocol import (
     AboutAJob,
     Connect,
@@ -114,7 +114,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 def word_of(dispatcher: Dispatcher, child: str) -> None:
     """A worker's child says that it is at CASE."""
-    headers = {"key": CASE.key, "protocol": 1, "child": child}
+    headers = {"key": CASE.key, "protocol": PROTOCOL, "child": child}
     dispatcher._hear(Mock(headers=headers, body=packed(Progress(CASE.job, "infer", 0.5))))
 
 
@@ -249,7 +249,7 @@ def grown() -> bytes:
 )
 def test_whatever_answers_ends_one_attempt_and_nothing_else(body: object) -> None:
     dispatcher, pipe = dispatcher_of(CASE)
-    message = Mock(headers={"key": CASE.key, "protocol": 1}, body=body)
+    message = Mock(headers={"key": CASE.key, "protocol": PROTOCOL}, body=body)
     dispatcher._hear(message)
     message.channel.basic_ack.assert_called_once()
     [done] = pipe.heard()

@@ -17,6 +17,13 @@ INSIDE = [
     *(pair[::-1] for pair in re.findall(rf"`(\w+)`(?: \([^)]*\))? in {FILE}", TEXT)),
 ]
 
+# What a recipe names besides files is in one of the files that it names.
+RECIPES = [
+    (word, tuple(re.findall(r"`([\w./]+\.py)`", recipe)))
+    for recipe in re.findall(r"^\*\*.+?(?:\n\n|\Z)", TEXT, re.MULTILINE | re.DOTALL)
+    for word in sorted(set(re.findall(r"`(?:\w+\.)?(?!py|json|md)([A-Za-z_]\w+)`", recipe)))
+]
+
 
 def place_of(name: str) -> Path | None:
     """A file named alone stands beside another that is named in full."""
@@ -36,5 +43,12 @@ def test_what_a_file_is_named_for_is_in_it(file: str, name: str) -> None:
     assert re.search(rf"^\s*(def |class |\")?{name}\b", place.read_text(), re.MULTILINE)
 
 
+@pytest.mark.parametrize(("word", "files"), RECIPES)
+def test_what_a_recipe_names_is_in_a_file_that_it_names(word: str, files: tuple[str, ...]) -> None:
+    texts = [place.read_text() for one in files if (place := place_of(one))]
+    assert any(re.search(rf"^\s*(def |class )?{word}\b", one, re.MULTILINE) for one in texts)
+
+
 def test_what_stands_inside_is_found() -> None:
     assert len(INSIDE) >= 14
+    assert len(RECIPES) >= 14

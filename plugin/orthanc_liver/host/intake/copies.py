@@ -16,12 +16,11 @@ from typing import Any
 from orthanc_liver import SOFTWARE
 from orthanc_liver.engine.protocol import MODALITIES, Kind
 from orthanc_liver.host.jobs.job import Job
-from orthanc_liver.host.jobs.records import mark_elsewhere, unmark_superseded
+from orthanc_liver.host.jobs.records import mark_elsewhere, tell_of_record, unmark_superseded
 from orthanc_liver.host.jobs.storing import is_result_in, may_be_ours
 from orthanc_liver.host.server.api import Missing, Orthanc, Series
 
 _MADE_BY_ORTHANC = {"AnonymizedFrom", "ModifiedFrom"}
-_OUR_RECORD = "4501"
 _OUR_UIDS = "2.25."  # never a copy's
 
 
@@ -31,7 +30,7 @@ def is_outlined_copy(orthanc: Orthanc, series: Series) -> bool:
     Copies of ours in its study that belong to other slices are marked.
     """
     notes = set(orthanc.get(f"/series/{series.id}/metadata"))
-    if not notes & _MADE_BY_ORTHANC or _OUR_RECORD in notes:
+    if not notes & _MADE_BY_ORTHANC or tell_of_record(notes):
         return False
     return series.id in _outlined(orthanc, series.study)
 

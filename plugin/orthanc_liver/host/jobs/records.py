@@ -6,14 +6,16 @@ On a series:         metadata 4501     the job that ended last, the RTSTRUCT sto
                      metadata 4507     physicians' outlines of it, compared with ours
                      attachment 4502   the preview picture
                      attachment 4506   where the networks are unsure
-On a result:         metadata 4504     the UID of the result that took its place, or that its
-                                       slices are no longer the same or not in its study; never
-                                       read
+On a result:         metadata 4504     the UID of the result that took its place, that its slices
+                                       are no longer the same or not in its study, or that a
+                                       person rejected it; for others to read, and for us only to
+                                       take away the two about slices
 On parts of a liver: metadata 4508     how a person cut them, and what took their place
 For the whole server, global properties:
                      4501              the place in Orthanc's change log
                      4502              deliveries under way
                      4503, 4504        the backfill: its studies, and how far it is
+                     4505              what a webhook was not told yet
                      4506              which series have comparisons or await one, and the limits of
                                        the control charts
                      4507, 4508        the pull: its studies, and how far it is
@@ -29,7 +31,7 @@ import json
 import re
 import struct
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -152,8 +154,12 @@ class QualityState:
 
 
 class Ledger:
-    """Reads and writes jobs and deliveries. What cannot be written (a full disk) is logged, not
-    raised: the jobs in memory go on, and whoever called hears that it must be written again."""
+    """Reads and writes all but what is on results, pictures, backfill, pull and notices.
+
+    Jobs and deliveries that cannot be written (a full disk) are logged, not raised: those in
+    memory go on, and whoever keeps a job hears that it must be written again. Anything else that
+    cannot be written raises OrthancError.
+    """
 
     def __init__(self, orthanc: Orthanc) -> None:
         self._orthanc = orthanc
@@ -368,6 +374,11 @@ class Ledger:
         with contextlib.suppress(Missing):  # the series is gone, and its notes with it
             self._orthanc.put(path, text.encode())
         self._told.discard(path)
+
+
+def tell_of_record(names: Collection[str]) -> bool:
+    """Whether a series with metadata of these names has a record of ours."""
+    return str(_RECORD_METADATA) in names
 
 
 def read_backfill(orthanc: Orthanc) -> tuple[Place, list[str]] | None:

@@ -400,7 +400,8 @@ class Settings:
 
     @property
     def writer_command(self) -> list[str]:
-        """What starts the process that writes SEG and SR of a result that is there already."""
+        """What starts the process for a result that is there already: it writes what else there is
+        to be of it, cuts it into parts, or compares it."""
         return [
             str(interpreter_path(self.interpreter)),
             "-m",

@@ -134,8 +134,9 @@ class Deliveries:
             self._keep()
 
     def refuse(self, rtstruct: str, reason: str) -> None:
-        """A person rejected this outline. What one of Orthanc's jobs works on is Orthanc's, but
-        there is no other attempt."""
+        """This RTSTRUCT, an outline or its parts, is not to leave: a person rejected it, or newer
+        ones took its place. What one of Orthanc's jobs works on is Orthanc's, but there is no other
+        attempt."""
         with self._lock:
             for one in [*self.unfinished(), *self.awaiting_proof()]:
                 if rtstruct in (one.outline, one.instance):

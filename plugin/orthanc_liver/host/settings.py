@@ -13,7 +13,8 @@ from orthanc_liver.engine.case import NAME
 from orthanc_liver.engine.protocol import LOOK_HERE, NEEDS, SOURCE, JobSettings, Kind, with_needs
 from orthanc_liver.host.filter_conditions import did_you_mean, problem_of_filter
 from orthanc_liver.host.installation import default_interpreter
-from orthanc_liver.host.weights_folder import SHA256, NamedModel, model_in
+from orthanc_liver.host.weights_folder import NamedModel, model_in
+from orthanc_liver.identifiers import SHA256
 from orthanc_liver.sirt.limits import wrong_limits
 
 SECTION = "LiverSegmentation"

@@ -72,8 +72,8 @@ from orthanc_liver.host.review.clearance import DRAWERS, Clearance
 from orthanc_liver.host.review.cut import StoredCut
 from orthanc_liver.host.review.review import Review
 from orthanc_liver.host.server.api import Missing, Orthanc, OrthancError
-from orthanc_liver.host.server.identifiers import RESOURCE
 from orthanc_liver.host.server.untrusted_json import parse_clients_json, parse_shallow_json
+from orthanc_liver.identifiers import RESOURCE
 
 _RECORD_METADATA = 4501
 _DELIVERIES_METADATA = 4503

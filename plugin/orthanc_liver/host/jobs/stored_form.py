@@ -32,9 +32,8 @@ from orthanc_liver.host.quality.comparison import Comparison, ModelLimits, Retur
 from orthanc_liver.host.review.clearance import Clearance
 from orthanc_liver.host.review.cut import StoredCut, cut_asked
 from orthanc_liver.host.review.review import Review, Verdict
-from orthanc_liver.host.server.identifiers import DICOM_UID, JOB, RESOURCE
 from orthanc_liver.host.server.times import text_of, time_of
-from orthanc_liver.host.weights_folder import SHA256
+from orthanc_liver.identifiers import DICOM_UID, JOB, MD5, RESOURCE, SHA256
 
 VERSION = 1
 _LARGEST = 2**31
@@ -411,7 +410,7 @@ def read_comparison(kept: Any) -> Comparison:
         returned=Returned(
             instance=one.text("Instance", RESOURCE),
             sop_instance_uid=one.text("SopInstanceUid", DICOM_UID),
-            md5=one.text("Md5", "[0-9a-f]{32}"),
+            md5=one.text("Md5", MD5),
             kind=one.text("Kind", f"{Kind.RTSTRUCT}|{Kind.SEG}"),
             roi=one.text("Roi"),
             approval=one.text("Approval"),

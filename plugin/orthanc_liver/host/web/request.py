@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
-from orthanc_liver.host.server.identifiers import RESOURCE
 from orthanc_liver.host.server.untrusted_json import UnsafeJson, parse_clients_json
+from orthanc_liver.identifiers import RESOURCE
 
 _MAX_BODY_BYTES = 4096
 _MAX_USER_CHARS = 64

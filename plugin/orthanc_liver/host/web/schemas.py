@@ -25,7 +25,7 @@ from orthanc_liver.host.intake.wanted import Key, Way
 from orthanc_liver.host.jobs.job import JOB_TYPE, State
 from orthanc_liver.host.review.cut import FARTHEST_MM, LEAST_NUMBERS, PLANE_NUMBERS
 from orthanc_liver.host.review.review import NAME_CHARS, REASON_CHARS, Verdict
-from orthanc_liver.host.server.identifiers import JOB, RESOURCE
+from orthanc_liver.identifiers import JOB, RESOURCE
 from orthanc_liver.sirt.inputs import CHOICES, QUANTITIES, ROIS
 from orthanc_liver.sirt.methods import METHODS
 

@@ -12,7 +12,7 @@ from typing import Any
 from orthanc_liver.host.errors import NoResult, NotAllowed, ReviewRefused
 from orthanc_liver.host.jobs.job import Job
 from orthanc_liver.host.jobs.records import Ledger
-from orthanc_liver.host.review.review import NAME_CHARS, Review, Verdict, is_line
+from orthanc_liver.host.review.review import NAME_CHARS, NAME_WANTED, Review, Verdict, is_line
 
 NOBODY = "-"
 NOT_THE_OUTLINE = (
@@ -87,7 +87,7 @@ def person_asking(asked: Mapping[str, Any], user: str) -> tuple[str, bool]:
         raise ReviewRefused("Orthanc knows who asks: leave By out")
     name = by if user == NOBODY else user
     if not isinstance(name, str) or not is_line(name, NAME_CHARS):
-        raise ReviewRefused(f"By must be a name on one line of at most {NAME_CHARS} characters")
+        raise ReviewRefused(NAME_WANTED)
     return name.strip(), user == NOBODY
 
 

@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, TypeVar
 
-from orthanc_liver.engine.protocol import GRADES, Agreement, Kind, Outcome
+from orthanc_liver.engine.protocol import GRADES, Agreement, Kind, Outcome, check_report
 from orthanc_liver.host.delivery.delivery import Arrival, Delivery
 from orthanc_liver.host.delivery.destinations import Destination
 from orthanc_liver.host.delivery.destinations import Kind as Sent
@@ -218,15 +218,12 @@ def _read_model(kept: Any) -> dict[str, str]:
 
 
 def _read_report(kept: Any) -> dict[str, Any]:
-    report = Fields(kept)
-    if type(report.all.get("liver_ml")) not in (int, float, type(None)):
-        raise NotOurs("liver_ml is not a number")
-    report.list_of("warnings", _read_sentence)
-    report.given("no_liver", lambda why: Fields(why).text("reason", "(?s:.+)"))
-    report.given("lungs", lambda lungs: Fields(lungs).text("reason"))
-    report.text("grade", "|".join(("", *GRADES)))
-    report.list_of("look_at", _read_region)
-    return report.all
+    report = Fields(kept).all
+    try:
+        check_report(report)
+    except Exception:  # noqa: BLE001 whatever the check stumbles over
+        raise NotOurs("Report is not what a job reports") from None
+    return report
 
 
 def read_contours(kept: Any) -> dict[str, Any]:
@@ -242,14 +239,6 @@ def read_contours(kept: Any) -> dict[str, Any]:
             if not is_flat or len(contour) < _LEAST_NUMBERS or len(contour) % 2:
                 raise NotOurs("a contour is not a list of columns and rows")
     return told.all
-
-
-def _read_region(kept: Any) -> tuple[int, int]:
-    """Slices of the CT to look at, counted from 1."""
-    slices = Fields(kept).list_of("slices", lambda one: Fields({"slice": one}).number("slice", 1))
-    if len(slices) != 2 or slices[0] > slices[1]:
-        raise NotOurs("slices are not a first and a last one")
-    return slices[0], slices[1]
 
 
 def _read_sentence(kept: Any) -> str:

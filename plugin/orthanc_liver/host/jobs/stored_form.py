@@ -21,8 +21,7 @@ from typing import Any, TypeVar
 
 from orthanc_liver.engine.protocol import GRADES, Agreement, Kind, Outcome, check_report
 from orthanc_liver.host.delivery.delivery import Arrival, Delivery
-from orthanc_liver.host.delivery.destinations import Destination
-from orthanc_liver.host.delivery.destinations import Kind as Sent
+from orthanc_liver.host.delivery.destinations import Destination, DestinationKind
 from orthanc_liver.host.errors import CutAskedBadly, NotOurs
 from orthanc_liver.host.intake.place import Place, Stage
 from orthanc_liver.host.intake.wanted import Failed, Key, Wanted, Way
@@ -315,7 +314,7 @@ def _read_delivery(one: Fields, instance: str, kind: str) -> Delivery:
 
 def _read_destination(kept: Any) -> Destination:
     named = Fields(kept)
-    kinds = [kind for kind in Sent if kind in named.all]
+    kinds = [kind for kind in DestinationKind if kind in named.all]
     if len(kinds) != 1:
         raise NotOurs("Destination does not name one destination")
     return Destination(kinds[0], named.text(kinds[0], "(?s:.+)"))

@@ -18,7 +18,7 @@ from orthanc_liver.engine.protocol import (
 )
 from orthanc_liver.engine.protocol import Kind as ObjectKind
 from orthanc_liver.host.delivery.delivery import Arrival
-from orthanc_liver.host.delivery.destinations import Kind as DestinationKind
+from orthanc_liver.host.delivery.destinations import DestinationKind
 from orthanc_liver.host.intake.paced import MAX_STUDIES
 from orthanc_liver.host.intake.place import Stage
 from orthanc_liver.host.intake.wanted import Key, Way

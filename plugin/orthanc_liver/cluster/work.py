@@ -111,7 +111,10 @@ class Work:
             raise NotSetUp(f"the worker's orthancs file has no Orthanc {case.orthanc}: add it")
         engine = self.warm()
         if not self._is_ready_for(case, engine):
-            raise NotSetUp("the worker's model is not the one that was asked for")
+            raise NotSetUp(
+                "the worker's model is not the one that was asked for: install the same weights "
+                "where Orthanc runs and on the worker"
+            )
         deadline = Deadline(case.limit_s, engine)
         try:
             self._feed(case, address, engine)

@@ -115,7 +115,10 @@ class Engine:
         except ContoursDisagree as fault:
             return Done(order.job, Outcome.FAILED, str(fault), None)
         except MemoryError:
-            reason = "this machine has too little memory for it"
+            reason = (
+                "this machine has too little memory for it: add memory, or lower MaximumMemoryMib, "
+                "so that such a series is refused"
+            )
             return Done(order.job, Outcome.FAILED, reason, None)
 
     def _segment(self, order: Order, instances: Iterator[bytes]) -> Done:

@@ -38,6 +38,3 @@ class ByMinutes:
 def _check(name: str, value: float) -> None:
     if not value > 0:
         raise TrainingRefused(f"{name} = {value}: must be more than 0")
-
-
-Length = ByPatches | ByMinutes

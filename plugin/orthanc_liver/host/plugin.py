@@ -50,7 +50,7 @@ from orthanc_liver.host.server.background import Background
 from orthanc_liver.host.server.gate import Gate
 from orthanc_liver.host.server.image_series import image_series
 from orthanc_liver.host.server.journal import Journal
-from orthanc_liver.host.server.orthanc_settings import read_orthanc_settings
+from orthanc_liver.host.server.orthanc_settings import OrthancSettings, read_orthanc_settings
 from orthanc_liver.host.server.times import text_of
 from orthanc_liver.host.settings import read_settings
 from orthanc_liver.host.web.metrics import Ended, exposition
@@ -133,6 +133,23 @@ class Plugin:
         self._outline_gate = Gate(
             _OUTLINES_ASKED_FOR, "too many outlines are being asked for: ask again shortly"
         )
+        self._compose_results(of_orthanc)
+        self._compose_computing(of_orthanc)
+        self._compose_intake(of_orthanc)
+        self._compose_quality()
+        self._starting = Background("start", self.orthanc, self._try_to_start)
+        self._threads = [
+            *(worker.thread for worker in self._workers),
+            self._change_log.thread,
+            self._transmitter.thread,
+            self._backfill.thread,
+            self._pull.thread,
+            self._retention.thread,
+            self.quality.thread,
+            *([self._webhook.thread] if self.settings.webhook else []),
+        ]
+
+    def _compose_results(self, of_orthanc: OrthancSettings) -> None:
         self._transmitter = Transmitter(
             self.orthanc,
             self.deliveries,
@@ -148,6 +165,8 @@ class Plugin:
             self.settings,
         )
         self._parts = Parts(self.orthanc, self._ledger, self.reviews, self._results, self.settings)
+
+    def _compose_computing(self, of_orthanc: OrthancSettings) -> None:
         at_once = self.settings.jobs_at_once if self.settings.broker else 1
         computing = Fleet if self.settings.broker else Embedded
         self._engines: Engines = computing(self.orthanc, self.settings)
@@ -164,6 +183,8 @@ class Plugin:
             for number in range(1, at_once + 1)
         ]
         self._worker = self._workers[0]
+
+    def _compose_intake(self, of_orthanc: OrthancSettings) -> None:
         self._filter = SeriesFilter(self.orthanc, self.settings)
         self._intake = Intake(
             self.orthanc,
@@ -175,6 +196,18 @@ class Plugin:
         self._change_log = ChangeLog(
             self.orthanc, self.queue, self._intake, self.settings, of_orthanc.stable_age_s
         )
+        pace = Pace(self.settings.backfill_pause_seconds, len(self._workers))
+        self._backfill = Backfill(self.orthanc, self.queue, self._intake, pace)
+        self._pull = Pull(
+            self.orthanc,
+            self.queue,
+            self._intake,
+            Sources(self.orthanc, of_orthanc.dicom_web_root, of_orthanc.web_servers),
+            self._filter,
+            pace,
+        )
+
+    def _compose_quality(self) -> None:
         self.quality = QualityControl(
             self.orthanc,
             self._ledger,
@@ -185,16 +218,6 @@ class Plugin:
         )
         self._change_log.on_arrived = self.quality.arrived
         self._change_log.on_gone = self._note_gone
-        pace = Pace(self.settings.backfill_pause_seconds, at_once)
-        self._backfill = Backfill(self.orthanc, self.queue, self._intake, pace)
-        self._pull = Pull(
-            self.orthanc,
-            self.queue,
-            self._intake,
-            Sources(self.orthanc, of_orthanc.dicom_web_root, of_orthanc.web_servers),
-            self._filter,
-            pace,
-        )
         self._retention = Retention(
             self.orthanc,
             self._ledger,
@@ -204,17 +227,6 @@ class Plugin:
             self._pull,
             self.settings.retention_days,
         )
-        self._starting = Background("start", self.orthanc, self._try_to_start)
-        self._threads = [
-            *(worker.thread for worker in self._workers),
-            self._change_log.thread,
-            self._transmitter.thread,
-            self._backfill.thread,
-            self._pull.thread,
-            self._retention.thread,
-            self.quality.thread,
-            *([self._webhook.thread] if self.settings.webhook else []),
-        ]
 
     def on_change(self, change: int, level: int, resource: str) -> None:
         """Orthanc's changes: only noted here, worked on elsewhere."""

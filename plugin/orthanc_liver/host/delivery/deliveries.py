@@ -20,7 +20,8 @@ from orthanc_liver.host.delivery.destinations import Destination
 from orthanc_liver.host.errors import NotAllowed, UnknownDelivery
 from orthanc_liver.host.jobs.job import UNFINISHED, WAITING, Job, State
 from orthanc_liver.host.jobs.records import Ledger
-from orthanc_liver.host.server.times import growing_wait_s, text_of
+from orthanc_liver.host.server.times import text_of
+from orthanc_liver.host.server.waits import growing_wait_s
 
 _ENDED_IN_MEMORY = 1000
 _SENT_UNKNOWN_AT_MOST = 3

@@ -20,7 +20,7 @@ from orthanc_liver.host.intake.wanted import Failed, Key, Wanted, Way
 from orthanc_liver.host.jobs.job_queue import JobQueue
 from orthanc_liver.host.jobs.records import forget_pull, keep_pull_place, keep_wanted, read_pull
 from orthanc_liver.host.server.api import Orthanc
-from orthanc_liver.host.server.times import growing_wait_s
+from orthanc_liver.host.server.waits import growing_wait_s
 
 _ATTEMPTS = 4
 

@@ -27,9 +27,9 @@ from orthanc_liver.host.intake.change_log import ChangeLog, end_of_log, place_to
 from orthanc_liver.host.intake.intake import Door, Intake, Settled
 from orthanc_liver.host.intake.paced import Pace
 from orthanc_liver.host.intake.pull import Pull
+from orthanc_liver.host.intake.remote_study import Way
 from orthanc_liver.host.intake.series_filter import SeriesFilter
 from orthanc_liver.host.intake.sources import Sources
-from orthanc_liver.host.intake.wanted import Way
 from orthanc_liver.host.jobs.engines import Embedded, Engines
 from orthanc_liver.host.jobs.fleet import Fleet
 from orthanc_liver.host.jobs.job import Job, State

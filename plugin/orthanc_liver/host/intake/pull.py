@@ -14,9 +14,9 @@ from orthanc_liver.host.errors import NotPulled, NotPulledYet, PullRefused
 from orthanc_liver.host.intake.intake import Door, Intake
 from orthanc_liver.host.intake.paced import LOOK_S, MAX_STUDIES, Pace, Paced
 from orthanc_liver.host.intake.place import Place
+from orthanc_liver.host.intake.remote_study import Failed, Key, Wanted, Way
 from orthanc_liver.host.intake.series_filter import SeriesFilter
 from orthanc_liver.host.intake.sources import Found, Sources, unknown
-from orthanc_liver.host.intake.wanted import Failed, Key, Wanted, Way
 from orthanc_liver.host.jobs.job_queue import JobQueue
 from orthanc_liver.host.jobs.records import forget_pull, keep_pull_place, keep_wanted, read_pull
 from orthanc_liver.host.server.api import Orthanc

@@ -16,7 +16,7 @@ from typing import Any
 
 from orthanc_liver.host.errors import NotPulled, NotPulledYet
 from orthanc_liver.host.intake.qido import find_studies
-from orthanc_liver.host.intake.wanted import Key, Wanted, Way
+from orthanc_liver.host.intake.remote_study import Key, Wanted, Way
 from orthanc_liver.host.server.api import Missing, Orthanc, OrthancError
 from orthanc_liver.host.server.web_servers import WebServer
 from orthanc_liver.identifiers import DICOM_UID

@@ -39,7 +39,7 @@ from orthanc_liver.engine.protocol import Outcome
 from orthanc_liver.host.delivery.delivery import Delivery
 from orthanc_liver.host.errors import NotOurs, StateUnreadable
 from orthanc_liver.host.intake.place import Place
-from orthanc_liver.host.intake.wanted import Failed, Wanted
+from orthanc_liver.host.intake.remote_study import Failed, Wanted
 from orthanc_liver.host.jobs import stored_form
 from orthanc_liver.host.jobs.job import UNFINISHED, Job
 from orthanc_liver.host.jobs.stored_form import (

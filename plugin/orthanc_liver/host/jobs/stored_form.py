@@ -24,7 +24,7 @@ from orthanc_liver.host.delivery.delivery import Arrival, Delivery
 from orthanc_liver.host.delivery.destinations import Destination, DestinationKind
 from orthanc_liver.host.errors import CutAskedBadly, NotOurs
 from orthanc_liver.host.intake.place import Place, Stage
-from orthanc_liver.host.intake.wanted import Failed, Key, Wanted, Way
+from orthanc_liver.host.intake.remote_study import Failed, Key, Wanted, Way
 from orthanc_liver.host.jobs.job import Job, State
 from orthanc_liver.host.quality.chart import Limits
 from orthanc_liver.host.quality.comparison import Comparison, ModelLimits, Returned

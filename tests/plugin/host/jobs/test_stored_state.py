@@ -17,7 +17,7 @@ from orthanc_liver.host.delivery.delivery import Arrival, Delivery
 from orthanc_liver.host.delivery.destinations import Destination, DestinationKind
 from orthanc_liver.host.errors import NotOurs, StateUnreadable
 from orthanc_liver.host.intake.place import Place, Stage
-from orthanc_liver.host.intake.wanted import Failed, Key, Wanted, Way
+from orthanc_liver.host.intake.remote_study import Failed, Key, Wanted, Way
 from orthanc_liver.host.jobs import stored_form
 from orthanc_liver.host.jobs.job import Event, Job, State
 from orthanc_liver.host.jobs.job_queue import JobQueue

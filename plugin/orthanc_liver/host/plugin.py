@@ -47,7 +47,7 @@ from orthanc_liver.host.review.review import Verdict
 from orthanc_liver.host.review.reviews import Reviews, review_asked
 from orthanc_liver.host.server.api import Missing, Orthanc, OrthancModule, Series
 from orthanc_liver.host.server.background import Background
-from orthanc_liver.host.server.gate import Gate
+from orthanc_liver.host.server.few_at_once import Gate
 from orthanc_liver.host.server.image_series import image_series
 from orthanc_liver.host.server.journal import Journal
 from orthanc_liver.host.server.orthanc_settings import OrthancSettings, read_orthanc_settings

@@ -12,7 +12,7 @@ from pydicom.sr.codedict import codes
 from pydicom.uid import EncapsulatedPDFStorage, ExplicitVRLittleEndian
 
 from orthanc_liver import SOFTWARE
-from orthanc_liver.dicom.labels import can_be_written, source_name
+from orthanc_liver.dicom.descriptions import can_be_written, source_name
 from orthanc_liver.dicom.result import (
     Provenance,
     code_item,

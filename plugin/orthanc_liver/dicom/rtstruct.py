@@ -23,7 +23,7 @@ from pydicom.uid import (
 from orthanc_liver import NOTE, SOFTWARE
 from orthanc_liver.dicom.contours import Contour
 from orthanc_liver.dicom.ct_series import CtSeries
-from orthanc_liver.dicom.labels import (
+from orthanc_liver.dicom.descriptions import (
     can_be_written,
     structure_set_description,
     structure_set_label,

@@ -19,7 +19,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from orthanc_liver import SOFTWARE
 from orthanc_liver.dicom.captions import FOR_REVIEW, grade_line
-from orthanc_liver.dicom.labels import source_name
+from orthanc_liver.dicom.descriptions import source_name
 from orthanc_liver.dicom.result import (
     Provenance,
     code_item,

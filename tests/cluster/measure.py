@@ -29,7 +29,7 @@ from liver_unet.volume import Grid, Volume
 from orthanc_liver.cluster.fetching import files_of
 from orthanc_liver.cluster.model import model_of
 from orthanc_liver.cluster.orthancs import Address
-from orthanc_liver.engine.case import Case
+from orthanc_liver.engine.cluster_case import Case
 from orthanc_liver.engine.protocol import (
     BrokerState,
     Connect,

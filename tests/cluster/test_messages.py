@@ -24,7 +24,7 @@ from orthanc_liver.cluster.broker import (
     new_app,
     worker_queue,
 )
-from orthanc_liver.engine.case import PROTOCOL, Case
+from orthanc_liver.engine.cluster_case import PROTOCOL, Case
 from orthanc_liver.engine.protocol import JobSettings, Outcome, Rank
 from tests.cluster.conftest import Cluster, check_each_stored_once
 from tests.support.patience import wait_for

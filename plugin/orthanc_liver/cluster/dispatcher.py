@@ -48,8 +48,8 @@ from orthanc_liver.cluster.broker import (
     worker_queue,
 )
 from orthanc_liver.cluster.model import Model, model_of
-from orthanc_liver.engine.case import PROTOCOL, Case, not_the_same, read_case
 from orthanc_liver.engine.child_process import begin
+from orthanc_liver.engine.cluster_case import PROTOCOL, Case, not_the_same, read_case
 from orthanc_liver.engine.protocol import (
     BrokerState,
     Connect,

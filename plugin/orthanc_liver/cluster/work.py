@@ -14,7 +14,7 @@ from orthanc_liver.cluster.answers import Answers, Whose, ending_of, failed
 from orthanc_liver.cluster.beats import Beats
 from orthanc_liver.cluster.fetching import CannotFetch, NotLetIn
 from orthanc_liver.cluster.orthancs import Address
-from orthanc_liver.engine.case import AnotherProtocol, Case, NoCase, read_case
+from orthanc_liver.engine.cluster_case import AnotherProtocol, Case, NoCase, read_case
 from orthanc_liver.engine.protocol import (
     AboutAJob,
     Done,

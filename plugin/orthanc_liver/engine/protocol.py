@@ -230,7 +230,7 @@ class Rank(StrEnum):
 
 @dataclass(frozen=True)
 class Errand:
-    """Have a worker segment a series; case: what engine/case.py writes."""
+    """Have a worker segment a series; case: what engine/cluster_case.py writes."""
 
     job: str
     rank: Rank

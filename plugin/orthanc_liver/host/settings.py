@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from orthanc_liver.engine.case import NAME
+from orthanc_liver.engine.cluster_case import NAME
 from orthanc_liver.engine.protocol import LOOK_HERE, NEEDS, SOURCE, JobSettings, Kind, with_needs
 from orthanc_liver.host.filter_conditions import did_you_mean, problem_of_filter
 from orthanc_liver.host.installation import default_interpreter

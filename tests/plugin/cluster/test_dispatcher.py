@@ -22,7 +22,7 @@ from orthanc_liver.cluster.broker import (
 )
 from orthanc_liver.cluster.dispatcher import Answer, Dispatcher, Errands, Tally
 from orthanc_liver.cluster.model import Model
-from orthanc_liver.engine.case import PROTOCOL, Case
+from orthanc_liver.engine.cluster_case import PROTOCOL, Case
 from orthanc_liver.engine.protocol import (
     AboutAJob,
     Connect,

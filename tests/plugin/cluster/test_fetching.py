@@ -16,7 +16,7 @@ from orthanc_liver.cluster import fetching
 from orthanc_liver.cluster.ahead import Ahead
 from orthanc_liver.cluster.fetching import CannotFetch, NotLetIn, files_of
 from orthanc_liver.cluster.orthancs import Address
-from orthanc_liver.engine.case import Case
+from orthanc_liver.engine.cluster_case import Case
 from orthanc_liver.engine.protocol import JobSettings
 from tests.support.patience import wait_for
 

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 
-from orthanc_liver.engine.case import Case, uid_or_none
+from orthanc_liver.engine.cluster_case import Case, uid_or_none
 from orthanc_liver.engine.protocol import (
     AboutAJob,
     BrokerState,

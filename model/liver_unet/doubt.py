@@ -8,7 +8,7 @@ They are measured on voxels of one size, so that a CT's own do not matter.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import cc3d
@@ -114,7 +114,7 @@ def doubt_about(
     liver: Liver, ct: Volume, signals: Signals, calibration: Calibration | None
 ) -> Doubt:
     """Grade an outline; without a calibration by what other networks' signals meant."""
-    rule = calibration or _UNCALIBRATED
+    rule = _rule(signals, calibration or _UNCALIBRATED)
     grade, look_at = grade_of(signals.shares, rule), _regions(signals, ct)
     reasons = [] if grade is Grade.SURE else [_sentence(grade, signals.shares, look_at, rule)]
     if liver.left_out:
@@ -132,6 +132,15 @@ def doubt_about(
             "outline"
         )
     return Doubt(grade, signals.shares, tuple(reasons), look_at)
+
+
+def _rule(signals: Signals, calibration: Calibration) -> Calibration:
+    """A signal that the calibration did not have (a coarse network that came later) is heard all
+    the same; what the calibration counted is then not like this."""
+    if signals.shares.keys() <= calibration.limits.keys():
+        return calibration
+    limits = {**_UNCALIBRATED.limits, **calibration.limits}
+    return replace(calibration, limits=limits, counts={})
 
 
 def grade_of(shares: Mapping[str, float], rule: Calibration) -> Grade:

@@ -145,6 +145,16 @@ def test_a_sure_outline_has_no_reason_and_weights_without_counts_quote_none() ->
     assert "outlines like this" not in doubt.reasons[0]
 
 
+def test_a_signal_that_the_calibration_did_not_have_is_heard_all_the_same() -> None:
+    """As where a coarse network was put beside weights that were calibrated without one."""
+    p, on = probability(), grid()
+    alone = replace(RULE, limits={name: RULE.limits[name] for name in ("unsure_share",)})
+    doubt = doubt_about(liver_of(p, on), body(on), signals(p, on, 0.5), alone)
+    assert doubt.grade is Grade.DOUBTFUL
+    assert "two networks differ by 50 %" in doubt.reasons[0]
+    assert "outlines like this" not in doubt.reasons[0]
+
+
 @pytest.mark.parametrize(
     ("shares", "grade"),
     [

@@ -12,6 +12,7 @@ from scipy import special
 
 from liver_unet.calibration import (
     Outlined,
+    _read,
     aurc,
     auroc,
     calibrate,
@@ -19,13 +20,21 @@ from liver_unet.calibration import (
     crps,
     table,
 )
-from liver_unet.model_errors import TrainingRefused
+from liver_unet.model_errors import TrainingRefused, WeightsRefused
 from liver_unet.network import build_network
 from liver_unet.segmenter import Segmenter
 from liver_unet.weights import Calibration, ModelSpec, load_model, save_weights
 from tests.support.case_writer import write_nifti_case
 from tests.support.liver_by_hu import segmenter_by_hu
-from tests.support.phantom import abdomen
+from tests.support.phantom import abdomen, oriented
+
+SIZE = ((40, 70, 88), (7.0, 4.6, 4.4))
+
+
+def tiny_weights(folder: Path) -> ModelSpec:
+    spec = ModelSpec("tiny", 5.0, (-200.0, 250.0), (8, 8, 8), (2, 4), 2, "none", "none", "none")
+    torch.manual_seed(1)
+    return save_weights(build_network(spec.channels, spec.classes), spec, folder)
 
 
 def outlined(n: int, dsc: float, unsure: float, disagreement: float = 0.0) -> list[Outlined]:
@@ -114,13 +123,11 @@ def test_what_is_outlined_stays_and_the_spec_takes_the_calibration(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The spec's network is not asked; one that knows the phantom's liver plays it."""
-    phantom = abdomen((40, 70, 88), (7.0, 4.6, 4.4))
+    phantom = abdomen(*SIZE)
     for name in ("first", "second"):
         write_nifti_case(tmp_path / "data" / name, phantom)
     weights = tmp_path / "weights"
-    spec = ModelSpec("tiny", 5.0, (-200.0, 250.0), (8, 8, 8), (2, 4), 2, "none", "none", "none")
-    torch.manual_seed(1)
-    spec = save_weights(build_network(spec.channels, spec.classes), spec, weights)
+    spec = tiny_weights(weights)
     asked: list[float] = []
 
     class Known(Segmenter):
@@ -149,10 +156,58 @@ def test_what_is_outlined_stays_and_the_spec_takes_the_calibration(
     assert load_model(weights, torch.device("cpu"))[1].calibration == rule
     assert rule.measured_on == "2 outlines of 1 patients: second"
 
-    again, _ = calibrate(tmp_path / "data", weights, tmp_path / "out", ["second"])
+    again, _ = calibrate(tmp_path / "data", weights, tmp_path / "out", ["second", "second"])
     assert len(asked) == 2
     assert again == rows
+
+    both = Known(whole.fine, whole.fine)
+    monkeypatch.setattr(Segmenter, "load", lambda *_: both)
+    calibrate(tmp_path / "data", weights, tmp_path / "out", ["second"])
+    assert len(asked) == 4  # another coarse network makes other outlines
     with (tmp_path / "out" / "outlines.csv").open(newline="") as file:
-        assert {row["model"] for row in csv.DictReader(file)} == {spec.sha256}
-    with pytest.raises(TrainingRefused, match="holds no case 'third'"):
+        models = [row["model"] for row in csv.DictReader(file)]
+    assert models == [spec.sha256] * 3 + [both.sha256] * 3
+
+    with pytest.raises(TrainingRefused, match="no case 'third'; it holds first, second"):
         calibrate(tmp_path / "data", weights, tmp_path / "out", ["third"])
+    for name in ("first", "second"):
+        (tmp_path / "data" / name / "liver.nii.gz").write_bytes(b"")
+    with pytest.raises(TrainingRefused, match=r"first/liver.*second/liver.*2 cases are refused"):
+        calibrate(tmp_path / "data", weights, tmp_path / "out")
+    monkeypatch.setattr("liver_unet.calibration.os.access", lambda path, _: path != weights)
+    with pytest.raises(WeightsRefused, match=r"weights cannot be written, .* copy the folder"):
+        calibrate(tmp_path / "data", weights, tmp_path / "out", ["second"])
+
+
+def test_a_tilted_ct_is_measured_but_for_distances(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_nifti_case(tmp_path / "data" / "1.2.840.1", oriented(abdomen(*SIZE), "tilted"))
+    spec = tiny_weights(tmp_path / "weights")
+    whole = Segmenter.load(tmp_path / "weights", "cpu").fine
+
+    class Known(Segmenter):
+        def segment(self, volume, stages):  # type: ignore[no-untyped-def]
+            return segmenter_by_hu().segment(volume, stages)
+
+    monkeypatch.setattr(Segmenter, "load", lambda *_: Known(whole))
+    monkeypatch.setattr("liver_unet.calibration.PERTURBATIONS", {})
+    monkeypatch.setattr("liver_unet.calibration._LEAST_DSC", 0.5)
+    monkeypatch.setattr("liver_unet.calibration._MOST_VOLUME_ERROR", 0.5)
+    [row], rule = calibrate(tmp_path / "data", tmp_path / "weights", tmp_path / "out")
+    assert row.model == spec.sha256
+    assert row.dsc > 0.7
+    assert np.isnan(row.mda_mm)
+    assert "nan" in table([row], rule)
+    # Of DICOM a case's name is a UID, and the spec travels.
+    assert rule.measured_on == "1 outlines of 1 patients"
+
+
+@pytest.mark.parametrize(
+    "content", ["not,a,table\n1,2,3\n", "case,change,model,dsc\na,as it is,m\n", "\0\n\0\n"]
+)
+def test_a_table_of_something_else_is_refused_by_name(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "outlines.csv"
+    path.write_text(content)
+    with pytest.raises(TrainingRefused, match=r"outlines\.csv is no table of outlines"):
+        _read(path)

@@ -27,12 +27,13 @@ from liver_unet.training.losses import Batch
 from liver_unet.training.monai_patches import MonaiPatches
 from liver_unet.training.patches import PaintedPatches, Patches
 from liver_unet.training.patients import deal, patient_of, split
-from liver_unet.training.pictures import draw_curves, montage, pictures_of
+from liver_unet.training.pictures import draw_curves, montage, pictures_of, save_picture
 from liver_unet.training.refusals import Refusals
 from liver_unet.training.state import TrainingState
 from liver_unet.training.tissues import CLASS_NAMES
 from liver_unet.training.validation import Score, validate
 from liver_unet.weights import ModelSpec, load_model, save_weights
+from liver_unet.whole_file import whole_file
 
 # Rows of loss.csv, evenly spaced over the length.
 _ROWS = 200
@@ -115,7 +116,8 @@ def _claim(out: Path, record: dict[str, object]) -> None:
             f"{path} records another training (configuration or cases differ): "
             "choose another folder for this one"
         )
-    path.write_text(json.dumps(record, indent=2) + "\n")
+    with whole_file(path) as part:
+        part.write_text(json.dumps(record, indent=2) + "\n")
 
 
 def _but_length(text: str) -> object:
@@ -174,7 +176,7 @@ class _Run:
         patches = self._all_read(learn)
         if self.cards.first:
             some = [patches[index] for index in range(_PICTURES)]
-            pictures_of(some).save(self.out / "patches.png")
+            save_picture(pictures_of(some), self.out / "patches.png")
         self.saved_s = time.monotonic()
         self.began_s = self.saved_s - state.seconds
         with tqdm(
@@ -262,7 +264,8 @@ class _Run:
                 beside = self.out / name / COARSE_FOLDER
                 shutil.copytree(self.start.coarse, beside, dirs_exist_ok=True)
         if scores:
-            montage([[score.picture] for score in scores]).save(self.out / "validation.png")
+            pictures = montage([[score.picture] for score in scores])
+            save_picture(pictures, self.out / "validation.png")
         draw_curves(self.loss, self.validation, self.out / "curves.png")
 
     def _training_data(self) -> str:

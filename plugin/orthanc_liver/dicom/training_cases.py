@@ -9,6 +9,7 @@ import hashlib
 import shutil
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from pydicom.uid import RTStructureSetStorage
 from tqdm import tqdm
 
 from liver_unet import training
+from liver_unet.claimed_folder import claimed
 from liver_unet.ct_nifti import MINIMUM_SLICES
 from liver_unet.liver import first_gap, no_liver_because
 from liver_unet.model_errors import TrainingRefused
@@ -61,10 +63,11 @@ def train(
     """
     cards = training.Cards.from_environment(device_there(device))
     caches = [out / "cases" / str(number) for number in range(1, len(data) + 1)]
-    found = cards.first_alone(
-        lambda: [prepared(one, cache, roi) for one, cache in zip(data, caches, strict=True)]
-    )
-    training.train(recipe, found, out, cards, fold, start)
+    with claimed(out) if cards.first else nullcontext():
+        found = cards.first_alone(
+            lambda: [prepared(one, cache, roi) for one, cache in zip(data, caches, strict=True)]
+        )
+        training.train(recipe, found, out, cards, fold, start)
     cards.leave()
 
 

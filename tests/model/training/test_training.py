@@ -313,7 +313,7 @@ def test_weights_of_another_network_are_no_beginning(
 
 def test_steps_without_a_number_end_the_training(data: Path, tmp_path: Path) -> None:
     """One costs a step; many in a row say that it has come apart."""
-    config = small_config("fine", length=ByPatches(200), learning_rate=float("inf"))
+    config = small_config("fine", length=ByPatches(200), learning_rate=1e38)
     with pytest.raises(TrainingRefused, match="20 steps in a row up to patch 42 gave gradients"):
         train(config, [data], tmp_path, CARDS)
 
@@ -351,3 +351,36 @@ def test_a_bad_case_to_learn_from_is_refused_by_the_published_recipe(tmp_path: P
     (tmp_path / "data" / "b" / "liver.nii.gz").write_bytes(b"")
     with pytest.raises(TrainingRefused, match=r"b/liver.nii.gz cannot be read"):
         train(small_config("published", classes=2), [tmp_path / "data"], tmp_path / "out", CARDS)
+
+
+def test_a_damaged_checkpoint_is_refused_by_name(
+    data: Path, uninterrupted: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(uninterrupted, tmp_path, dirs_exist_ok=True)
+    checkpoint = tmp_path / "checkpoint.pt"
+    whole = checkpoint.read_bytes()
+    for content in (b"", whole[: len(whole) // 2], b"no archive at all"):
+        checkpoint.write_bytes(content)
+        with pytest.raises(TrainingRefused, match=r"checkpoint.pt cannot be gone on from"):
+            train(small_config("fine", **LONG), [data], tmp_path, CARDS)
+    torch.save({"network": {}}, checkpoint)
+    with pytest.raises(TrainingRefused, match="delete it to begin anew"):
+        train(small_config("fine", **LONG), [data], tmp_path, CARDS)
+
+
+FULL = Path("/dev/full")
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="needs a device that is always full")
+@pytest.mark.parametrize("name", ["checkpoint.pt", "training.json", "patches.png"])
+def test_a_full_disk_ends_a_training_with_the_file_that_it_met(
+    data: Path, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / f"{name}.part").symlink_to(FULL)
+    with pytest.raises(OSError, match="No space left") as full:
+        train(small_config("fine", length=ByPatches(2)), [data], tmp_path, CARDS)
+    assert full.value.filename == str(tmp_path / name)
+    (tmp_path / "curve.csv").symlink_to(FULL)
+    with pytest.raises(OSError, match="No space left") as full:
+        Curve(tmp_path / "curve.csv", ("loss",)).append(2, 1.5)
+    assert full.value.filename == str(tmp_path / "curve.csv")

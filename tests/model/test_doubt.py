@@ -116,6 +116,9 @@ def test_the_region_to_look_at_is_told_by_the_slices_of_the_ct() -> None:
         f"slices {region.first_slice}-{region.last_slice} ({region.ml:.0f} mL)"
         in (doubt.reasons[0])
     )
+    assert "mL), counted from the top" in doubt.reasons[0]
+    upwards = doubt_about(liver_of(p, on), body(on), signals(p, on), RULE)
+    assert "mL), counted from the bottom" in upwards.reasons[0]
     # What is shaded is what is named, and lies on those slices.
     unsure = where_unsure(signals(p, on))
     assert unsure is not None

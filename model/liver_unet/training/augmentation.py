@@ -159,7 +159,8 @@ def _bounds() -> dict[str, Bounds]:
     bounds = {}
     for field in fields(Augmentation):
         name, is_range = field.name, types[field.name] == Range
-        least = min(field.default) if isinstance(field.default, tuple) else field.default
+        default = getattr(Augmentation, name)
+        least = min(default) if isinstance(default, tuple) else default
         if name.endswith(_ABOVE_0):
             bounds[name] = POSITIVE
         elif name.startswith(_GROWN) and name.endswith("_share"):

@@ -20,7 +20,7 @@ from liver_unet.training.curves import Curve
 from liver_unet.training.pictures import draw_curves
 from liver_unet.training.state import TrainingState
 from liver_unet.weights import load_model
-from tests.model.training.phantom_cases import small_config, write_case_folders
+from tests.model.training.phantom_cases import small_config, write_case_folder, write_case_folders
 from tests.support.patience import wait_for
 
 CARDS = Cards(torch.device("cpu"))
@@ -164,8 +164,10 @@ def test_a_longer_training_goes_on_from_before_the_cooldown(data: Path, tmp_path
     train(longer, [data], tmp_path / "other", CARDS)
     assert (tmp_path / "one/loss.csv").read_text() == (tmp_path / "other/loss.csv").read_text()
     assert weights(tmp_path / "one") == weights(tmp_path / "other")
+    record = (tmp_path / "one" / "training.json").read_text()
     with pytest.raises(TrainingRefused, match=r"has learnt from 22 patches .* a greater length"):
         train(short, [data], tmp_path / "one", CARDS)
+    assert (tmp_path / "one" / "training.json").read_text() == record
 
 
 def test_length_by_minutes(data: Path, tmp_path: Path) -> None:
@@ -206,13 +208,22 @@ def test_another_training_is_not_continued(data: Path, uninterrupted: Path) -> N
 
 def test_two_folders_of_data_are_one(data: Path, tmp_path: Path) -> None:
     write_case_folders(tmp_path / "more", 1)
-    with pytest.raises(TrainingRefused, match="are both case a"):
+    with pytest.raises(TrainingRefused, match="are both case a: give each case once"):
         train(small_config("fine"), [data, tmp_path / "more"], tmp_path / "out", CARDS)
-    (tmp_path / "more" / "a").rename(tmp_path / "more" / "x")
+    shutil.rmtree(tmp_path / "more" / "a")
+    write_case_folder(tmp_path / "more" / "x", seed=9)
     config = small_config("fine", length=ByPatches(2))
     train(config, [data, tmp_path / "more"], tmp_path / "out", CARDS, fold=None)
     _, spec = load_model(tmp_path / "out" / "last", CARDS.device)
     assert (spec.training_data, spec.patches_seen) == ("5 patients", 2)
+
+
+def test_one_ct_under_two_names_is_refused(data: Path, tmp_path: Path) -> None:
+    """Else it would be learnt from and judged on."""
+    shutil.copytree(data / "a", tmp_path / "more" / "copied")
+    with pytest.raises(TrainingRefused, match=r"copied/ct.* and .*a/ct.* are one CT under two"):
+        train(small_config("fine"), [data, tmp_path / "more"], tmp_path / "out", CARDS)
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.network

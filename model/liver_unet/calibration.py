@@ -34,6 +34,8 @@ from liver_unet.training.refusals import Refusals
 from liver_unet.weights import SPEC_FILE, Calibration, write_spec
 from liver_unet.whole_file import whole_file
 
+# Of all outlines, where the risk-coverage curve is told.
+_COVERAGES = (0.25, 0.5, 0.75, 0.9, 1.0)
 UNCHANGED = "as it is"
 OUTLINES = "outlines.csv"
 # Wrong is what a physicist would send back.
@@ -147,7 +149,7 @@ def table(rows: Sequence[Outlined], rule: Calibration) -> str:
                 error = 1 - np.array([row.dsc for row in seen])
                 lines.append(
                     f"{name:22} AUROC {auroc(values, wrong):.3f} AURC {aurc(values, error):.4f} "
-                    f"(best possible {aurc(error, error):.4f})"
+                    f"(best possible {aurc(error, error):.4f}), {risk_coverage(values, wrong)}"
                 )
     return "\n".join([*lines, *_false_alarms(seen, rule), *_volumes(seen)])
 
@@ -237,6 +239,14 @@ def _outlined(cases: Sequence[CaseFiles], segmenter: Segmenter, path: Path) -> I
                 _write(path, [*others, *known.values()])
             if np.isfinite(row.dsc):
                 yield row
+
+
+def risk_coverage(values: np.ndarray, wrong: np.ndarray) -> str:
+    """How many are wrong among the surest so many; ties count as they come."""
+    kept = [max(1, round(share * len(values))) for share in _COVERAGES]
+    among = wrong[np.argsort(values, kind="stable")]
+    told = [f"{among[:n].sum()} of the surest {n}" for n in dict.fromkeys(kept)]
+    return f"wrong: {', '.join(told)}"
 
 
 def _outline(patient: Patient, case: str, change: str, segmenter: Segmenter) -> Outlined:

@@ -18,6 +18,7 @@ from liver_unet.calibration import (
     calibrate,
     calibrated,
     crps,
+    risk_coverage,
     table,
 )
 from liver_unet.model_errors import TrainingRefused, WeightsRefused
@@ -111,11 +112,21 @@ def test_without_a_good_outline_there_is_no_calibration() -> None:
         calibrated(outlined(5, 0.5, 0.1), "drawn")
 
 
+NO_RULE = Calibration({}, {}, "drawn")
+
+
+def wrong_one(share: float, is_wrong: bool) -> Outlined:
+    return Outlined("x", "noise", "sha", 0.8 if is_wrong else 0.96, 1.0, 1.0, share)
+
+
 def test_auroc_and_aurc_by_hand() -> None:
     values = np.array([0.1, 0.2, 0.2, 0.4])
     wrong = np.array([False, True, False, True])
     assert auroc(values, wrong) == pytest.approx((1 + 0.5 + 1 + 1) / 4)
     error = np.array([0.0, 0.3, 0.0, 0.6])
+    told = "wrong: 0 of the surest 1, 1 of the surest 2, 1 of the surest 3, 2 of the surest 4"
+    assert risk_coverage(values, wrong) == told
+    assert told in table([wrong_one(i / 10, bool(i % 2)) for i in (0, 1, 2, 3)], NO_RULE)
     assert aurc(values, error) == pytest.approx((0 + 0.15 + 0.1 + 0.225) / 4)
 
 

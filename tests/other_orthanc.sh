@@ -12,7 +12,7 @@ build() {
   rm -rf "$root"
   debootstrap --variant=minbase "$suite" "$root" >"$root.log"
   DEBIAN_FRONTEND=noninteractive chroot "$root" apt-get install -y -qq --no-install-recommends \
-    orthanc orthanc-python orthanc-dicomweb python3 >>"$root.log"
+    openssl orthanc orthanc-python orthanc-dicomweb python3 >>"$root.log"
   version=$(chroot "$root" python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')
   .venv/bin/pip install --quiet --target "$root/usr/local/lib/python$version/dist-packages" \
     --python-version "$version" --only-binary :all: --constraint constraints.txt \

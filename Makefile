@@ -97,6 +97,7 @@ check: $(VENV)/installed ## style, types, import rules, bandit
 
 .PHONY: bench
 bench: orthanc $(JUDGES)/rt_utils/installed $(VENV)/installed ## timings side by side, as ratios (ONLY=stages,orthanc: those parts)
+	@$(call apt_install,dcmtk)
 	$(PYTHON) -m tests.bench $(subst $(comma), ,$(ONLY))
 
 # On a machine with a GPU and its PyTorch, but perhaps no network: what else is needed comes from

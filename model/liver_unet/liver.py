@@ -13,6 +13,8 @@ from liver_unet.volume import Box, Grid
 
 # The network's class.
 LIVER = 1
+# The liver's border runs where its probability, or the share of it in a voxel, is so much.
+BORDER = 0.5
 NOTHING_SEEN = "nothing that could be one was seen"
 # Beyond these an outline is of something else, whoever drew it.
 _LEAST_ML, _MOST_OF_IMAGE = 20.0, 0.6
@@ -20,7 +22,7 @@ _LEAST_ML, _MOST_OF_IMAGE = 20.0, 0.6
 
 def is_liver(probability: NDArray[np.float32]) -> NDArray[np.bool_]:
     """Where a probability of liver, or the share of it in a voxel, is enough."""
-    return probability > 0.5
+    return probability > BORDER
 
 
 def first_gap(mask: NDArray[np.bool_]) -> int | None:

@@ -13,10 +13,11 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any
 
+from orthanc_liver import SOFTWARE
 from orthanc_liver.engine.protocol import MODALITIES, Kind
 from orthanc_liver.host.jobs.job import Job
 from orthanc_liver.host.jobs.records import mark_elsewhere, unmark_superseded
-from orthanc_liver.host.jobs.storing import OUR_MANUFACTURER, is_result_in, may_be_ours
+from orthanc_liver.host.jobs.storing import is_result_in, may_be_ours
 from orthanc_liver.host.server.api import Missing, Orthanc, Series
 
 _MADE_BY_ORTHANC = {"AnonymizedFrom", "ModifiedFrom"}
@@ -115,7 +116,7 @@ def is_ours(orthanc: Orthanc, instance: str) -> bool:
     """Whether we wrote it, or it is a copy of what we wrote: the copy keeps who made it."""
     try:
         return orthanc.get_bytes(f"/instances/{instance}/content/0008-0070").strip(b" \0") == (
-            OUR_MANUFACTURER.encode()
+            SOFTWARE.encode()
         )
     except Missing:
         return False

@@ -110,6 +110,7 @@ _PNG_SIZES = slice(16, 24)
 _SETTLED = frozenset({Outcome.SEGMENTED, Outcome.NO_LIVER, Outcome.REFUSED})
 
 Found = TypeVar("Found")
+Noted = TypeVar("Noted", Review, Comparison)
 
 
 @dataclass(frozen=True)
@@ -266,14 +267,7 @@ class Ledger:
 
     def read_reviews(self, series_id: str) -> list[Review]:
         """What people decided of a series' results, oldest first."""
-
-        def read(kept: Any) -> list[Review]:
-            reviews = opened_list(kept, "Reviews", read_review)
-            if any(one.series != series_id for one in reviews):
-                raise NotOurs("it names another series")
-            return reviews
-
-        return self._read_note(series_id, _REVIEWS_METADATA, read) or []
+        return self._read_own(series_id, _REVIEWS_METADATA, "Reviews", read_review)
 
     def record_review(self, one: Review) -> None:
         """Leave a review on its series, which forgets the oldest; OrthancError where that fails."""
@@ -283,14 +277,7 @@ class Ledger:
 
     def read_comparisons(self, series_id: str) -> list[Comparison]:
         """Outlines that came back to a series, in the order in which they were compared."""
-
-        def read(kept: Any) -> list[Comparison]:
-            found = opened(kept, "Comparisons").list_of("Comparisons", read_comparison)
-            if any(one.series != series_id for one in found):
-                raise NotOurs("it names another series")
-            return found
-
-        return self._read_note(series_id, _COMPARISONS_METADATA, read) or []
+        return self._read_own(series_id, _COMPARISONS_METADATA, "Comparisons", read_comparison)
 
     def record_comparison(self, one: Comparison) -> list[Comparison]:
         """Leave a comparison on its series in the place of an earlier one of the same outline, and
@@ -346,6 +333,19 @@ class Ledger:
         """Replace those of one drawer; OrthancError where that fails."""
         text = document(Clearances=[stored_clearance(one) for one in clearances])
         self._orthanc.set_property(_CLEARANCE_PROPERTIES[drawer], text)
+
+    def _read_own(
+        self, series_id: str, number: int, key: str, read: Callable[[Any], Noted]
+    ) -> list[Noted]:
+        """A list under key; what names another series was copied from there."""
+
+        def read_all(kept: Any) -> list[Noted]:
+            found = opened(kept, key).list_of(key, read)
+            if any(one.series != series_id for one in found):
+                raise NotOurs("it names another series")
+            return found
+
+        return self._read_note(series_id, number, read_all) or []
 
     def _read_note(self, series_id: str, number: int, read: Callable[[Any], Found]) -> Found | None:
         """What a series says; None where it says nothing, or nothing of ours.

@@ -147,7 +147,9 @@ class Plugin:
             self._clearances,
             self.settings,
         )
-        self._parts = Parts(self.orthanc, self._ledger, self.reviews, self._results, self.settings)
+        self._parts = Parts(
+            self.orthanc, self._ledger, self._clearances, self._results, self.settings
+        )
         at_once = self.settings.jobs_at_once if self.settings.broker else 1
         computing = Fleet if self.settings.broker else Embedded
         self._engines: Engines = computing(self.orthanc, self.settings)
@@ -364,7 +366,7 @@ class Plugin:
         kinds = documents_asked(asked)
         with self._outline_gate:
             activity = activity_of_series(
-                self.orthanc, self._ledger, self.settings, series_id, asked
+                self.orthanc, self._ledger, self._clearances, self.settings, series_id, asked
             )
         if not kinds:
             return activity, []

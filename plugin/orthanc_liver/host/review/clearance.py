@@ -7,6 +7,7 @@ properties, which Orthanc's REST API has no route to.
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -60,6 +61,14 @@ class Clearances:
         """What is known of an outline."""
         with self._lock:
             return self._all.get(outline, Clearance(series, outline))
+
+    def decided(self, series: str, noted: Iterable[Review]) -> list[Review]:
+        """Of the reviews that a series' metadata notes those of outlines that somebody decided on,
+        and then the last word on each, which a note cannot change."""
+        with self._lock:
+            of_series = (one for one in self._all.values() if one.series == series)
+            words = {one.outline: one.review for one in of_series if one.review}
+        return [*(one for one in noted if one.rtstruct in words), *words.values()]
 
     def note_grade(self, series: str, outline: str, grade: str) -> None:
         """A job made it; made again, the word on it stands. OrthancError where it is not kept."""

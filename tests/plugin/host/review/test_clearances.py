@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from unittest.mock import Mock
 
 import pytest
@@ -11,6 +12,8 @@ import pytest
 from orthanc_liver.engine.protocol import SURE
 from orthanc_liver.host.jobs.stored_form import read_review
 from orthanc_liver.host.review.clearance import Clearance, Clearances
+from orthanc_liver.host.review.review import Verdict
+from tests.plugin.host.paper import orthanc_id
 from tests.plugin.host.review.test_review_notes import OURS
 
 REJECTED = read_review(OURS)
@@ -50,3 +53,13 @@ def test_a_job_that_ends_and_a_person_who_decides_lose_nothing(first: str) -> No
     kept = clearances.of(REJECTED.series, REJECTED.rtstruct)
     assert (kept.grade, kept.review) == (SURE, REJECTED)
     assert not kept.opens("result")
+
+
+def test_a_note_neither_changes_nor_adds_a_word() -> None:
+    clearances = Clearances(Mock())
+    clearances.note_review(REJECTED)
+    forged = replace(REJECTED, verdict=Verdict.ACCEPTED, reason="")
+    of_another = replace(forged, rtstruct=orthanc_id("undecided"))
+    assert clearances.decided(REJECTED.series, [forged, of_another]) == [forged, REJECTED]
+    assert clearances.decided(REJECTED.series, []) == [REJECTED]
+    assert clearances.decided("another series", [forged]) == []

@@ -347,9 +347,9 @@ def test_attempts_are_counted_over_a_restart_and_what_was_cut_off_is_none(
         queue.try_again(failed, 0.0, reason)
     assert queue.take() is failed
     queue.fail(failed, Outcome.FAILED, "third")
-    again = queue.resubmit(failed.id)
-    assert queue.take() is again
-    queue.try_again(again, 3600.0, "once more")
+    anew = queue.resubmit(failed.id)
+    assert queue.take() is anew
+    queue.try_again(anew, 3600.0, "once more")
     assert queue.take() is cut_off
     queue.submit(series("c"), force=False)  # what runs is written down with it
     assert paper.state is not None

@@ -23,6 +23,8 @@ SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadfile --max-worker-restart 0
 # Where the environment was made. In a copied checkout that is another place, whose code it would run.
 MADE_AT := $(shell sed -n 's/^command = .* -m venv.* \(\/.*\)$$/\1/p' $(VENV)/pyvenv.cfg 2>/dev/null)
 MOVED := $(and $(MADE_AT),$(filter-out $(realpath $(VENV)),$(MADE_AT)))
+# Without what Python keeps of a module, every process compiles it anew; the tests start hundreds.
+unexport PYTHONDONTWRITEBYTECODE
 export PYTHONPATH := $(CURDIR)
 export JUDGES_VENV := $(CURDIR)/$(JUDGES)
 
@@ -97,6 +99,7 @@ check: $(VENV)/installed ## style, types, import rules, bandit
 
 .PHONY: bench
 bench: orthanc $(JUDGES)/rt_utils/installed $(VENV)/installed ## timings side by side, as ratios (ONLY=stages,orthanc: those parts)
+	@$(call apt_install,dcmtk)
 	$(PYTHON) -m tests.bench $(subst $(comma), ,$(ONLY))
 
 # On a machine with a GPU and its PyTorch, but perhaps no network: what else is needed comes from

@@ -126,6 +126,13 @@ def test_orthanc_lets_in_who_has_it(tmp_path: Path) -> None:
         process.communicate()
 
 
+def test_orthanc_answers_a_slice_at_once_in_the_container_and_as_a_service() -> None:
+    at_once = "TCP_NODELAY=1"
+    service = (CHECKOUT / "docs" / "OPERATE.md").read_text().split("[Service]")[1].split("```")[0]
+    assert f"\nENV {at_once}\n" in DOCKERFILE.read_text().split("FROM ${BASE}\n")[1]
+    assert f"\nEnvironment={at_once}\n" in service
+
+
 COMPOSE = {path.name: yaml.safe_load(path.read_text()) for path in CHECKOUT.glob("compose*.yaml")}
 OVERRIDE = yaml.safe_load(re.findall(r"^```yaml\n(.*?)^```", INSTALL, re.M | re.S)[0])
 

@@ -117,14 +117,24 @@ def growth(folder: Path) -> None:
 
 def orthanc(folder: Path) -> None:
     """From the first C-STORE to the last RTSTRUCT in Orthanc, StableAge 1 s."""
-    series = prepared(folder, kinds()[0], 250)
-    instances = [pydicom.dcmread(path) for path in sorted((series / "dicom").iterdir())]
-    rows = []
-    for cases in (1, 18):
-        elapsed_s, gaps_s = through_orthanc.seconds_for(cases, instances)
-        gap = f"{max(gaps_s):.3f}" if gaps_s else ""
-        rows.append([str(cases), f"{elapsed_s:.1f}", f"{elapsed_s / cases:.1f}", gap])
-    _table(["cases", "seconds", "seconds a case", "longest gap between jobs, s"], rows)
+    for kind in kinds():
+        series = prepared(folder, kind, 250)
+        instances = [pydicom.dcmread(path) for path in sorted((series / "dicom").iterdir())]
+        counts = (1, 18)
+        of = [through_orthanc.through_orthanc(cases, instances) for cases in counts]
+        rows = [
+            ["all", *(f"{one.all_s:.1f}" for one in of)],
+            ["a case", *(f"{one.all_s / n:.1f}" for one, n in zip(of, counts, strict=True))],
+            ["all received after", *(f"{one.received_s:.1f}" for one in of)],
+            ["first job begun after", *(f"{one.first_job_s:.1f}" for one in of)],
+            ["longest gap between jobs", *(f"{max(one.gaps_s, default=0):.3f}" for one in of)],
+        ]
+        for name in of[0].cpu_s:
+            each = zip(of, counts, strict=True)
+            rows.append([f"{name}, CPU a case", *(f"{one.cpu_s[name] / n:.2f}" for one, n in each)])
+        for stage in of[0].stages_s:
+            rows.append([f"first job: {stage}", *(f"{one.stages_s[stage]:.2f}" for one in of)])
+        _table([f"{series.name}, seconds", *(f"{n} cases" for n in counts)], rows)
     orthanc_s, engine_s = through_orthanc.idle_cpu_s()
     _table(
         ["idle for 10 s", "CPU s"], [["Orthanc", f"{orthanc_s:.2f}"], ["engine", f"{engine_s:.2f}"]]

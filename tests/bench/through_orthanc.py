@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import os
+import resource
+import subprocess
 import sys
 import tempfile
 import threading
@@ -11,7 +13,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +22,8 @@ import pydicom
 import requests
 
 from tests.plugin.host.series import small_ct
-from tests.support.ct_writer import as_another_patient
-from tests.support.orthanc_server import OrthancServer, send_side_by_side
+from tests.support.ct_writer import as_another_patient, write_files
+from tests.support.orthanc_server import OrthancServer
 from tests.support.patience import wait_for
 from tests.support.processes import children_of
 
@@ -28,6 +31,9 @@ _STABLE_AGE_S = 1
 _TIMEOUT_S = 900.0
 _ASK_EVERY_S = 0.02
 _IDLE_S = 10.0
+_SENT_AT_A_TIME = 6
+# Who asks takes time from Orthanc; when a job ended, the job says.
+_ASK_FOR_JOBS_EVERY_S = 1.0
 
 
 _WAITING_JOBS = 200
@@ -45,21 +51,73 @@ def ready_orthanc() -> Iterator[OrthancServer]:
         yield server
 
 
-def seconds_for(cases: int, instances: Sequence[pydicom.FileDataset]) -> tuple[float, list[float]]:
-    """From the first C-STORE to the last RTSTRUCT in Orthanc, and the gaps between the jobs.
+@dataclass(frozen=True)
+class Sent:
+    """What became of some cases; seconds since the first C-STORE. cpu_s: of all of them, by who
+    used it; gaps_s: between one job and the next; stages_s: of the first job."""
 
-    Each case is another patient's: the same pixels under other UIDs. Several are sent at a time.
+    received_s: float
+    first_job_s: float
+    all_s: float
+    gaps_s: list[float]
+    cpu_s: dict[str, float]
+    stages_s: dict[str, float]
+
+
+def through_orthanc(cases: int, instances: Sequence[pydicom.FileDataset]) -> Sent:
+    """Send cases, several at a time, and wait for the last RTSTRUCT.
+
+    Each case is another patient's: the same pixels under other UIDs. They are written before, and
+    sent by a program that costs little: a scanner is another machine.
     """
-    patients = [as_another_patient(instances, f"BENCH-{number}") for number in range(cases)]
-    with ready_orthanc() as server:
-        began = time.perf_counter()
-        send_side_by_side(patients, server.dicom_port)
-        jobs = wait_for("the jobs", lambda: _all_ended(server, cases), _TIMEOUT_S)
-        elapsed_s = time.perf_counter() - began
-        stored = server.post("/tools/find", {"Level": "Series", "Query": {"Modality": "RTSTRUCT"}})
-        if len(stored) != cases:
-            sys.exit(f"{len(stored)} RTSTRUCT came of {cases} series")
-    return elapsed_s, _gaps_s(jobs)
+    with tempfile.TemporaryDirectory(prefix="orthanc-liver-bench-") as written:
+        patients = [Path(written, f"{number:02}") for number in range(cases)]
+        for folder in patients:
+            write_files(folder, as_another_patient(instances, f"BENCH-{folder.name}"))
+        os.sync()  # or the disk would be at it while Orthanc stores
+        with ready_orthanc() as server:
+            return _sent(patients, server)
+
+
+def _sent(patients: Sequence[Path], server: OrthancServer) -> Sent:
+    def since_s(text: str) -> float:
+        return (datetime.fromisoformat(text).replace(tzinfo=UTC) - began).total_seconds()
+
+    def send(folder: Path) -> None:
+        where = ["127.0.0.1", str(server.dicom_port)]
+        command = ["dcmsend", "--call", "ORTHANC", *where, "--scan-directories", str(folder)]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+
+    before, began = _used_s(server), datetime.now(UTC)
+    with ThreadPoolExecutor(_SENT_AT_A_TIME) as senders:
+        list(senders.map(send, patients))
+    received_s = (datetime.now(UTC) - began).total_seconds()
+    jobs = wait_for("the jobs", lambda: _ended_by_and_by(server, len(patients)), _TIMEOUT_S)
+    used_s = _used_s(server)
+    stored = server.post("/tools/find", {"Level": "Series", "Query": {"Modality": "RTSTRUCT"}})
+    if len(stored) != len(patients):
+        sys.exit(f"{len(stored)} RTSTRUCT came of {len(patients)} series")
+    first = min(jobs, key=lambda job: str(job["StartTime"]))
+    return Sent(
+        received_s=received_s,
+        first_job_s=since_s(first["StartTime"]),
+        all_s=max(since_s(job["CompletionTime"]) for job in jobs),
+        gaps_s=_gaps_s(jobs),
+        cpu_s={name: used_s[name] - before[name] for name in used_s},
+        stages_s=first["Content"]["Report"]["seconds"],
+    )
+
+
+def _used_s(server: OrthancServer) -> dict[str, float]:
+    assert server.process is not None
+    orthanc = server.process.pid
+    (engine,) = children_of(orthanc)
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return {
+        "Orthanc": _cpu_s(orthanc),
+        "inference process": _cpu_s(engine),
+        "sender": ended.ru_utime + ended.ru_stime,
+    }
 
 
 def idle_cpu_s(seconds: float = _IDLE_S) -> tuple[float, float]:
@@ -121,6 +179,11 @@ def _all_ended(server: OrthancServer, count: int) -> list[dict[str, Any]]:
         if job["Content"]["Outcome"] != "segmented":
             sys.exit(f"a job ended as {job['Content']['Outcome']}: {job['Content']['Reason']}")
     return list(jobs)
+
+
+def _ended_by_and_by(server: OrthancServer, count: int) -> list[dict[str, Any]]:
+    time.sleep(_ASK_FOR_JOBS_EVERY_S)
+    return _all_ended(server, count)
 
 
 def _gaps_s(jobs: Sequence[dict[str, Any]]) -> list[float]:

@@ -184,7 +184,7 @@ def _decoded(
         hu=_hounsfield(stored, slope, intercept, padding),
         frame_of_reference_uid=frame_of_reference_uid,
         padding_hu=float(stored[padding].max() * slope + intercept) if padding.any() else None,
-        unbelieved_padding=int(named_padding.sum() - padding.sum()),
+        unbelieved_padding=int(np.count_nonzero(named_padding) - np.count_nonzero(padding)),
         is_lossy=_is_lossy(dataset),
         is_projection=is_projection(_texts(dataset, "ImageType")),
         unit=unit,

@@ -38,6 +38,9 @@ _LINE_CHARACTERS = 300
 _READY_TIMEOUT_S = 300.0
 # Between closing its pipes and being gone.
 _LAST_BREATH_S = 5.0
+# So that torch's threads sleep while one waits for another: by themselves they spin, on cores that
+# Orthanc could use (DECISIONS.md, D-208).
+QUIET = {"OMP_WAIT_POLICY": "passive"}
 # Of what a process says once it has seen a patient's data, only this is safe to repeat: where in
 # the code it was and the name of the error, but not its text.
 _SAFE_LINE = re.compile(
@@ -278,7 +281,7 @@ def _environment() -> dict[str, str]:
     # Orthanc's own Python is another one than the child's, and so are its search paths.
     kept = {k: v for k, v in os.environ.items() if k not in ("PYTHONHOME", "PYTHONPATH")}
     path = os.pathsep.join(search_path())
-    return kept | ({"PYTHONPATH": path} if path else {})
+    return QUIET | kept | ({"PYTHONPATH": path} if path else {})
 
 
 def _signal_name(number: int) -> str:

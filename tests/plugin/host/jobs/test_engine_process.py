@@ -253,6 +253,23 @@ def test_the_search_path_of_orthancs_own_python_is_not_the_childs(
     assert str(error.value).endswith(f"path {CHECKOUT}/plugin:{CHECKOUT}/model home")
 
 
+@pytest.mark.parametrize(("set_by_whom", "expected"), [(None, "passive"), ("active", "active")])
+def test_threads_that_wait_leave_their_core_unless_somebody_wants_it_otherwise(
+    set_by_whom: str | None, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if set_by_whom:
+        monkeypatch.setenv("OMP_WAIT_POLICY", set_by_whom)
+    else:
+        monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    program = tmp_path / "program"
+    program.write_text("#!/bin/sh\necho waits $OMP_WAIT_POLICY >&2\n")
+    program.chmod(0o755)
+    process = EngineProcess([str(program)])
+    with pytest.raises(EngineUnavailable, match=f"waits {expected}$"):
+        process.wait_ready()
+    process.close()
+
+
 OWNER = """
 import sys
 from orthanc_liver.engine.protocol import JobSettings, Order

@@ -164,7 +164,9 @@ class Plugin:
             self._clearances,
             self.settings,
         )
-        self._parts = Parts(self.orthanc, self._ledger, self.reviews, self._results, self.settings)
+        self._parts = Parts(
+            self.orthanc, self._ledger, self._clearances, self._results, self.settings
+        )
 
     def _compose_computing(self, of_orthanc: OrthancSettings) -> None:
         at_once = self.settings.jobs_at_once if self.settings.broker else 1
@@ -345,19 +347,26 @@ class Plugin:
     def deliver_again(self, job_id: str) -> list[dict[str, Any]]:
         """Send a job's result to today's destinations, now; returns all of its deliveries.
 
-        UnknownJob where there is no such job, NoResult where it has none.
+        UnknownJob where there is no such job, NoResult where it has none, NotAllowed where nobody
+        could accept it any more, or somebody rejected it.
         """
         self._refuse_unless_running()
-        job = self.queue.job(job_id)
+        with self._results.standing_still():
+            self._send_again(self.queue.job(job_id))
+        self.deliveries.end_rests()
+        return self.deliveries.show_by_job([job_id])[job_id]
+
+    def _send_again(self, job: Job) -> None:
         stand = [is_result_in(self.orthanc, one, job.study) for one in job.result_instances]
         if job.state is not State.SUCCESS or not stand or not all(stand):
             raise NoResult("the job has no result that could be sent")
+        record = self._ledger.read_record(job.series)
+        if record and record.result and record.result["Instance"] != job.rtstruct:
+            raise NotAllowed("a newer outline took its place: send that of the series' last job")
         review = self._clearances.of(job.series, job.rtstruct).review
         if review and review.verdict is Verdict.REJECTED:
             raise NotAllowed("the outline was rejected: it is not sent before a person accepts it")
         self._results.send(job, self.orthanc.series(job.series), again=True)
-        self.deliveries.end_rests()
-        return self.deliveries.show_by_job([job_id])[job_id]
 
     def activity(
         self, series_id: str, asked: Mapping[str, Any]
@@ -369,7 +378,7 @@ class Plugin:
         kinds = documents_asked(asked)
         with self._outline_gate:
             activity = activity_of_series(
-                self.orthanc, self._ledger, self.settings, series_id, asked
+                self.orthanc, self._ledger, self._clearances, self.settings, series_id, asked
             )
         if not kinds:
             return activity, []
@@ -419,12 +428,14 @@ class Plugin:
         """
         self._refuse_unless_running()
         series = self.orthanc.series(series_id)
-        record = self._ledger.read_record(series_id)
-        job = record.job if record else None
-        review = review_asked(job, asked, user)
-        if not job or not is_result_in(self.orthanc, review.rtstruct, series.study):
-            raise NoResult("the outline is no longer in Orthanc: segment the series again")
-        self._results.decide(job, series, review)
+        # Else its successor could be stored after this look at the last job, and before the word.
+        with self._results.standing_still():
+            record = self._ledger.read_record(series_id)
+            job = record.job if record else None
+            review = review_asked(job, asked, user)
+            if not job or not is_result_in(self.orthanc, review.rtstruct, series.study):
+                raise NoResult("the outline is no longer in Orthanc: segment the series again")
+            self._results.decide(job, series, review)
         facts = {"User": user, "Series": series_id, "Job": job.id, "Rtstruct": review.rtstruct}
         self.journal.write("outline reviewed", facts | {"Verdict": str(review.verdict)})
         return review.as_json()

@@ -14,6 +14,7 @@ from urllib.parse import urlencode, urlsplit
 
 from orthanc_liver.host.errors import NotPulled, NotPulledYet
 from orthanc_liver.host.intake.call_deadline import CallDeadline, WatchedHttp, WatchedHttps
+from orthanc_liver.host.server.trust import trusting
 from orthanc_liver.host.server.web_servers import WebServer
 
 # Less than for what a thread is waited when Orthanc stops.
@@ -96,7 +97,7 @@ def _opener(server: WebServer, place: str, deadline: CallDeadline) -> urllib.req
 
 
 def _context(server: WebServer) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=server.ca_file or None)
+    context = trusting(server.ca_file)
     if not server.is_verified:
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     certificate, key, password = server.certificate

@@ -39,12 +39,6 @@ class Reviews:
         for series_id in dict.fromkeys(series_ids):
             self._read(series_id)
 
-    def of(self, series_id: str, rtstruct: str) -> Review | None:
-        """The last word on an outline, read anew: the series may have been deleted meanwhile."""
-        with self._lock:
-            self._read(series_id)
-            return self._known(series_id, rtstruct)
-
     def add(self, review: Review) -> None:
         """Keep it on its series; OrthancError where that is not possible, and then nothing is."""
         with self._lock:

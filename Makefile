@@ -97,16 +97,23 @@ check: $(VENV)/installed ## style, types, import rules, bandit
 	$(VENV)/bin/lint-imports
 	$(VENV)/bin/bandit --quiet --configfile pyproject.toml --recursive plugin model
 
+# Refused before anything is fetched or installed.
+BENCH_PARTS = $(shell sed -n 's/^def \([a-z]*\)(folder: Path) -> None:/\1/p' tests/bench/__main__.py)
+BENCH_ONLY := $(subst $(comma), ,$(ONLY))
+ifneq ($(filter bench,$(MAKECMDGOALS)),)
+$(foreach part,$(filter-out $(BENCH_PARTS),$(BENCH_ONLY)),$(error make bench: there is no part $(part); there are $(BENCH_PARTS)))
+endif
+
 .PHONY: bench
 bench: orthanc $(JUDGES)/rt_utils/installed $(VENV)/installed ## timings side by side, as ratios (ONLY=stages,orthanc: those parts)
 	@$(call apt_install,dcmtk)
-	$(PYTHON) -m tests.bench $(subst $(comma), ,$(ONLY))
+	$(PYTHON) -m tests.bench $(BENCH_ONLY)
 
 # On a machine with a GPU and its PyTorch, but perhaps no network: what else is needed comes from
 # WHEELS, a folder that `pip download` filled elsewhere.
 .PHONY: bench-gpu
 bench-gpu: ## one case on the GPU, as JSON in OUT (WHEELS=DIR: install from there, with this machine's PyTorch)
-	$(if $(WHEELS),python3 -m pip install --quiet --no-index --no-deps $(WHEELS)/*.whl)
+	$(if $(WHEELS),python3 -m pip install --quiet --no-index --no-deps "$(WHEELS)"/*.whl)
 	PYTHONPATH="$(CURDIR):$(CURDIR)/plugin:$(CURDIR)/model" \
 	  $(if $(WHEELS),python3,$(PYTHON)) -m tests.bench.gpu "$(or $(OUT),bench-gpu.json)"
 

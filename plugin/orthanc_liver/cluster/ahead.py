@@ -62,6 +62,15 @@ class Ahead:
                     return ahead
         return Fetch(case, address)
 
+    def forget(self, case: Case) -> None:
+        """In the child: it was answered, so nobody will ask for what was read ahead of it."""
+        with self._lock:
+            ahead = self._next
+            if not (ahead and ahead.key == case.key):
+                return
+            self._next = None
+        ahead.close()
+
     def fetch(self, text: str) -> None:
         """Fetch this case in the place of the one that was told before."""
         case = _case(text)

@@ -104,6 +104,8 @@ class Work:
         except Exception as error:  # noqa: BLE001 its own text may name the patient
             self._end_engine()
             return [failed(case.job, f"a fault of the worker: {type(error).__name__}")]
+        finally:
+            self._ahead.forget(case)  # it may have failed before its files were asked for
 
     def _messages(self, case: Case, beats: Beats) -> Iterator[AboutAJob]:
         address = self._means.orthancs.get(case.orthanc)

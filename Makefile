@@ -23,6 +23,8 @@ SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadfile --max-worker-restart 0
 # Where the environment was made. In a copied checkout that is another place, whose code it would run.
 MADE_AT := $(shell sed -n 's/^command = .* -m venv.* \(\/.*\)$$/\1/p' $(VENV)/pyvenv.cfg 2>/dev/null)
 MOVED := $(and $(MADE_AT),$(filter-out $(realpath $(VENV)),$(MADE_AT)))
+# Without what Python keeps of a module, every process compiles it anew; the tests start hundreds.
+unexport PYTHONDONTWRITEBYTECODE
 export PYTHONPATH := $(CURDIR)
 export JUDGES_VENV := $(CURDIR)/$(JUDGES)
 

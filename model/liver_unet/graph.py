@@ -117,7 +117,12 @@ def _graph_of(network: nn.Module, patch: tuple[int, int, int], directory: Path) 
         model = openvino.convert_model(network, example_input=torch.zeros(shape), input=shape)
     with tempfile.TemporaryDirectory(dir=directory) as folder:
         path = Path(folder) / "liver.xml"
-        openvino.save_model(model, path, compress_to_fp16=True)
+        try:
+            openvino.save_model(model, path, compress_to_fp16=True)
+        except RuntimeError as error:  # as a full disk is told
+            raise WeightsRefused(
+                f"the graph cannot be written into {directory} ({error}): make room on its disk"
+            ) from error
         xml = ET.parse(path)  # noqa: S314 # nosec B314
         content = path.with_suffix(".bin").read_bytes()
     weights = (directory / WEIGHTS_FILE).read_bytes()

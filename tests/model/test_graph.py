@@ -139,6 +139,15 @@ def test_new_weights_have_no_graph(folder: Path, monkeypatch: pytest.MonkeyPatch
     assert Segmenter.load(folder, "cpu").fine.runtime == f"torch {torch.__version__}"
 
 
+def test_a_full_disk_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise RuntimeError("basic_ios::clear: iostream error")
+
+    monkeypatch.setattr("liver_unet.graph.openvino.save_model", full)
+    with pytest.raises(WeightsRefused, match=r"cannot be written into .* make room on its disk"):
+        write_graph(folder)
+
+
 def test_the_graph_holds_no_weights() -> None:
     """Those of the product are 9.6 MB."""
     for weights in (default_weights(), default_weights() / "development"):

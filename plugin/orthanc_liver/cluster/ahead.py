@@ -14,7 +14,7 @@ from contextlib import suppress
 
 from orthanc_liver.cluster.fetching import Fetch
 from orthanc_liver.cluster.orthancs import Address
-from orthanc_liver.engine.case import Case, NoCase, read_case
+from orthanc_liver.engine.cluster_case import Case, NoCase, read_case
 
 _log = logging.getLogger(__name__)
 

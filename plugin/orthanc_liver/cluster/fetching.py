@@ -17,8 +17,9 @@ from contextlib import suppress
 from urllib.parse import urlsplit
 
 from orthanc_liver.cluster.orthancs import Address
-from orthanc_liver.engine.case import Case
+from orthanc_liver.engine.cluster_case import Case
 from orthanc_liver.host.jobs.source import md5_of
+from orthanc_liver.host.server.trust import trusting
 from orthanc_liver.liver_errors import LiverError
 
 _TIMEOUT_S = 30.0
@@ -169,8 +170,8 @@ def _connection(address: Address) -> http.client.HTTPConnection:
     host = parts.hostname or ""
     if parts.scheme == "http":
         return http.client.HTTPConnection(host, parts.port, timeout=_TIMEOUT_S)
-    known = ssl.create_default_context(cafile=address.ca_file or None)
-    return http.client.HTTPSConnection(host, parts.port, timeout=_TIMEOUT_S, context=known)
+    context = trusting(address.ca_file)
+    return http.client.HTTPSConnection(host, parts.port, timeout=_TIMEOUT_S, context=context)
 
 
 class HeldFiles(queue.Queue[bytes | Exception | None]):

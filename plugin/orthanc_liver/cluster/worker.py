@@ -44,7 +44,7 @@ from orthanc_liver.cluster.broker import (
     worker_queue,
 )
 from orthanc_liver.cluster.work import Means, Work
-from orthanc_liver.engine.case import PROTOCOL
+from orthanc_liver.engine.cluster_case import PROTOCOL
 from orthanc_liver.host.errors import EngineUnavailable
 from orthanc_liver.liver_errors import LiverError
 

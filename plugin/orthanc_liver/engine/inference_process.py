@@ -22,7 +22,7 @@ import torch
 from liver_unet import gpu
 from liver_unet.fallback import Loaded, load_segmenter
 from liver_unet.freed_memory import give_back_freed_memory
-from liver_unet.model_errors import ModelError
+from liver_unet.model_errors import ModelError, NoNumbers
 from liver_unet.weights import default_weights
 from orthanc_liver import __version__
 from orthanc_liver.dicom.memory import MemoryLimit
@@ -112,10 +112,13 @@ class Engine:
             return self._segment(order, instances)
         except SeriesRefused as refusal:
             return Done(order.job, Outcome.REFUSED, str(refusal), None)
-        except ContoursDisagree as fault:
+        except (ContoursDisagree, NoNumbers) as fault:
             return Done(order.job, Outcome.FAILED, str(fault), None)
         except MemoryError:
-            reason = "this machine has too little memory for it"
+            reason = (
+                "this machine has too little memory for it: add memory, or lower MaximumMemoryMib, "
+                "so that such a series is refused"
+            )
             return Done(order.job, Outcome.FAILED, reason, None)
 
     def _segment(self, order: Order, instances: Iterator[bytes]) -> Done:

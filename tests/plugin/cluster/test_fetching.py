@@ -17,14 +17,14 @@ from orthanc_liver.cluster import fetching
 from orthanc_liver.cluster.ahead import Ahead
 from orthanc_liver.cluster.fetching import CannotFetch, Fetch, HeldFiles, NotLetIn, files_of
 from orthanc_liver.cluster.orthancs import Address
-from orthanc_liver.engine.case import Case
+from orthanc_liver.engine.cluster_case import Case
 from orthanc_liver.engine.protocol import JobSettings
 from tests.support.patience import wait_for
 
 IDS = tuple(f"6b9e19d9-62094390-5f9ddb01-4a191ae7-9766b71{n}" for n in range(3))
 FILES = (b"one\r\n--x", b"two", b"three" * 999)
 CASE = Case(
-    "north", "1234", 1, IDS[0], "1.2", "1.2.3", IDS,
+    "north", "0f8fad5b-d9cb-469f-a165-70867728950e", 1, IDS[0], "1.2", "1.2.3", IDS,
     tuple(hashlib.md5(one, usedforsecurity=False).hexdigest() for one in FILES),
     JobSettings(), "a" * 64, 60,
 )  # fmt: skip

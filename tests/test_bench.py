@@ -41,7 +41,9 @@ def test_a_processor_is_named_with_what_it_offers(
 def test_arithmetic_is_that_of_all_convolutions() -> None:
     products = 0
 
-    def count(part: nn.Conv3d | nn.ConvTranspose3d, given: tuple[torch.Tensor], out: torch.Tensor) -> None:
+    def count(
+        part: nn.Conv3d | nn.ConvTranspose3d, given: tuple[torch.Tensor], out: torch.Tensor
+    ) -> None:
         nonlocal products
         each = part.weight[0].numel()  # by what one value of the smaller side is multiplied
         products += each * (given[0] if isinstance(part, nn.ConvTranspose3d) else out).numel()

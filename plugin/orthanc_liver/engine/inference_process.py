@@ -54,8 +54,8 @@ _HOLD_MEMORY_S = 30.0
 # How long the CPU stands in for a GPU that could not be used at the start.
 _TRY_GPU_AGAIN_S = 900.0
 _NO_MEMORY = (
-    "this machine has too little memory for it: add memory, or lower MaximumMemoryMib, so that such "
-    "a series is refused"
+    "this machine has too little memory for it: add memory, or lower MaximumMemoryMib, so that "
+    "such a series is refused"
 )
 
 

@@ -23,6 +23,8 @@ SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadfile --max-worker-restart 0
 # Where the environment was made. In a copied checkout that is another place, whose code it would run.
 MADE_AT := $(shell sed -n 's/^command = .* -m venv.* \(\/.*\)$$/\1/p' $(VENV)/pyvenv.cfg 2>/dev/null)
 MOVED := $(and $(MADE_AT),$(filter-out $(realpath $(VENV)),$(MADE_AT)))
+# Without what Python keeps of a module, every process compiles it anew; the tests start hundreds.
+unexport PYTHONDONTWRITEBYTECODE
 export PYTHONPATH := $(CURDIR)
 export JUDGES_VENV := $(CURDIR)/$(JUDGES)
 
@@ -95,16 +97,23 @@ check: $(VENV)/installed ## style, types, import rules, bandit
 	$(VENV)/bin/lint-imports
 	$(VENV)/bin/bandit --quiet --configfile pyproject.toml --recursive plugin model
 
+# Refused before anything is fetched or installed.
+BENCH_PARTS = $(shell sed -n 's/^def \([a-z]*\)(folder: Path) -> None:/\1/p' tests/bench/__main__.py)
+BENCH_ONLY := $(subst $(comma), ,$(ONLY))
+ifneq ($(filter bench,$(MAKECMDGOALS)),)
+$(foreach part,$(filter-out $(BENCH_PARTS),$(BENCH_ONLY)),$(error make bench: there is no part $(part); there are $(BENCH_PARTS)))
+endif
+
 .PHONY: bench
 bench: orthanc $(JUDGES)/rt_utils/installed $(VENV)/installed ## timings side by side, as ratios (ONLY=stages,orthanc: those parts)
 	@$(call apt_install,dcmtk)
-	$(PYTHON) -m tests.bench $(subst $(comma), ,$(ONLY))
+	$(PYTHON) -m tests.bench $(BENCH_ONLY)
 
 # On a machine with a GPU and its PyTorch, but perhaps no network: what else is needed comes from
 # WHEELS, a folder that `pip download` filled elsewhere.
 .PHONY: bench-gpu
 bench-gpu: ## one case on the GPU, as JSON in OUT (WHEELS=DIR: install from there, with this machine's PyTorch)
-	$(if $(WHEELS),python3 -m pip install --quiet --no-index --no-deps $(WHEELS)/*.whl)
+	$(if $(WHEELS),python3 -m pip install --quiet --no-index --no-deps "$(WHEELS)"/*.whl)
 	PYTHONPATH="$(CURDIR):$(CURDIR)/plugin:$(CURDIR)/model" \
 	  $(if $(WHEELS),python3,$(PYTHON)) -m tests.bench.gpu "$(or $(OUT),bench-gpu.json)"
 

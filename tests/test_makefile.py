@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.bench.__main__ import PARTS
 from tests.support.orthanc_server import CHECKOUT
 
 
@@ -46,3 +47,20 @@ def test_an_environment_in_its_place_stays(target: str, tmp_path: Path) -> None:
     link.symlink_to(here)
     for place in (here, link):
         assert "-m venv" not in told(target, place)
+
+
+def make(*words: str) -> subprocess.CompletedProcess[str]:
+    command = ["make", "--dry-run", "--no-print-directory", *words]
+    return subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=False)
+
+
+def test_a_part_of_the_bench_that_is_not_there_is_refused_before_anything_is_fetched() -> None:
+    refused = make("bench", "ONLY=stages,stges")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "there is no part stges; there are " + " ".join(PARTS) + "." in refused.stderr
+    assert "-m tests.bench stages viewing\n" in make("bench", "ONLY=stages,viewing").stdout
+    assert make("check", "ONLY=stges").returncode == 0
+
+
+def test_a_folder_of_wheels_may_have_a_space_in_its_name() -> None:
+    assert '"/tmp/my wheels"/*.whl\n' in make("bench-gpu", "WHEELS=/tmp/my wheels").stdout

@@ -8,6 +8,7 @@ OUT/liver_unet/             our own steps before and after, as source
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from importlib.metadata import version
@@ -17,6 +18,7 @@ from typing import Any
 import torch
 
 from liver_unet.weights import ModelSpec, load_model
+from liver_unet.whole_file import whole_file
 
 # MONAI's own description of what metadata.json must hold.
 _SCHEMA = (
@@ -55,11 +57,15 @@ def export_bundle(weights: Path, out: Path) -> None:
     for folder in ("configs", "models", "liver_unet"):
         (out / folder).mkdir(parents=True, exist_ok=True)
     for name in _SOURCES:
-        shutil.copy(Path(__file__).with_name(f"{name}.py"), out / "liver_unet")
-    torch.save(network.state_dict(), out / "models" / "model.pt")
+        with whole_file(out / "liver_unet" / f"{name}.py") as part:
+            shutil.copy(Path(__file__).with_name(f"{name}.py"), part)
+    weights_file = io.BytesIO()
+    torch.save(network.state_dict(), weights_file)
+    with whole_file(out / "models" / "model.pt") as part:
+        part.write_bytes(weights_file.getbuffer())
     for name, content in (("metadata", _metadata(spec)), ("inference", _inference(spec))):
-        path = out / "configs" / f"{name}.json"
-        path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        with whole_file(out / "configs" / f"{name}.json") as part:
+            part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def _metadata(spec: ModelSpec) -> JsonDict:

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from liver_unet.model_errors import VolumeRefused
 from liver_unet.nifti import doubts_about_place, read_nifti
 from liver_unet.plausible_hu import check_hu
-from liver_unet.volume import AIR_HU, LARGEST_LEAN_DEG, UPRIGHT_DEG, Grid, Volume
+from liver_unet.volume import AIR_HU, AIRLIKE_HU, LARGEST_LEAN_DEG, UPRIGHT_DEG, Grid, Volume
 
 # Fewer slices than this cover no liver.
 MINIMUM_SLICES = 10
-# As dark as this, or nearly as dark as all gets, is not the body.
-_NOT_BODY_HU, _NEARLY = -500.0, 30.0
+# What is nearly as dark as all gets is not the body.
+_NEARLY_HU = 30.0
 # The cosine of rows and columns that are square to each other, as floats in a header have it.
 _SQUARE = 1e-3
 
@@ -84,7 +84,7 @@ def _air_for_no_numbers(hu: NDArray[np.float32]) -> list[str]:
     in_slices = np.flatnonzero(wrong.any(axis=(1, 2)))
     if wrong.all():
         raise VolumeRefused("The image holds no numbers; export it again.")
-    body_hu = max(_NOT_BODY_HU, float(hu[~wrong].min()) + _NEARLY)
+    body_hu = max(AIRLIKE_HU, float(hu[~wrong].min()) + _NEARLY_HU)
     in_body = [index for index in in_slices if _meets_body(hu, wrong, int(index), body_hu)]
     if in_body:
         raise VolumeRefused(

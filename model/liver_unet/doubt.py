@@ -8,7 +8,7 @@ They are measured on voxels of one size, so that a CT's own do not matter.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import cc3d
@@ -19,7 +19,7 @@ from scipy import ndimage
 from torch.nn import functional
 
 from liver_unet.grade import Doubt, Grade, Region, measured_signals
-from liver_unet.liver import Liver, Unsure
+from liver_unet.liver import Liver, Unsure, end_name
 from liver_unet.volume import Grid, Volume
 from liver_unet.weights import Calibration
 
@@ -114,9 +114,10 @@ def doubt_about(
     liver: Liver, ct: Volume, signals: Signals, calibration: Calibration | None
 ) -> Doubt:
     """Grade an outline; without a calibration by what other networks' signals meant."""
-    rule = calibration or _UNCALIBRATED
+    rule = _rule(signals, calibration or _UNCALIBRATED)
     grade, look_at = grade_of(signals.shares, rule), _regions(signals, ct)
-    reasons = [] if grade is Grade.SURE else [_sentence(grade, signals.shares, look_at, rule)]
+    where = _where(look_at, ct.grid)
+    reasons = [] if grade is Grade.SURE else [_sentence(grade, signals.shares, where, rule)]
     if liver.left_out:
         grade = max(grade, Grade.LOOK)
     if (dark := _dark_share(liver, ct)) > _MOST_DARK:
@@ -134,6 +135,15 @@ def doubt_about(
     return Doubt(grade, signals.shares, tuple(reasons), look_at)
 
 
+def _rule(signals: Signals, calibration: Calibration) -> Calibration:
+    """A signal that the calibration did not have (a coarse network that came later) is heard all
+    the same; what the calibration counted is then not like this."""
+    if signals.shares.keys() <= calibration.limits.keys():
+        return calibration
+    limits = {**_UNCALIBRATED.limits, **calibration.limits}
+    return replace(calibration, limits=limits, counts={})
+
+
 def grade_of(shares: Mapping[str, float], rule: Calibration) -> Grade:
     """The worst that any signal says."""
     levels = [
@@ -142,9 +152,7 @@ def grade_of(shares: Mapping[str, float], rule: Calibration) -> Grade:
     return Grade(max(levels, default=0))
 
 
-def _sentence(
-    grade: Grade, shares: Mapping[str, float], look_at: tuple[Region, ...], rule: Calibration
-) -> str:
+def _sentence(grade: Grade, shares: Mapping[str, float], where: str, rule: Calibration) -> str:
     said = [
         _SAID[name].format(100 * share)
         for name, share in shares.items()
@@ -152,10 +160,18 @@ def _sentence(
     ]
     if found := rule.counts.get(grade.word):
         said.append(f"of {found[1]} outlines like this {found[0]} were wrong")
-    if look_at:
-        said.append(f"look first at slices {' and '.join(str(one) for one in look_at)}")
+    if where:
+        said.append(where)
     word = "doubtful" if grade is Grade.DOUBTFUL else "to be looked at"
     return f"the outline is {word}: {'; '.join(said)}"
+
+
+def _where(look_at: tuple[Region, ...], ct: Grid) -> str:
+    """Programs count slices from either end."""
+    if not look_at:
+        return ""
+    slices = " and ".join(str(one) for one in look_at)
+    return f"look first at slices {slices}, counted from the {end_name(ct, 0, -1)}"
 
 
 def where_unsure(signals: Signals) -> Unsure | None:

@@ -27,6 +27,7 @@ sys.modules["openvino_telemetry"] = None  # type: ignore[assignment] # what Pyth
 
 import openvino  # noqa: E402
 
+from liver_unet.model_errors import WeightsRefused  # noqa: E402
 from liver_unet.weights import (  # noqa: E402
     WEIGHTS_FILE,
     ModelSpec,
@@ -37,6 +38,7 @@ from liver_unet.weights import (  # noqa: E402
 from liver_unet.whole_file import whole_file  # noqa: E402
 
 GRAPH_FILE = "liver.graph.json"
+_AGAIN = "make it anew (orthanc-liver export --graph), or restore all files from one release"
 _MOST_STREAMS = 4
 # One for as long as the process lives: it lends the thread that compiles a stack for signals, and
 # where it is freed by another thread, the next signal (a child's end) ends the process.
@@ -74,18 +76,31 @@ class GraphNetwork(nn.Module):
 
 def load_graph(directory: Path, spec: ModelSpec, threads: int) -> GraphNetwork:
     """Return the network of a folder that has a graph; raises WeightsRefused."""
-    stored = json.loads(read_checked(directory / GRAPH_FILE, spec.graph_sha256))
+    path = directory / GRAPH_FILE
+    content = read_checked(path, spec.graph_sha256)
     weights = read_checked(directory / WEIGHTS_FILE, spec.sha256)
-    content = base64.b64decode(stored["constants"]) + weights
-    buffer = openvino.Tensor(np.frombuffer(content, dtype=np.uint8))
-    graph = _CORE.read_model(stored["graph"].encode(), buffer)
+    try:
+        stored = json.loads(content)
+        # Those that were made before it was kept do not say.
+        made_of = stored.get("weights_sha256", spec.sha256)
+        constants = base64.b64decode(stored["constants"])
+        buffer = openvino.Tensor(np.frombuffer(constants + weights, dtype=np.uint8))
+        graph = _CORE.read_model(stored["graph"].encode(), buffer)
+    except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+        why = type(error).__name__
+        raise WeightsRefused(
+            f"{path} holds no graph that OpenVINO reads ({why}): {_AGAIN}"
+        ) from error
+    if made_of != spec.sha256:
+        raise WeightsRefused(f"{path} was made of other weights ({made_of}): {_AGAIN}")
     return GraphNetwork(graph, threads)
 
 
 def write_graph(directory: Path) -> ModelSpec:
     """Make the graph of the weights in a folder; returns the spec, which knows it now."""
     network, spec = load_model(directory, torch.device("cpu"))
-    content = json.dumps(_graph_of(network, spec.patch, directory), indent=1).encode() + b"\n"
+    graph = {**_graph_of(network, spec.patch, directory), "weights_sha256": spec.sha256}
+    content = json.dumps(graph, indent=1).encode() + b"\n"
     with whole_file(directory / GRAPH_FILE) as part:
         part.write_bytes(content)
     spec = replace(spec, graph_sha256=hashlib.sha256(content).hexdigest())
@@ -102,7 +117,12 @@ def _graph_of(network: nn.Module, patch: tuple[int, int, int], directory: Path) 
         model = openvino.convert_model(network, example_input=torch.zeros(shape), input=shape)
     with tempfile.TemporaryDirectory(dir=directory) as folder:
         path = Path(folder) / "liver.xml"
-        openvino.save_model(model, path, compress_to_fp16=True)
+        try:
+            openvino.save_model(model, path, compress_to_fp16=True)
+        except RuntimeError as error:  # as a full disk is told
+            raise WeightsRefused(
+                f"the graph cannot be written into {directory} ({error}): make room on its disk"
+            ) from error
         xml = ET.parse(path)  # noqa: S314 # nosec B314
         content = path.with_suffix(".bin").read_bytes()
     weights = (directory / WEIGHTS_FILE).read_bytes()

@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn import functional
 
 from liver_unet.liver import LIVER
+from liver_unet.model_errors import NoNumbers
 from liver_unet.volume import Box, Shape
 
 _LEAST_WEIGHT = 1e-3
@@ -167,6 +168,12 @@ def _liver(network: nn.Module, patches: torch.Tensor, precision: torch.dtype) ->
         exact = part.float().contiguous()
         # The softmax of one class alone, a third of the time of all classes'.
         torch.sum((exact - exact[:, LIVER, None]).exp_(), dim=1, out=out)
+    # What is no number is no liver either, and would raise no doubt.
+    if bool(liver.isnan().any()):
+        raise NoNumbers(
+            f"the network answered with what is no number (on {liver.device}): try the CPU, or "
+            "other weights"
+        )
     return liver.reciprocal_()
 
 

@@ -13,6 +13,8 @@ from liver_unet.volume import Box, Grid
 
 # The network's class.
 LIVER = 1
+# The liver's border runs where its probability, or the share of it in a voxel, is so much.
+BORDER = 0.5
 NOTHING_SEEN = "nothing that could be one was seen"
 # Beyond these an outline is of something else, whoever drew it.
 _LEAST_ML, _MOST_OF_IMAGE = 20.0, 0.6
@@ -20,7 +22,7 @@ _LEAST_ML, _MOST_OF_IMAGE = 20.0, 0.6
 
 def is_liver(probability: NDArray[np.float32]) -> NDArray[np.bool_]:
     """Where a probability of liver, or the share of it in a voxel, is enough."""
-    return probability > 0.5
+    return probability > BORDER
 
 
 def first_gap(mask: NDArray[np.bool_]) -> int | None:
@@ -103,9 +105,9 @@ class Liver:
         ends = []
         for axis, (part, size) in enumerate(zip(self.box, self.ct_grid.shape, strict=True)):
             if part.start == 0 and self.mask.take(0, axis).any():
-                ends.append(_end_name(self.ct_grid, axis, -1))
+                ends.append(end_name(self.ct_grid, axis, -1))
             if part.stop == size and self.mask.take(-1, axis).any():
-                ends.append(_end_name(self.ct_grid, axis, +1))
+                ends.append(end_name(self.ct_grid, axis, +1))
         reasons = self.doubt.reasons if self.doubt else ()
         touched = [
             f"liver touches the {end} of the field of view: volume is a lower bound" for end in ends
@@ -113,7 +115,8 @@ class Liver:
         return (*reasons, *self.left_out, *touched)
 
 
-def _end_name(grid: Grid, axis: int, sign: int) -> str:
+def end_name(grid: Grid, axis: int, sign: int) -> str:
+    """The patient's side towards which an axis of a grid leads; sign -1: from which it comes."""
     direction = sign * grid.affine[:3, axis] / grid.spacing_mm[axis]
     main = int(np.argmax(np.abs(direction)))
     names = (("right", "left"), ("front", "back"), ("bottom", "top"))

@@ -49,7 +49,8 @@ class CoarseLook:
     def dice(self, liver: Mask) -> float:
         """How far a liver on the image agrees with it, on the coarser voxels."""
         inside = torch.from_numpy(liver[self.body]).float()[None, None]
-        other = functional.interpolate(inside, self.mask.shape, mode="area")[0, 0].numpy() > 0.5
+        share = functional.interpolate(inside, self.mask.shape, mode="area")[0, 0].numpy()
+        other = is_liver(share)
         both, either = float((other & self.mask).sum()), float(other.sum() + self.mask.sum())
         return 2 * both / max(1.0, either)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,6 +57,15 @@ def agreement(mask: NDArray[np.bool_], reference: NDArray[np.bool_], grid: Grid)
         "include_background": True,
         "spacing": [float(s) for s in grid.spacing_mm],
     }
+    with warnings.catch_warnings():
+        # MONAI 1.6 warns of how its own metrics call each other.
+        warnings.simplefilter("ignore", FutureWarning)
+        return _measured(mask, reference, pair)
+
+
+def _measured(
+    mask: NDArray[np.bool_], reference: NDArray[np.bool_], pair: dict[str, Any]
+) -> Agreement:
     return Agreement(
         dsc=dice(mask, reference),
         volume_ratio=float(np.count_nonzero(mask) / np.count_nonzero(reference)),

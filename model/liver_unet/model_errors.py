@@ -6,6 +6,8 @@ ModelError
   AtlasRefused          an atlas that is not there, or does not fit
   VolumeRefused         an image that cannot be a CT in HU
   DeviceRefused         the device that was asked for is not there
+  FolderTaken           a folder into which another process writes
+  NoNumbers             a network's answer that is none; a RuntimeError, as what a GPU raises
 """
 
 from __future__ import annotations
@@ -33,3 +35,11 @@ class VolumeRefused(ModelError):
 
 class DeviceRefused(ModelError):
     """Nothing can be computed there."""
+
+
+class FolderTaken(ModelError):
+    """Two at once would mix what they write."""
+
+
+class NoNumbers(ModelError, RuntimeError):
+    """Nothing may be outlined by this."""

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from liver_unet.liver import is_liver
 from liver_unet.postprocess import largest_object
 from liver_unet.volume import Grid, Volume
 
@@ -134,7 +135,7 @@ def _merged_slices(patient: Patient, random: Random) -> Patient:
         return np.asarray(whole.reshape(count, n, *array.shape[1:]).mean(axis=1))
 
     thick = Grid((count, *grid.shape[1:]), affine)
-    return Patient(Volume(merged(patient.ct.hu), thick), merged(patient.liver) > 0.5)
+    return Patient(Volume(merged(patient.ct.hu), thick), is_liver(merged(patient.liver)))
 
 
 def _dark_liver(patient: Patient, random: Random) -> Patient:

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
-from liver_unet.volume import Grid, Volume
+from liver_unet.volume import AIR_HU, Grid, Volume
 
 Point = tuple[float, float, float]
-AIR_HU = -1000
+ROOM_HU = -1000
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +62,7 @@ class Canvas:
         affine[:3, 3] = -half_mm[::-1] + (0.0, 12.0, 5.0)  # the table needs room behind the back
         affine[3, 3] = 1
         self.grid = Grid(shape, affine)
-        self.hu = np.full(shape, AIR_HU, dtype=np.float32)
+        self.hu = np.full(shape, ROOM_HU, dtype=np.float32)
         z, y, x = (
             (first + np.arange(n) * step).astype(np.float32)
             for first, n, step in zip(affine[2::-1, 3], shape, spacing_mm, strict=True)
@@ -260,7 +260,7 @@ def _draw_bones(canvas: Canvas) -> None:
 
 def _draw_table(canvas: Canvas) -> None:
     bed = np.abs(canvas.y - (112 - (canvas.x / 45) ** 2)) < 5
-    canvas.hu[(bed & (np.abs(canvas.x) < 170)) & (canvas.hu == AIR_HU)] = -780
+    canvas.hu[(bed & (np.abs(canvas.x) < 170)) & (canvas.hu == ROOM_HU)] = -780
     rail = (np.abs(canvas.y - 140) < 4) & (np.abs(canvas.x + 20) < 130)
     canvas.hu[np.broadcast_to(rail, canvas.hu.shape)] = 60
 
@@ -273,4 +273,4 @@ def scanned(
     blurred = ndimage.gaussian_filter(hu, sigma, truncate=3)
     noise = ndimage.gaussian_filter(rng.standard_normal(hu.shape, dtype=np.float32), sigma)
     noise *= 11 / max(float(noise.std()), 1e-6)
-    return np.asarray(np.clip(np.rint(blurred + noise), -1024, 3071).astype(np.int16))
+    return np.asarray(np.clip(np.rint(blurred + noise), AIR_HU, 3071).astype(np.int16))

@@ -23,11 +23,8 @@ from liver_unet.neighbours import (
     notes_on_order,
     notes_on_passes,
 )
-from liver_unet.volume import UPRIGHT_DEG, Grid, Volume
+from liver_unet.volume import AIR_HU, AIRLIKE_HU, UPRIGHT_DEG, Grid, Volume
 
-# What is no brighter was not measured: air, and what writers put where nothing is.
-_NOT_MEASURED_HU = -1024
-_AIR_HU = -500
 # Fat is at -100 HU. Where nothing is as dark, the intercept was lost or the values scaled.
 _DARKEST_HU = -50
 _NARROWEST_RANGE_HU = 100
@@ -53,11 +50,11 @@ def check_hu(volume: Volume, slice_names: Sequence[str] = ()) -> list[str]:
     """
     _check_field(volume.grid)
     sample = volume.hu[tuple(slice(None, None, max(1, n // _SAMPLE)) for n in volume.hu.shape)]
-    measured = sample[sample > _NOT_MEASURED_HU]
+    measured = sample[sample > AIR_HU]
     if not measured.size:
         raise VolumeRefused("The images hold nothing but air; choose a series of CT images.")
     lowest_hu = float(measured.min())
-    background_hu = max(_AIR_HU, lowest_hu + 10)
+    background_hu = max(AIRLIKE_HU, lowest_hu + 10)
     _check_range(measured, measured[measured > background_hu], sample.size)
     own: list[_Hu] = [volume.hu[index] for index in volume.own_slices]
     is_axial = _is_axial(volume.grid)
@@ -160,8 +157,8 @@ def _check_steps(shown: Mapping[int, _Hu], count: int, names: Sequence[str]) -> 
 
 def _levels_hu(one: _Hu) -> NDArray[np.float64]:
     """The mean, and the darkest of what was measured."""
-    measured = one[one > _NOT_MEASURED_HU]
-    darkest = np.percentile(measured, 1) if measured.size else _NOT_MEASURED_HU
+    measured = one[one > AIR_HU]
+    darkest = np.percentile(measured, 1) if measured.size else AIR_HU
     return np.array([one.mean(dtype=np.float64), darkest])
 
 
@@ -176,4 +173,4 @@ def _is_empty(one: _Hu) -> bool:
 
 
 def _is_blank_or_air(part: _Hu) -> bool:
-    return bool(part.max() <= _AIR_HU or part.max() == part.min())
+    return bool(part.max() <= AIRLIKE_HU or part.max() == part.min())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -68,6 +69,12 @@ class Segmenter:
     @property
     def device(self) -> torch.device:
         return self.fine.device
+
+    @property
+    def sha256(self) -> str:
+        """Of all that an outline comes of; a network alone has its own."""
+        ours = [one.spec.sha256 for one in (self.fine, self.coarse) if one]
+        return ours[0] if len(ours) == 1 else hashlib.sha256(" ".join(ours).encode()).hexdigest()
 
     def warm_up(self) -> None:
         """Run one patch, so that the first patient does not wait for what that prepares."""

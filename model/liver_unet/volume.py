@@ -16,7 +16,8 @@ from numpy.typing import ArrayLike, NDArray
 # A part of a (slice, row, column) array: slices with a start and a stop and no step.
 Box = tuple[slice, slice, slice]
 Shape = tuple[int, int, int]
-AIR_HU = -1024
+# What stands where nothing was measured; and what is no brighter than air, padding or lung.
+AIR_HU, AIRLIKE_HU = -1024, -500
 # No gantry tilts as far; by less than the second, positions may be rounded.
 LARGEST_LEAN_DEG, UPRIGHT_DEG = 35.0, 2.0
 # Of each axis the two others.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import MISSING, asdict, dataclass, fields, replace
 from pathlib import Path
@@ -20,12 +21,14 @@ from torch import nn
 
 from liver_unet import DEFAULT_WEIGHTS
 from liver_unet.grade import SIGNALS, Grade
+from liver_unet.liver import LIVER
 from liver_unet.model_errors import WeightsRefused
 from liver_unet.network import build_network, to_device
 from liver_unet.whole_file import whole_file
 
 WEIGHTS_FILE = "liver.safetensors"
 SPEC_FILE = "liver.json"
+_LIVER_NAME = "liver"
 _GRADES = tuple(grade.word for grade in Grade)
 
 
@@ -109,11 +112,15 @@ def load_model(directory: Path, device: torch.device) -> tuple[nn.Module, ModelS
     content = read_checked(path, spec.sha256)
     network = build_network(spec.channels, spec.classes)
     try:
-        network.load_state_dict(safetensors.torch.load(content))
+        tensors = safetensors.torch.load(content)
+        network.load_state_dict(tensors)
     except (SafetensorError, RuntimeError) as error:
         raise WeightsRefused(
             f"{path} does not hold the network that {SPEC_FILE} describes: {error}"
         ) from error
+    for name, tensor in tensors.items():
+        if not bool(tensor.isfinite().all()):
+            raise WeightsRefused(f"{path}: {name} holds what is no number: no liver comes of that")
     return to_device(network, device).eval(), spec
 
 
@@ -131,7 +138,7 @@ def read_checked(path: Path, sha256: str) -> bytes:
 
 def _read_spec(path: Path) -> ModelSpec:
     try:
-        found = json.loads(_read(path))
+        found = json.loads(_read(path), parse_float=_finite, parse_constant=_finite)
     except ValueError as error:
         raise WeightsRefused(f"{path} is not JSON: {error}") from error
     if not isinstance(found, dict):
@@ -140,11 +147,14 @@ def _read_spec(path: Path) -> ModelSpec:
     # Specs of 0.1.0 do not have what has a default.
     needed = {field.name for field in fields(ModelSpec) if field.default is MISSING} | {"sha256"}
     if wrong := sorted((needed - found.keys()) | (found.keys() - known)):
-        state = "unknown" if wrong[0] in found else "missing"
+        state = "missing: restore the file"
+        if wrong[0] in found:
+            state = "unknown: weights of a later version need that version"
         raise WeightsRefused(f"{path}: {wrong[0]!r} is {state}")
     for name, value in found.items():
         if not _CHECKS[name](value):
             raise WeightsRefused(f"{path}: {name!r} cannot be {value!r}")
+    _refuse_contradictions(path, found)
     values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in found.items()}
     if stored := values.get("calibration"):
         values["calibration"] = Calibration(
@@ -153,6 +163,29 @@ def _read_spec(path: Path) -> ModelSpec:
             stored["measured_on"],
         )
     return ModelSpec(**values)
+
+
+def _refuse_contradictions(path: Path, found: Mapping[str, Any]) -> None:
+    """What no value alone shows."""
+    halvings = 2 ** (len(found["channels"]) - 1)
+    if any(n % halvings for n in found["patch"]):
+        raise WeightsRefused(
+            f"{path}: a network of {len(found['channels'])} channels cannot halve the patch "
+            f"{found['patch']} so often: each side must be a multiple of {halvings}"
+        )
+    names = found.get("class_names")
+    if names and (len(names) != found["classes"] or names[LIVER] != _LIVER_NAME):
+        raise WeightsRefused(
+            f"{path}: class_names {names} are not {found['classes']} names of which number {LIVER} "
+            f"is {_LIVER_NAME!r}: these weights outline something else"
+        )
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is no number")
+    return number
 
 
 def _is_calibration(value: Any) -> bool:

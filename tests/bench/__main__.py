@@ -1,13 +1,13 @@
 """make bench: all parts, or with ONLY=stages,reference those named.
 
-Each part prints a table. Medians and ratios: absolute times are this machine's of this hour.
+First stands what computes, and how near the networks come to what it could. Each part prints a
+table. Medians and ratios: absolute times are this machine's of this hour.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import platform
 import statistics
 import sys
 import tempfile
@@ -18,7 +18,9 @@ from pathlib import Path
 
 import numpy as np
 import pydicom
+import torch
 
+from liver_unet.inference import fastest_precision
 from liver_unet.metrics import dice
 from tests.bench import through_orthanc
 from tests.bench.child import Measured, measure, measure_rt_utils
@@ -29,6 +31,13 @@ from tests.support.phantom import abdomen
 from tests.support.processes import p99
 
 _RUNS = 3
+_OF_A_NETWORK = {
+    "gmac": ".1f",
+    "patch_ms": ".1f",
+    "gflops": ".0f",
+    "limit_gflops": ".0f",
+    "of_the_limit": ".2f",
+}
 _NETWORK = ("localise", "infer", "look again")
 
 
@@ -52,7 +61,8 @@ def stages(folder: Path) -> None:
 
 
 def reference(folder: Path) -> None:
-    """Ours and MONAI with rt-utils, fp32 and bf16: the same series, weights, spacing, threads."""
+    """Ours and MONAI with rt-utils, fp32 and bf16 where the processor computes in it: the same
+    series, weights, spacing, threads."""
     for kind, slices in (("real", 250), ("phantom", 120)):
         if kind in kinds():
             _against_the_reference(prepared(folder, kind, slices))
@@ -63,7 +73,7 @@ def _against_the_reference(series: Path) -> None:
     mask = np.load(series / "ours.npy")
     rows = [[f"ours, {series.name}", f"{ours.median_s():.1f}", "1.0", "", f"{ours.peak_gib:.2f}"]]
     theirs: dict[str, Measured] = {}
-    for precision in ("fp32", "bf16"):
+    for precision in _precisions():
         theirs[precision] = found = measure("tests.bench.reference", str(series), precision)
         dsc = dice(mask, np.load(series / "reference.npy"))
         seconds = f"{found.median_s():.1f}"
@@ -76,6 +86,12 @@ def _against_the_reference(series: Path) -> None:
         ["reference, seconds", *theirs],
         [[s, *(f"{m.median_s(s):.2f}" for m in theirs.values())] for s in theirs["fp32"].stages],
     )
+
+
+def _precisions() -> tuple[str, ...]:
+    """bf16 only where the processor computes in it; emulated it says nothing."""
+    is_bf16 = fastest_precision(torch.device("cpu")) == torch.bfloat16
+    return ("fp32", "bf16") if is_bf16 else ("fp32",)
 
 
 def tools(folder: Path) -> None:
@@ -193,7 +209,7 @@ def main() -> None:
     chosen = parser.parse_args().parts or list(PARTS)
     if unknown := set(chosen) - PARTS.keys():
         sys.exit(f"make bench: there is no part {min(unknown)!r}; there are {', '.join(PARTS)}")
-    print(f"{_processor()}, {len(os.sched_getaffinity(0))} cores")
+    arithmetic()
     with tempfile.TemporaryDirectory(prefix="orthanc-liver-bench-") as folder:
         for name in chosen:
             began = time.perf_counter()
@@ -202,11 +218,20 @@ def main() -> None:
             print(f"({name} took {time.perf_counter() - began:.0f} s)", flush=True)
 
 
-def _processor() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.machine()
+def arithmetic() -> None:
+    """What computes, and how near the networks come to what it could."""
+    told = measure("tests.bench.arithmetic").extra
+    machine, networks = told["machine"], told["networks"]
+    offers = ", ".join(machine["instructions"]) or "none that is known here"
+    print(f"{machine['processor']}, {len(os.sched_getaffinity(0))} cores")
+    print(f"instructions: {offers}; torch uses {machine['torch_uses']}")
+    print(f"networks: {machine['runtime']}, {machine['precision']}, {machine['threads']} threads")
+    print(f"card: {machine['card']}", flush=True)
+    rows = [
+        [name, *(f"{one[key]:{form}}" for key, form in _OF_A_NETWORK.items())]
+        for name, one in networks.items()
+    ]
+    _table(["network", *_OF_A_NETWORK], rows)
 
 
 def _but_the_network_s(found: Measured) -> float:

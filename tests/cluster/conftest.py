@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from orthanc_liver.cluster.model import model_of
-from orthanc_liver.engine.case import PROTOCOL
+from orthanc_liver.engine.cluster_case import PROTOCOL
 from tests.plugin.host.conftest import ENDED, Host
 from tests.support.gate import Gate
 from tests.support.orthanc_server import (

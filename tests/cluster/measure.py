@@ -15,6 +15,7 @@ import statistics
 import sys
 import tempfile
 import time
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ from liver_unet.volume import Grid, Volume
 from orthanc_liver.cluster.fetching import files_of
 from orthanc_liver.cluster.model import model_of
 from orthanc_liver.cluster.orthancs import Address
-from orthanc_liver.engine.case import Case
+from orthanc_liver.engine.cluster_case import Case
 from orthanc_liver.engine.protocol import (
     BrokerState,
     Connect,
@@ -69,7 +70,7 @@ class Series:
         """One that nobody else has had."""
         md5 = tuple(hashlib.md5(f, usedforsecurity=False).hexdigest() for f in self.files.values())
         return Case(
-            "measured", f"{time.time_ns():x}", 1, self.id, self.study_uid, self.uid,
+            "measured", str(uuid.uuid4()), 1, self.id, self.study_uid, self.uid,
             tuple(self.files), md5, JobSettings(), model_of().sha256, limit_s,
         )  # fmt: skip
 

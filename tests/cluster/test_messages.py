@@ -24,7 +24,7 @@ from orthanc_liver.cluster.broker import (
     new_app,
     worker_queue,
 )
-from orthanc_liver.engine.case import PROTOCOL, Case
+from orthanc_liver.engine.cluster_case import PROTOCOL, Case
 from orthanc_liver.engine.protocol import JobSettings, Outcome, Rank
 from tests.cluster.conftest import Cluster, check_each_stored_once
 from tests.support.patience import wait_for
@@ -63,7 +63,19 @@ def case_of(cluster: Cluster, orthanc: str) -> Case:
     md5 = ("0" * 32,)
     settings = JobSettings()
     model = cluster.engine_sha256
-    return Case(orthanc, "1234", 1, ID, "1.2", "1.2.3", (ID,), md5, settings, model, 60)
+    return Case(
+        orthanc,
+        "0f8fad5b-d9cb-469f-a165-70867728950e",
+        1,
+        ID,
+        "1.2",
+        "1.2.3",
+        (ID,),
+        md5,
+        settings,
+        model,
+        60,
+    )
 
 
 def reason_of(queue: Any) -> str:

@@ -31,6 +31,7 @@ from liver_unet.weights import ModelSpec, load_model, save_weights
 from tests.support.liver_by_hu import block, opened_head, segmenter_by_hu
 from tests.support.phantom import Phantom, abdomen, head, oriented, small_abdomen
 
+FULL = Path("/dev/full")
 SPEC = ModelSpec(
     name="tiny",
     spacing_mm=9.0,
@@ -144,6 +145,19 @@ def run_bundle(bundle: Path, data: Path, out: Path) -> None:
         command, cwd=bundle, env=environment, capture_output=True, text=True, check=False
     )
     assert ran.returncode == 0, ran.stderr[-2000:]
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="needs a device that is always full")
+@pytest.mark.parametrize("name", ["models/model.pt", "configs/inference.json"])
+def test_a_full_disk_is_told_with_the_file_that_met_it(
+    weights: Path, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / name).parent.mkdir()
+    (tmp_path / f"{name}.part").symlink_to(FULL)
+    with pytest.raises(OSError, match="No space left") as full:
+        export_bundle(weights, tmp_path)
+    assert full.value.filename == str(tmp_path / name)
+    assert not (tmp_path / name).exists()
 
 
 def test_the_metadata_hold_what_monai_asks_for(bundle: Path) -> None:

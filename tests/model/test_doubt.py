@@ -116,6 +116,9 @@ def test_the_region_to_look_at_is_told_by_the_slices_of_the_ct() -> None:
         f"slices {region.first_slice}-{region.last_slice} ({region.ml:.0f} mL)"
         in (doubt.reasons[0])
     )
+    assert "mL), counted from the top" in doubt.reasons[0]
+    upwards = doubt_about(liver_of(p, on), body(on), signals(p, on), RULE)
+    assert "mL), counted from the bottom" in upwards.reasons[0]
     # What is shaded is what is named, and lies on those slices.
     unsure = where_unsure(signals(p, on))
     assert unsure is not None
@@ -142,6 +145,16 @@ def test_a_sure_outline_has_no_reason_and_weights_without_counts_quote_none() ->
     q = with_unsure_slab()
     doubt = doubt_about(liver_of(q, on), body(on), signals(q, on), None)
     assert doubt.grade is Grade.DOUBTFUL
+    assert "outlines like this" not in doubt.reasons[0]
+
+
+def test_a_signal_that_the_calibration_did_not_have_is_heard_all_the_same() -> None:
+    """As where a coarse network was put beside weights that were calibrated without one."""
+    p, on = probability(), grid()
+    alone = replace(RULE, limits={name: RULE.limits[name] for name in ("unsure_share",)})
+    doubt = doubt_about(liver_of(p, on), body(on), signals(p, on, 0.5), alone)
+    assert doubt.grade is Grade.DOUBTFUL
+    assert "two networks differ by 50 %" in doubt.reasons[0]
     assert "outlines like this" not in doubt.reasons[0]
 
 

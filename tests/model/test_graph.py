@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -90,11 +93,59 @@ def test_another_file_than_the_spec_s_is_refused(folder: Path, name: str) -> Non
         load_graph(folder, spec, 1)
 
 
+def with_graph(folder: Path, content: bytes) -> ModelSpec:
+    """Put another graph there, which the spec then describes."""
+    (folder / GRAPH_FILE).write_bytes(content)
+    spec = load_model(folder, CPU)[1]
+    return replace(spec, graph_sha256=hashlib.sha256(content).hexdigest())
+
+
+def test_a_graph_of_other_weights_is_refused_though_the_spec_names_it(
+    folder: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    torch.manual_seed(2)
+    save_weights(build_network(SPEC.channels, SPEC.classes), SPEC, other)
+    write_graph(other)
+    spec = with_graph(folder, (other / GRAPH_FILE).read_bytes())
+    with pytest.raises(WeightsRefused, match=r"graph.json was made of other weights .*export"):
+        load_graph(folder, spec, 1)
+
+
+def test_a_graph_of_a_former_release_does_not_say_of_what_it_was_made(folder: Path) -> None:
+    stored = json.loads((folder / GRAPH_FILE).read_bytes())
+    del stored["weights_sha256"]
+    spec = with_graph(folder, json.dumps(stored).encode())
+    assert load_graph(folder, spec, 1).streams == 1
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *("{}", "[]", "not json", '{"graph": "x", "constants": "A"}', '{"graph": 1}', '"graph"'),
+        *('{"graph": "<net/>", "constants": ""}', '{"graph": 1, "constants": ""}', "\udcff"),
+    ],
+)
+def test_what_is_no_graph_is_refused_though_the_spec_names_it(folder: Path, content: str) -> None:
+    spec = with_graph(folder, content.encode(errors="surrogateescape"))
+    with pytest.raises(WeightsRefused, match=r"liver.graph.json holds no graph"):
+        load_graph(folder, spec, 1)
+
+
 def test_new_weights_have_no_graph(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("liver_unet.model.fastest_precision", lambda _: torch.float32)
     network, spec = load_model(folder, CPU)
     assert save_weights(network, spec, folder).graph_sha256 == ""
     assert Segmenter.load(folder, "cpu").fine.runtime == f"torch {torch.__version__}"
+
+
+def test_a_full_disk_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise RuntimeError("basic_ios::clear: iostream error")
+
+    monkeypatch.setattr("liver_unet.graph.openvino.save_model", full)
+    with pytest.raises(WeightsRefused, match=r"cannot be written into .* make room on its disk"):
+        write_graph(folder)
 
 
 def test_the_graph_holds_no_weights() -> None:

@@ -8,6 +8,7 @@ import torch
 
 from liver_unet.inference import fastest_precision
 from liver_unet.liver import Liver, NoLiver
+from liver_unet.model_errors import NoNumbers
 from liver_unet.segmenter import Segmenter
 from liver_unet.stages import Stages
 from liver_unet.volume import Volume
@@ -80,6 +81,20 @@ def test_an_object_as_dark_as_fat_is_none(phantom: Phantom) -> None:
     none = why(volume, segmenter_by_hu(-145, -60))
     assert none.reason == "what was seen is as dark as fat"
     assert none.seen_ml == pytest.approx(true_ml, rel=0.2)
+
+
+class Overflown(LiverByHu):
+    """Answers one voxel of the liver with what is no number."""
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        found = super().forward(image)
+        found.view(*found.shape[:2], -1)[..., found[:, 1].flatten(1).argmax()] = torch.inf
+        return found
+
+
+def test_an_answer_that_is_no_number_is_told_and_never_outlined(phantom: Phantom) -> None:
+    with pytest.raises(NoNumbers, match=r"what is no number \(on cpu\)"):
+        segmented(phantom.volume, Segmenter(model_of(Overflown(88, 128))))
 
 
 class OnceOnly(LiverByHu):

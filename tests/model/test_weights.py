@@ -41,6 +41,10 @@ def change_spec(folder: Path, **changes: Any) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
 
+def calibration(**changes: Any) -> dict[str, Any]:
+    return {"limits": {}, "counts": {}, "measured_on": "drawn", **changes}
+
+
 def test_saved_and_loaded_is_the_same_network(tmp_path: Path) -> None:
     network = build_network(SPEC.channels, SPEC.classes).eval()
     saved = save_weights(network, SPEC, tmp_path)
@@ -83,7 +87,18 @@ def test_weights_of_another_network_are_refused(folder: Path) -> None:
         ({"window_hu": [250, -200]}, "'window_hu' cannot be"),
         ({"patch": [8, 12]}, "'patch' cannot be"),
         ({"classes": 1}, "'classes' cannot be 1"),
-        ({"spacing": 2.5}, "'spacing' is unknown"),
+        ({"spacing": 2.5}, "'spacing' is unknown: weights of a later version need that version"),
+        ({"spacing_mm": float("inf")}, "Infinity is no number"),
+        ({"patch": [8, 12, 18]}, "cannot halve the patch [8, 12, 18] so often"),
+        ({"class_names": ["rest", "spleen", "liver"]}, "these weights outline something else"),
+        ({"class_names": ["rest", "liver"]}, "are not 3 names"),
+        ({"calibration": {"counts": {}, "measured_on": ""}}, "'calibration' cannot be"),
+        ({"calibration": calibration(limits={"wrong_share": [0.1, "0.2"]})}, "cannot be"),
+        ({"calibration": calibration(limits={"wrong_share": [0.1, float("nan")]})}, "no number"),
+        ({"calibration": calibration(limits={"wrong_share": [-0.1, 0.2]})}, "cannot be"),
+        ({"calibration": calibration(counts={"sure": [-1, 3]})}, "'calibration' cannot be"),
+        ({"calibration": calibration(counts={"sure": [4, 3]})}, "'calibration' cannot be"),
+        ({"calibration": calibration(counts={"certain": [1, 3]})}, "'calibration' cannot be"),
     ],
 )
 def test_a_wrong_spec_is_refused(folder: Path, change: dict[str, Any], said: str) -> None:
@@ -123,6 +138,17 @@ def test_a_network_that_diverged_is_not_saved(tmp_path: Path) -> None:
     with pytest.raises(WeightsRefused, match="fp16"):
         save_weights(network, SPEC, tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_weights_that_hold_no_number_are_refused(folder: Path) -> None:
+    path = folder / "liver.safetensors"
+    tensors = safetensors.torch.load_file(path)
+    name, tensor = next(iter(tensors.items()))
+    tensor.view(-1)[1] = float("nan")
+    path.write_bytes(safetensors.torch.save(tensors))
+    change_spec(folder, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+    with pytest.raises(WeightsRefused, match=f"safetensors: {name} holds what is no number"):
+        load_model(folder, CPU)
 
 
 def test_the_file_is_half_precision(folder: Path) -> None:

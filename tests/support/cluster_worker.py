@@ -17,14 +17,14 @@ from orthanc_liver.cluster import answers, broker, work, worker
 from orthanc_liver.cluster.broker import Access
 from orthanc_liver.cluster.orthancs import read_orthancs
 from orthanc_liver.cluster.work import Means
-from orthanc_liver.engine import case
+from orthanc_liver.engine import cluster_case
 
 
 def main() -> int:
     """Serve until stopped."""
     url, orthancs, program, sha256, name, protocol, ca_file = sys.argv[1:]
     work._UNABLE_RESTS_S = 1.0
-    for module in (case, answers, broker, worker):
+    for module in (cluster_case, answers, broker, worker):
         module.PROTOCOL = int(protocol)  # type: ignore[attr-defined]
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     access = Access(url, os.environ["ORTHANC_LIVER_BROKER_PASSWORD"], ca_file)

@@ -25,6 +25,9 @@ _STORED_RANGE = {"12-bit unsigned": (0, 4095), "16-bit signed": (-32768, 32767)}
 # pydicom looks at every value that is set.
 _WRITTEN: dict[bytes, bytes] = {}
 _MOST_VOXELS = 200_000
+# Of slices that were written before, too: a test changes one of many.
+_FILES: dict[bytes, bytes] = {}
+_MOST_FILES, _MOST_BYTES = 600, 30_000
 
 
 def write_ct_series(
@@ -77,8 +80,15 @@ def _written(
 
 def to_bytes(dataset: pydicom.Dataset) -> bytes:
     """Return the DICOM file, preamble and all."""
+    asked = pickle.dumps(dataset)
+    if asked in _FILES:
+        return _FILES[asked]
     buffer = BytesIO()
     dataset.save_as(buffer, enforce_file_format=True)
+    if len(asked) <= _MOST_BYTES:
+        _FILES[asked] = buffer.getvalue()
+        if len(_FILES) > _MOST_FILES:
+            _FILES.pop(next(iter(_FILES)))
     return buffer.getvalue()
 
 

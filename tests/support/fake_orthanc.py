@@ -126,7 +126,7 @@ class FakeOrthanc:
         self._go_on()
         self.said.append(message)
 
-    LogInfo = LogError = LogWarning
+    LogError = LogWarning
 
     def RegisterRestCallback(self, uri: str, callback: Callable[..., None]) -> None:
         self.on_rest[uri] = callback

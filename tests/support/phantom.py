@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from liver_unet.phantom import AIR_HU, Canvas, Phantom, abdomen, scanned
+from liver_unet.phantom import ROOM_HU, Canvas, Phantom, abdomen, scanned
 from liver_unet.volume import Grid, Volume
 
 __all__ = ["ORIENTATIONS", "Orientation", "Phantom", "abdomen", "head", "oriented", "small_abdomen"]
@@ -112,7 +112,7 @@ def _resampled(phantom: Phantom, target: Grid) -> Phantom:
             array.astype(np.float32), matrix, output_shape=target.shape, order=1, cval=outside
         )
 
-    hu = np.rint(moved(phantom.volume.hu, AIR_HU)).astype(np.int16)
+    hu = np.rint(moved(phantom.volume.hu, ROOM_HU)).astype(np.int16)
     liver = moved(phantom.liver, 0) > 0.5
     tumours = moved(phantom.tumours, 0) > 0.5
     return Phantom(Volume(hu, target), liver, tumours & liver)

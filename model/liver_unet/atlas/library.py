@@ -93,7 +93,7 @@ def _read(folder: Path) -> Atlas:
     liver, liver_grid = _image(folder / "liver.nii.gz")
     if liver_grid.shape != grid.shape or not np.allclose(liver_grid.affine, grid.affine, atol=0.01):
         raise AtlasRefused(f"{folder}: the liver does not lie on its CT's grid; build it again")
-    return Atlas(folder.name, Volume(hu, grid), liver > 0.5)
+    return Atlas(folder.name, Volume(hu, grid), is_liver(liver))
 
 
 def _image(path: Path) -> tuple[NDArray[np.float32], Grid]:

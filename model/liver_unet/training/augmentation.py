@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from functools import cache
 from typing import get_type_hints
 
 from liver_unet.model_errors import TrainingRefused
+from liver_unet.training.bounds import FINITE, NOT_NEGATIVE, POSITIVE, SHARE, Bounds, check
 
 Range = tuple[float, float]
+# What is divided by, or drawn evenly in its logarithm, by the end of its name.
+_ABOVE_0 = ("_ratio", "_radius_mm", "_reach_mm", "_fade_mm", "_at_mm", "_edge_share")
+# Beyond these a growth folds over; see growth.py.
+_GROWN, _GROWN_SHARE = "grown_", Bounds(-2, 1, without_low=True, without_high=True)
 
 
 @dataclass(frozen=True)
@@ -136,6 +142,7 @@ class Augmentation:
     higher_bound_hu: float = -110.0
 
     def __post_init__(self) -> None:
+        check(self, _bounds())
         types = get_type_hints(Augmentation)
         for field in fields(self):
             value = getattr(self, field.name)
@@ -143,6 +150,25 @@ class Augmentation:
                 raise TrainingRefused(
                     f"{field.name} = {list(value)}: the lower end must come first"
                 )
-            is_share = types[field.name] is float and not field.name.endswith(("_hu", "_mm"))
-            if is_share and not 0 <= value <= 1:
-                raise TrainingRefused(f"{field.name} = {value}: must be from 0 to 1")
+
+
+@cache
+def _bounds() -> dict[str, Bounds]:
+    """By the names' units. What is below 0 here may be so; so may the HU that one is drawn from."""
+    types = get_type_hints(Augmentation)
+    bounds = {}
+    for field in fields(Augmentation):
+        name, is_range = field.name, types[field.name] == Range
+        default = getattr(Augmentation, name)
+        least = min(default) if isinstance(default, tuple) else default
+        if name.endswith(_ABOVE_0):
+            bounds[name] = POSITIVE
+        elif name.startswith(_GROWN) and name.endswith("_share"):
+            bounds[name] = _GROWN_SHARE
+        elif types[name] is float and not name.endswith(("_hu", "_mm")):
+            bounds[name] = SHARE
+        elif least < 0 or (is_range and name.endswith("_hu")):
+            bounds[name] = FINITE
+        else:
+            bounds[name] = NOT_NEGATIVE
+    return bounds

@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from liver_unet.model_errors import TrainingRefused
 from liver_unet.training.augmentation import Augmentation
+from liver_unet.training.bounds import COUNT, FINITE, NOT_NEGATIVE, POSITIVE, Bounds, check
 from liver_unet.training.length import ByMinutes, ByPatches
 from liver_unet.training.shares import Shares
 from liver_unet.training.tissues import CLASSES
@@ -29,6 +30,10 @@ class PlateauSchedule:
     patience: int
     stop_after: int
 
+    def __post_init__(self) -> None:
+        below_1 = Bounds(0, 1, without_low=True, without_high=True)
+        check(self, {"factor": below_1, "patience": NOT_NEGATIVE, "stop_after": COUNT})
+
 
 @dataclass(frozen=True)
 class TrapezoidSchedule:
@@ -39,6 +44,24 @@ class TrapezoidSchedule:
 
     warmup: int
     cooldown: float
+
+    def __post_init__(self) -> None:
+        check(self, {"warmup": COUNT, "cooldown": Bounds(0, 1, without_low=True)})
+
+
+_BOUNDS = {
+    "spacing_mm": Bounds(0.1, 50),
+    "window_hu": FINITE,
+    "patch": COUNT,
+    "channels": COUNT,
+    "learning_rate": POSITIVE,
+    "weight_decay": NOT_NEGATIVE,
+    "average_decay": Bounds(0, 1, without_high=True),
+    "validations": COUNT,
+    "seed": NOT_NEGATIVE,
+    "folds": Bounds(2),
+    "reach_mm": NOT_NEGATIVE,
+}
 
 
 @dataclass(frozen=True)
@@ -80,8 +103,11 @@ class TrainingConfig:
     augmentation: Augmentation = field(default_factory=Augmentation)
 
     def __post_init__(self) -> None:
+        check(self, _BOUNDS)
+        if len(self.channels) < 2:
+            raise TrainingRefused(f"channels = {list(self.channels)}: must be at least two numbers")
         halvings = 2 ** (len(self.channels) - 1)
-        if any(n < 1 or n % halvings for n in self.patch):
+        if any(n % halvings for n in self.patch):
             raise TrainingRefused(
                 f"patch = {list(self.patch)}: {len(self.channels)} channels halve the patch "
                 f"{len(self.channels) - 1} times, so each side must be a multiple of {halvings}"
@@ -104,10 +130,17 @@ class TrainingConfig:
             )
         if self.classes not in (2, CLASSES):
             raise TrainingRefused(f"classes = {self.classes}: must be 2 or {CLASSES}")
-        if self.spacing_mm <= 0 or self.validations < 1 or self.folds < 2:
-            raise TrainingRefused(
-                "spacing_mm must be positive, validations at least 1 and folds at least 2"
-            )
+        self._refuse_unclear_patients()
+
+    def _refuse_unclear_patients(self) -> None:
+        seen: set[str] = set()
+        for group in self.same_patient:
+            if len(group) < 2 or seen & set(group):
+                raise TrainingRefused(
+                    f"same_patient = [..., {list(group)}]: each group must name all volumes of a "
+                    "patient, two or more, and no volume may be in two groups"
+                )
+            seen |= set(group)
 
 
 def load_config(name_or_path: str | Path) -> TrainingConfig:
@@ -150,17 +183,28 @@ def _value(name: str, found: Any, kind: Any) -> Any:
         raise TrainingRefused(f"{name} = {found!r}: must be one of {', '.join(parts)}")
     if origin is UnionType:
         return _one_of(name, found, parts)
-    if is_dataclass(kind) and isinstance(kind, type) and isinstance(found, dict):
-        return kind(**_parsed(kind, found))
+    if is_dataclass(kind) and isinstance(kind, type):
+        if isinstance(found, dict):
+            return kind(**_parsed(kind, found))
+        raise TrainingRefused(f"{name} = {found!r}: must be a table, [{name}]")
     if origin is tuple and isinstance(found, list):
         inner = parts[:1] * len(found) if parts[-1] is Ellipsis else parts
         if len(inner) == len(found):
             return tuple(_value(name, v, k) for v, k in zip(found, inner, strict=True))
+        raise TrainingRefused(f"{name} = {found!r}: must hold {len(inner)} values")
     if kind is float and type(found) in (int, float):
         return float(found)
     if type(found) is kind:
         return found
-    raise TrainingRefused(f"{name} = {found!r}: must be {getattr(kind, '__name__', kind)}")
+    raise TrainingRefused(f"{name} = {found!r}: must be {_WORDS.get(origin or kind, kind)}")
+
+
+_WORDS = {
+    float: "a number",
+    int: "a whole number",
+    str: "text in quotes",
+    tuple: "a list in square brackets",
+}
 
 
 def _one_of(name: str, found: Any, kinds: tuple[type, ...]) -> Any:

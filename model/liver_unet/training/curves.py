@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-from liver_unet.whole_file import whole_file
+from liver_unet.whole_file import naming, whole_file
 
 
 class Curve:
@@ -18,11 +18,11 @@ class Curve:
     def begin(self, patches: int) -> None:
         """Forget rows after so many patches: the training goes on from there, writing them anew."""
         kept = [row for row in self._stored() if row[0].isdigit() and int(row[0]) <= patches]
-        with whole_file(self.path) as part, part.open("w", newline="") as file:
+        with whole_file(self.path) as part, part.open("w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows([self._columns, *kept])
 
     def append(self, *row: object) -> None:
-        with self.path.open("a", newline="") as file:
+        with naming(self.path), self.path.open("a", newline="", encoding="utf-8") as file:
             csv.writer(file).writerow(row)
 
     def rows(self) -> list[dict[str, str]]:
@@ -32,5 +32,5 @@ class Curve:
     def _stored(self) -> list[list[str]]:
         if not self.path.exists():
             return []
-        with self.path.open(newline="") as file:
+        with self.path.open(newline="", encoding="utf-8") as file:
             return [row for row in csv.reader(file) if row]

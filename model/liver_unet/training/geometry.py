@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 from torch.nn import functional
 
-from liver_unet.liver import LIVER
+from liver_unet.liver import BORDER, LIVER
 from liver_unet.resample import points_from_mm, sampling_points
 from liver_unet.training.augmentation import Augmentation
 from liver_unet.training.chance import Chance
@@ -62,7 +62,7 @@ def draw_patch(
     outside, known = _scanned(points[0], case)
     if chance.happens(numbers.scan_end):
         _end_scan(outside, known, numbers, chance)
-    liver = (share > 0.5) & ~outside
+    liver = (share > BORDER) & ~outside
     tissue = _nearest(case.tissue, points[0])
     tissue.masked_fill_((tissue == LIVER) & ~liver, REST).masked_fill_(outside, OUTSIDE)
     tissue.masked_fill_(liver, LIVER)

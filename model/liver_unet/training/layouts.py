@@ -47,8 +47,28 @@ def find_cases(data: Path) -> list[CaseFiles]:
     cases = sorted(next(iter(found.values())), key=lambda case: case.name)
     for before, case in itertools.pairwise(cases):
         if before.name == case.name:
-            raise TrainingRefused(f"{case.ct} and {before.ct} are both case {case.name}")
+            raise TrainingRefused(told_twice(case, before))
+    for case in cases:
+        _refuse_unwritable(case)
     return cases
+
+
+def told_twice(one: CaseFiles, other: CaseFiles) -> str:
+    """For two cases of one name."""
+    return (
+        f"{one.ct} and {other.ct} are both case {one.name}: give each case once, and each patient "
+        "a name of its own"
+    )
+
+
+def _refuse_unwritable(case: CaseFiles) -> None:
+    """A case's name is written into tables and pictures."""
+    try:
+        case.name.encode()
+    except UnicodeEncodeError as error:
+        raise TrainingRefused(
+            f"{ascii(str(case.ct))[1:-1]} has a name that is not UTF-8: rename it"
+        ) from error
 
 
 def _lits(data: Path) -> list[CaseFiles]:

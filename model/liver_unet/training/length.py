@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from liver_unet.model_errors import TrainingRefused
+from liver_unet.training.bounds import POSITIVE, check
 
 
 @dataclass(frozen=True)
@@ -14,7 +14,7 @@ class ByPatches:
     patches: int
 
     def __post_init__(self) -> None:
-        _check("patches", self.patches)
+        check(self, {"patches": POSITIVE})
 
     def done(self, patches: int, seconds: float) -> float:
         """Which share of it is behind a training, 1 at its end."""
@@ -28,16 +28,8 @@ class ByMinutes:
     minutes: float
 
     def __post_init__(self) -> None:
-        _check("minutes", self.minutes)
+        check(self, {"minutes": POSITIVE})
 
     def done(self, patches: int, seconds: float) -> float:
         """Which share of it is behind a training, 1 at its end."""
         return seconds / 60 / self.minutes
-
-
-def _check(name: str, value: float) -> None:
-    if not value > 0:
-        raise TrainingRefused(f"{name} = {value}: must be more than 0")
-
-
-Length = ByPatches | ByMinutes

@@ -22,18 +22,20 @@ from liver_unet.training.cards import Cards
 from liver_unet.training.cases import read_case
 from liver_unet.training.config import PlateauSchedule, TrainingConfig
 from liver_unet.training.curves import Curve
-from liver_unet.training.layouts import CaseFiles, find_cases
+from liver_unet.training.layouts import CaseFiles, find_cases, told_twice
 from liver_unet.training.losses import Batch
 from liver_unet.training.monai_patches import MonaiPatches
 from liver_unet.training.patches import PaintedPatches, Patches
 from liver_unet.training.patients import deal, patient_of, split
-from liver_unet.training.pictures import draw_curves, montage, pictures_of
+from liver_unet.training.pictures import draw_curves, montage, pictures_of, save_picture
 from liver_unet.training.refusals import Refusals
 from liver_unet.training.state import TrainingState
 from liver_unet.training.tissues import CLASS_NAMES
 from liver_unet.training.validation import Score, validate
 from liver_unet.weights import ModelSpec, load_model, save_weights
+from liver_unet.whole_file import whole_file
 
+RECORD = "training.json"
 # Rows of loss.csv, evenly spaced over the length.
 _ROWS = 200
 _CHECKPOINT_EVERY_S = 60.0
@@ -68,9 +70,10 @@ def train(
     begun = _begin_from(start, state, config) if start is not None else None
     if begun:
         record["start"] = begun.sha256
-    cards.first_alone(lambda: _claim(out, record))
+    _refuse_another(out, record)
     patients = len({patient_of(name, config.same_patient) for name in learn})
     run = _Run(config, out, state, cards, [files[name] for name in judge], learn, patients, begun)
+    cards.first_alone(lambda: _write_record(out, record))
     run.go([files[name] for name in learn])
 
 
@@ -79,11 +82,26 @@ def _found(data: Sequence[Path]) -> dict[str, CaseFiles]:
     for folder in data:
         for case in find_cases(folder):
             if case.name in found:
-                raise TrainingRefused(
-                    f"{case.ct} and {found[case.name].ct} are both case {case.name}"
-                )
+                raise TrainingRefused(told_twice(case, found[case.name]))
             found[case.name] = case
+    _refuse_twins(list(found.values()))
     return found
+
+
+def _refuse_twins(cases: Sequence[CaseFiles]) -> None:
+    """One CT under two names would be learnt from and judged on; files of other sizes differ."""
+    by_size: dict[int, list[CaseFiles]] = {}
+    for case in cases:
+        by_size.setdefault(case.ct.stat().st_size, []).append(case)
+    for alike in by_size.values():
+        seen: dict[str, CaseFiles] = {}
+        for case in alike if len(alike) > 1 else ():
+            digest = hashlib.sha256(case.ct.read_bytes()).hexdigest()
+            if twin := seen.get(digest):
+                raise TrainingRefused(
+                    f"{case.ct} and {twin.ct} are one CT under two names: give each case once"
+                )
+            seen[digest] = case
 
 
 @dataclass(frozen=True)
@@ -107,15 +125,19 @@ def _begin_from(start: Path, state: TrainingState, config: TrainingConfig) -> _S
     return _Start(spec.sha256, start / COARSE_FOLDER)
 
 
-def _claim(out: Path, record: dict[str, object]) -> None:
+def _refuse_another(out: Path, record: dict[str, object]) -> None:
     """Resume nothing but the very same training; it may become longer."""
-    path = out / "training.json"
+    path = out / RECORD
     if path.exists() and _but_length(path.read_text()) != _but_length(json.dumps(record)):
         raise TrainingRefused(
             f"{path} records another training (configuration or cases differ): "
             "choose another folder for this one"
         )
-    path.write_text(json.dumps(record, indent=2) + "\n")
+
+
+def _write_record(out: Path, record: dict[str, object]) -> None:
+    with whole_file(out / RECORD) as part:
+        part.write_text(json.dumps(record, indent=2) + "\n")
 
 
 def _but_length(text: str) -> object:
@@ -174,7 +196,7 @@ class _Run:
         patches = self._all_read(learn)
         if self.cards.first:
             some = [patches[index] for index in range(_PICTURES)]
-            pictures_of(some).save(self.out / "patches.png")
+            save_picture(pictures_of(some), self.out / "patches.png")
         self.saved_s = time.monotonic()
         self.began_s = self.saved_s - state.seconds
         with tqdm(
@@ -262,7 +284,8 @@ class _Run:
                 beside = self.out / name / COARSE_FOLDER
                 shutil.copytree(self.start.coarse, beside, dirs_exist_ok=True)
         if scores:
-            montage([[score.picture] for score in scores]).save(self.out / "validation.png")
+            pictures = montage([[score.picture] for score in scores])
+            save_picture(pictures, self.out / "validation.png")
         draw_curves(self.loss, self.validation, self.out / "curves.png")
 
     def _training_data(self) -> str:

@@ -30,7 +30,8 @@ def deal(
         return [_together(by_patient, list(by_patient)[fold::folds]) for fold in range(folds)]
     if missing := sorted(set(development) - set(names)):
         raise TrainingRefused(
-            f"development names {missing[0]!r}, which the data does not hold, beside cases it does"
+            f"development names {missing[0]!r}, which the data does not hold, beside cases it "
+            "does: add the case to the data, or take it out of the recipe's development"
         )
     named = {patient_of(name, same_patient) for name in development}
     others = [patient for patient in by_patient if patient not in named]

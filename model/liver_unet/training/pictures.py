@@ -59,6 +59,12 @@ def montage(rows: Sequence[Sequence[Image.Image]]) -> Image.Image:
     return whole
 
 
+def save_picture(picture: Image.Image, path: Path) -> None:
+    """As PNG."""
+    with whole_file(path) as part:
+        picture.save(part, format="PNG")
+
+
 def _panel(
     plane: NDArray[np.float32], truth: NDArray[np.bool_], mask: NDArray[np.bool_]
 ) -> Image.Image:

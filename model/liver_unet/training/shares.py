@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 
-from liver_unet.model_errors import TrainingRefused
+from liver_unet.training.bounds import POSITIVE, check
 from liver_unet.training.held import HeldCase
 from liver_unet.training.tissues import GALLBLADDER, SPLEEN, STOMACH
 
@@ -26,9 +26,7 @@ class Shares:
     alone: float = 0.14
 
     def __post_init__(self) -> None:
-        for name, share in asdict(self).items():
-            if share <= 0:
-                raise TrainingRefused(f"shares: {name} = {share}: must be more than 0")
+        check(self, {field.name: POSITIVE for field in fields(self)})
 
 
 def kind_of(case: HeldCase) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import io
+import pickle
 from dataclasses import asdict
 from pathlib import Path
 
@@ -22,6 +24,8 @@ from liver_unet.whole_file import whole_file
 _LARGEST_GRADIENT = 5.0
 # A step that gives no number costs a step; so many in a row are the end.
 _MOST_LOST = 20
+# What torch raises where a checkpoint is not what it was.
+_DAMAGED = (RuntimeError, ValueError, LookupError, TypeError, EOFError, pickle.UnpicklingError)
 
 
 class TrainingState:
@@ -74,17 +78,26 @@ class TrainingState:
             "length": asdict(self._config.length),
             **{name: getattr(self, name) for name in _PROGRESS},
         }
+        # torch calls a full disk a RuntimeError where it writes to it itself.
+        content = io.BytesIO()
+        torch.save(state, content)
         with whole_file(path) as part:
-            torch.save(state, part)
+            part.write_bytes(content.getbuffer())
 
     def load(self, path: Path) -> bool:
         """Go on from a checkpoint; returns whether it is one of a training of this length."""
-        state = torch.load(path, map_location=self._cards.device, weights_only=True)
-        for name in ("network", "average", "optimizer", "schedule"):
-            getattr(self, name).load_state_dict(state[name])
-        for name in _PROGRESS:
-            setattr(self, name, state[name])
-        return bool(state["length"] == asdict(self._config.length))
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+            for name in ("network", "average", "optimizer", "schedule"):
+                getattr(self, name).load_state_dict(state[name])
+            for name in _PROGRESS:
+                setattr(self, name, state[name])
+            return bool(state["length"] == asdict(self._config.length))
+        except _DAMAGED as error:
+            raise TrainingRefused(
+                f"{path} cannot be gone on from ({type(error).__name__}): the file is damaged, or "
+                "of another version; delete it to begin anew, or name another folder"
+            ) from error
 
     def learn(self, batch: Batch, done: float) -> None:
         """Take one step; done: the share of the length behind it, the same for all cards."""

@@ -34,10 +34,12 @@ def add_to(commands: Any) -> None:
 
 def _run(options: argparse.Namespace) -> None:
     from liver_unet.calibration import calibrate, table
+    from liver_unet.claimed_folder import claimed
     from orthanc_liver.dicom.training_cases import prepared
 
-    data = prepared(options.data, options.out / "dicom", RoiChoice.of(options.roi))
-    rows, rule = calibrate(data, options.weights, options.out, options.cases, options.device)
+    with claimed(options.out):
+        data = prepared(options.data, options.out / "dicom", RoiChoice.of(options.roi))
+        rows, rule = calibrate(data, options.weights, options.out, options.cases, options.device)
     sys.stdout.write(table(rows, rule) + "\n")
     for name, (look, doubtful) in rule.limits.items():
         sys.stdout.write(f"{name}: look from {look:.4f}, doubtful from {doubtful:.4f}\n")

@@ -104,10 +104,13 @@ def _report(
 ) -> dict[str, Any]:
     source = _fingerprint(ct)
     kept = _kept(folder / REPORT)
-    if kept.get("source") == source and kept.get("outcome") in _ANSWERS:
-        made_with = (kept["software_version"], kept["model"]["sha256"])
-        if made_with == (__version__, segmenter().fine.spec.sha256):
-            return kept
+    if (
+        kept.get("source") == source
+        and kept.get("outcome") in _ANSWERS
+        and kept["software_version"] == __version__
+        and _is_by(segmenter(), kept)
+    ):
+        return kept
     out = ResultFolder(folder, ct.path)
     try:
         report = outlining.outline(ct, out) | {"source": source}
@@ -120,6 +123,12 @@ def _report(
         return _kept(folder / REPORT)
     out.report(report)
     return report
+
+
+def _is_by(segmenter: Segmenter, report: dict[str, Any]) -> bool:
+    made_with = [(report[name] or {}).get("sha256") for name in ("model", "coarse_model")]
+    networks = (segmenter.fine, segmenter.coarse)
+    return made_with == [one.spec.sha256 if one else None for one in networks]
 
 
 def _fingerprint(ct: OneCt) -> str:

@@ -14,6 +14,7 @@ from orthanc_liver.cli.outlining import OneCt, Outlining
 from orthanc_liver.cli.parser import add_device, add_weights, new_command
 from orthanc_liver.cli.progress import TerminalProgress
 from orthanc_liver.cli.result_folder import ResultFolder
+from orthanc_liver.engine.protocol import Outcome
 
 
 def add_to(commands: Any) -> None:
@@ -59,7 +60,7 @@ def _one(options: argparse.Namespace) -> int:
     for warning in summary["warnings"]:
         sys.stderr.write(f"warning: {warning}\n")
     if "no_liver" in summary:
-        sys.stdout.write(f"no liver found: {summary['no_liver']['reason']}\n")
+        sys.stdout.write(f"{Outcome.NO_LIVER}: {summary['no_liver']['reason']}\n")
         return NO_LIVER
     sys.stdout.write(f"liver: {summary['liver_ml']:.1f} mL\n")
     return 0

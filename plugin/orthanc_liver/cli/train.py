@@ -48,7 +48,7 @@ def add_to(commands: Any) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    if options.fold != "all" and not options.fold.isdigit():
+    if options.fold != "all" and not options.fold.isdecimal():
         raise TrainingRefused(f'--fold {options.fold}: give a number or "all"')
     from liver_unet.training import ByMinutes, ByPatches, load_config
     from orthanc_liver.dicom.training_cases import train

@@ -14,7 +14,7 @@ from contextlib import suppress
 
 from orthanc_liver.cluster.fetching import Fetch
 from orthanc_liver.cluster.orthancs import Address
-from orthanc_liver.engine.case import Case, NoCase, read_case
+from orthanc_liver.engine.cluster_case import Case, NoCase, read_case
 
 _log = logging.getLogger(__name__)
 
@@ -61,6 +61,15 @@ class Ahead:
                 if not ahead.has_failed:
                     return ahead
         return Fetch(case, address)
+
+    def forget(self, case: Case) -> None:
+        """In the child: it was answered, so nobody will ask for what was read ahead of it."""
+        with self._lock:
+            ahead = self._next
+            if not (ahead and ahead.key == case.key):
+                return
+            self._next = None
+        ahead.close()
 
     def fetch(self, text: str) -> None:
         """Fetch this case in the place of the one that was told before."""

@@ -16,7 +16,7 @@ from celery import Celery
 from kombu.messaging import Producer
 
 from orthanc_liver.cluster.broker import BROKER_ERRORS, answer_queue
-from orthanc_liver.engine.case import PROTOCOL
+from orthanc_liver.engine.cluster_case import PROTOCOL
 from orthanc_liver.engine.protocol import (
     AboutAJob,
     Done,

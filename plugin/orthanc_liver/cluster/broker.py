@@ -32,7 +32,7 @@ from celery import Celery
 from kombu.entity import Exchange, Queue
 from kombu.exceptions import KombuError
 
-from orthanc_liver.engine.case import PROTOCOL
+from orthanc_liver.engine.cluster_case import PROTOCOL
 from orthanc_liver.engine.protocol import Rank
 from orthanc_liver.liver_errors import LiverError
 

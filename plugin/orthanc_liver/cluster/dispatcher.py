@@ -48,8 +48,8 @@ from orthanc_liver.cluster.broker import (
     worker_queue,
 )
 from orthanc_liver.cluster.model import Model, model_of
-from orthanc_liver.engine.case import PROTOCOL, Case, not_the_same, read_case
 from orthanc_liver.engine.child_process import begin
+from orthanc_liver.engine.cluster_case import PROTOCOL, Case, not_the_same, read_case
 from orthanc_liver.engine.protocol import (
     BrokerState,
     Connect,
@@ -88,6 +88,7 @@ _GONE_AFTER_S = 60.0
 # An answer that came so often without being settled ends who reads it.
 _ANSWER_TIMES = 10
 _LOST = "every worker that had it was lost over it: it is not tried again by itself"
+_SAME_ON_BOTH = "install the same orthanc-liver where Orthanc runs and on the workers"
 # Each becomes a label of the metrics.
 _WORKERS_COUNTED = 256
 
@@ -474,7 +475,8 @@ class Dispatcher:
                 self._take_back(key, asked, headers)
         elif _times(headers) > _ANSWER_TIMES:
             if asked:
-                self._end(key, asked.task, failed(asked.case.job, "its answer cannot be read"))
+                reason = f"the worker's answer cannot be read: {_SAME_ON_BOTH}"
+                self._end(key, asked.task, failed(asked.case.job, reason))
         elif asked:
             asked.note(answer.child)
             if asked.has_ended_workers:
@@ -486,7 +488,7 @@ class Dispatcher:
     def _take_back(self, key: str, asked: Asked, headers: Mapping[str, Any]) -> None:
         """The broker has put the case aside: it ends workers, or their connections were lost."""
         if headers.get("x-first-death-reason") != "delivery_limit":
-            reason = "a worker could not read what it was to do"
+            reason = f"a worker could not read what it was to do: {_SAME_ON_BOTH}"
             self._end(key, asked.task, failed(asked.case.job, reason))
             return
         asked.times_put_aside, asked.is_put_aside = asked.times_put_aside + 1, True

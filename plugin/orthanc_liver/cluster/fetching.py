@@ -17,8 +17,9 @@ from contextlib import suppress
 from urllib.parse import urlsplit
 
 from orthanc_liver.cluster.orthancs import Address
-from orthanc_liver.engine.case import Case
+from orthanc_liver.engine.cluster_case import Case
 from orthanc_liver.host.jobs.source import md5_of
+from orthanc_liver.host.server.trust import trusting
 from orthanc_liver.liver_errors import LiverError
 
 _TIMEOUT_S = 30.0
@@ -27,8 +28,8 @@ _TRIES = 4
 _AGAIN_S = 5.0
 # As they are stored: nothing may be compressed otherwise on the way.
 _AS_STORED = 'multipart/related; type="application/dicom"; transfer-syntax=*'
-# Of 0.5 MB each; those that come later wait at Orthanc until some were taken.
-_FILES_HELD = 1000
+# 1,000 slices of 512 x 512; what comes later waits at Orthanc until some were taken.
+_HELD_BYTES = 512 * 2**20
 
 
 class CannotFetch(LiverError):
@@ -169,8 +170,32 @@ def _connection(address: Address) -> http.client.HTTPConnection:
     host = parts.hostname or ""
     if parts.scheme == "http":
         return http.client.HTTPConnection(host, parts.port, timeout=_TIMEOUT_S)
-    known = ssl.create_default_context(cafile=address.ca_file or None)
-    return http.client.HTTPSConnection(host, parts.port, timeout=_TIMEOUT_S, context=known)
+    context = trusting(address.ca_file)
+    return http.client.HTTPSConnection(host, parts.port, timeout=_TIMEOUT_S, context=context)
+
+
+class HeldFiles(queue.Queue[bytes | Exception | None]):
+    """Full when it holds maxsize bytes: a slice has half a megabyte, or thirty."""
+
+    def _init(self, maxsize: int) -> None:
+        super()._init(maxsize)
+        self._bytes = 0
+
+    def _qsize(self) -> int:
+        return self._bytes
+
+    def _put(self, item: bytes | Exception | None) -> None:
+        super()._put(item)
+        self._bytes += _bytes_of(item)
+
+    def _get(self) -> bytes | Exception | None:
+        item: bytes | Exception | None = super()._get()
+        self._bytes -= _bytes_of(item)
+        return item
+
+
+def _bytes_of(item: bytes | Exception | None) -> int:
+    return 1 + len(item) if isinstance(item, bytes) else 1  # what holds one item is not empty
 
 
 class Fetch:
@@ -179,8 +204,8 @@ class Fetch:
     def __init__(self, case: Case, address: Address) -> None:
         self.key = case.key
         self.has_failed = False
-        self._is_closed = False
-        self._files: queue.Queue[bytes | Exception | None] = queue.Queue(_FILES_HELD)
+        self.is_closed = False
+        self._files = HeldFiles(_HELD_BYTES)
         threading.Thread(target=self._run, args=(case, address), name="fetch", daemon=True).start()
 
     def __iter__(self) -> Iterator[bytes]:
@@ -192,7 +217,7 @@ class Fetch:
 
     def close(self) -> None:
         """Nobody wants them any more."""
-        self._is_closed = True
+        self.is_closed = True
         with suppress(queue.Empty):
             while True:
                 self._files.get_nowait()
@@ -202,7 +227,7 @@ class Fetch:
         try:
             for file in files_of(case, address):
                 self._files.put(file)
-                if self._is_closed:
+                if self.is_closed:
                     return
         except Exception as error:  # noqa: BLE001 it is raised where the files are taken
             self.has_failed, end = True, error

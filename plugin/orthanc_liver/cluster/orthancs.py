@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from orthanc_liver.engine.case import NAME
+from orthanc_liver.engine.cluster_case import NAME
 from orthanc_liver.liver_errors import LiverError
 
 _OPTIONAL = ("Username", "Password", "CaFile", "DicomWeb")

@@ -14,7 +14,7 @@ from orthanc_liver.cluster.answers import Answers, Whose, ending_of, failed
 from orthanc_liver.cluster.beats import Beats
 from orthanc_liver.cluster.fetching import CannotFetch, NotLetIn
 from orthanc_liver.cluster.orthancs import Address
-from orthanc_liver.engine.case import AnotherProtocol, Case, NoCase, read_case
+from orthanc_liver.engine.cluster_case import AnotherProtocol, Case, NoCase, read_case
 from orthanc_liver.engine.protocol import (
     AboutAJob,
     Done,
@@ -104,6 +104,8 @@ class Work:
         except Exception as error:  # noqa: BLE001 its own text may name the patient
             self._end_engine()
             return [failed(case.job, f"a fault of the worker: {type(error).__name__}")]
+        finally:
+            self._ahead.forget(case)  # it may have failed before its files were asked for
 
     def _messages(self, case: Case, beats: Beats) -> Iterator[AboutAJob]:
         address = self._means.orthancs.get(case.orthanc)
@@ -111,7 +113,10 @@ class Work:
             raise NotSetUp(f"the worker's orthancs file has no Orthanc {case.orthanc}: add it")
         engine = self.warm()
         if not self._is_ready_for(case, engine):
-            raise NotSetUp("the worker's model is not the one that was asked for")
+            raise NotSetUp(
+                "the worker's model is not the one that was asked for: install the same weights "
+                "where Orthanc runs and on the worker"
+            )
         deadline = Deadline(case.limit_s, engine)
         try:
             self._feed(case, address, engine)

@@ -44,7 +44,7 @@ from orthanc_liver.cluster.broker import (
     worker_queue,
 )
 from orthanc_liver.cluster.work import Means, Work
-from orthanc_liver.engine.case import PROTOCOL
+from orthanc_liver.engine.cluster_case import PROTOCOL
 from orthanc_liver.host.errors import EngineUnavailable
 from orthanc_liver.liver_errors import LiverError
 
@@ -167,6 +167,7 @@ class TakeInOrder(bootsteps.StartStopStep):  # type: ignore[misc] # Celery has n
 
     def _take(self) -> None:
         try:
+            self._let_go_of_the_cancelled()
             if state.reserved_requests:
                 self._look_at_s = 0.0
                 self._read_ahead()
@@ -221,6 +222,13 @@ class TakeInOrder(bootsteps.StartStopStep):  # type: ignore[misc] # Celery has n
         self._is_crowded = backfill.queue_declare(passive=True).message_count > 0
         if was_crowded and self._is_crowded:
             self._hold(_got(backfill))
+
+    def _let_go_of_the_cancelled(self) -> None:
+        """At once: what goes before it may have no end, and meanwhile its images fill memory."""
+        held = self._held
+        if held and held.headers["id"] in state.revoked:
+            self._hold(None)
+            self._take_up(held)  # Celery tells of it and drops it
 
     def _hold(self, message: Message | None) -> None:
         self._held = message

@@ -11,12 +11,12 @@ from contourpy import FillType, contour_generator
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
-from liver_unet.liver import is_liver
+from liver_unet.liver import BORDER, is_liver
 from liver_unet.volume import Grid, Volume
 
 # Coordinates are rounded here to what the RTSTRUCT will say, so that the check sees what is
 # written. 0.1 micrometre fits DICOM's 16-byte numbers out to 10 000 km.
-DECIMALS_MM = 4
+_DECIMALS_MM = 4
 
 # The contour crosses between two pixel centres where the probability, taken as linear, is 0.5.
 # No probability counts as nearer to 0.5 than this: a crossing then stays at least 2 % of a pixel
@@ -33,8 +33,8 @@ class Contour:
     """One closed planar contour; the last point is joined to the first without being repeated.
 
     slice_index: which of the slices, in the volume's order.
-    points_mm: (n, 3) float64, n >= 3, LPS, on that slice's plane. A hole is joined to its outer
-    ring by a bridge walked there and back (a keyhole).
+    points_mm: (n, 3) float64, n >= 3, LPS, rounded, on that slice's plane. A hole is joined to
+    its outer ring by a bridge walked there and back (a keyhole).
     """
 
     slice_index: int
@@ -68,7 +68,7 @@ def on_own_slices(traced: Iterable[Contour], ct: Volume) -> list[Contour]:
 def points_on_slice(polygon: NDArray[np.float64], index: int, grid: Grid) -> NDArray[np.float64]:
     """A contour's points in mm, rounded as they are written; polygon: (n, 2) (row, column)."""
     points = np.column_stack([np.full(len(polygon), float(index)), polygon])
-    return np.round(grid.to_mm(points), DECIMALS_MM) + 0.0  # + 0.0 turns -0.0 into 0.0
+    return np.round(grid.to_mm(points), _DECIMALS_MM) + 0.0  # + 0.0 turns -0.0 into 0.0
 
 
 def polygons_of(plane: NDArray[np.float32]) -> list[NDArray[np.float64]]:
@@ -76,10 +76,10 @@ def polygons_of(plane: NDArray[np.float32]) -> list[NDArray[np.float64]]:
     inside = is_liver(plane)
     if not inside.any():
         return []
-    level = np.where(inside, plane.clip(0.5 + _MARGIN, 1), plane.clip(0, 0.5 - _MARGIN))
+    level = np.where(inside, plane.clip(BORDER + _MARGIN, 1), plane.clip(0, BORDER - _MARGIN))
     level = np.pad(level.astype(np.float64), 1)  # contours close half a pixel beyond the border
     generator = contour_generator(z=level, name="serial", fill_type=FillType.OuterOffset)
-    outlines, ring_starts = cast(_Outlines, generator.filled(0.5, np.inf))
+    outlines, ring_starts = cast(_Outlines, generator.filled(BORDER, np.inf))
     polygons = []
     for points, starts in zip(outlines, ring_starts, strict=True):
         rings = np.split(_on_pixel_lines(points[:, ::-1] - 1), starts[1:-1])

@@ -26,7 +26,7 @@ from orthanc_liver.liver_errors import SeriesRefused
 
 # Of a zip file, unpacked: no CT comes near these.
 _MOST_MEMBERS, _MOST_BYTES, _LARGEST = 100_000, 32 << 30, 1 << 30
-_TAGS = ["SOPClassUID", "Modality", "SeriesInstanceUID", "FrameOfReferenceUID"]
+_TAGS = ["SOPClassUID", "Modality", "SeriesInstanceUID", "FrameOfReferenceUID", "PatientID"]
 
 # Both are read in the same way; the second is a file within a zip file.
 AnyPath = Path | zipfile.Path
@@ -34,13 +34,14 @@ AnyPath = Path | zipfile.Path
 
 @dataclass(frozen=True)
 class DicomFile:
-    """What a file's header says it is. frame: of reference."""
+    """What a file's header says it is. frame: of reference; patient: the PatientID."""
 
     path: AnyPath
     sop_class_uid: str
     modality: str
     series_uid: str
     frame: str
+    patient: str
 
     @property
     def is_ct(self) -> bool:

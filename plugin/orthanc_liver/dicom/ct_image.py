@@ -30,15 +30,13 @@ from pydicom.uid import (
     LegacyConvertedEnhancedCTImageStorage,
 )
 
-from liver_unet.volume import AIR_HU
+from liver_unet.volume import AIR_HU, AIRLIKE_HU
 from orthanc_liver.dicom.geometry import ImagePlane, image_plane
 from orthanc_liver.dicom.image_type import is_not_hu, is_projection
 from orthanc_liver.dicom.memory import MemoryLimit
 from orthanc_liver.dicom.part10 import completed
 from orthanc_liver.liver_errors import SeriesRefused
 
-# Above this a padding value looks like tissue, and pixels that hold it may be tissue.
-AIRLIKE_HU = -500
 # Far more than metal has on an extended scale.
 _FARTHEST_HU = 1_000_000
 _INT16 = np.iinfo(np.int16)

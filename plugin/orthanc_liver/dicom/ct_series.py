@@ -14,9 +14,9 @@ from pydicom.dataelem import RawDataElement
 
 from liver_unet.model_errors import VolumeRefused
 from liver_unet.plausible_hu import check_hu
-from liver_unet.volume import Grid, Volume
+from liver_unet.volume import AIRLIKE_HU, Grid, Volume
 from orthanc_liver.dicom.copied_header import copied_header
-from orthanc_liver.dicom.ct_image import AIRLIKE_HU, CtImage, read_ct_image
+from orthanc_liver.dicom.ct_image import CtImage, read_ct_image
 from orthanc_liver.dicom.geometry import places_on_normal, stack_affine
 from orthanc_liver.dicom.memory import MemoryLimit
 from orthanc_liver.dicom.passes import check_one_pass

@@ -11,9 +11,9 @@ from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.uid import EncapsulatedPDFStorage, ExplicitVRLittleEndian
 
-from orthanc_liver.dicom.labels import can_be_written, source_name
+from orthanc_liver import SOFTWARE
+from orthanc_liver.dicom.descriptions import can_be_written, source_name
 from orthanc_liver.dicom.result import (
-    SOFTWARE,
     Provenance,
     code_item,
     copy_patient_and_study,

@@ -18,11 +18,10 @@ from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 from pydicom.uid import UID, CTImageStorage
 
-from orthanc_liver import NOTE
+from orthanc_liver import NOTE, SOFTWARE
 from orthanc_liver.engine.protocol import JobSettings
 from orthanc_liver.liver_errors import SeriesRefused
 
-SOFTWARE = "orthanc-liver"
 IMPLEMENTATION_UID = UID("2.25.141434931519494872490792050208018830546")
 # What is outlined, in SNOMED CT.
 ORGAN = codes.SCT.Liver

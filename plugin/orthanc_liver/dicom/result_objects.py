@@ -17,7 +17,7 @@ from pydicom.dataset import Dataset
 from liver_unet.grade import Doubt, Grade
 from orthanc_liver.dicom.contours import Contour
 from orthanc_liver.dicom.ct_series import CtSeries
-from orthanc_liver.dicom.labels import series_description
+from orthanc_liver.dicom.descriptions import series_description
 from orthanc_liver.dicom.result import Provenance, RoiStyle
 from orthanc_liver.dicom.rtstruct import build_rtstruct
 from orthanc_liver.dicom.rtstruct_reader import Roi, mask_of, outline_of

@@ -9,7 +9,6 @@ from dataclasses import asdict, astuple, dataclass
 from datetime import datetime
 from functools import cached_property
 
-import numpy as np
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
@@ -21,10 +20,10 @@ from pydicom.uid import (
     RTStructureSetStorage,
 )
 
-from orthanc_liver import NOTE
-from orthanc_liver.dicom.contours import DECIMALS_MM, Contour
+from orthanc_liver import NOTE, SOFTWARE
+from orthanc_liver.dicom.contours import Contour
 from orthanc_liver.dicom.ct_series import CtSeries
-from orthanc_liver.dicom.labels import (
+from orthanc_liver.dicom.descriptions import (
     can_be_written,
     structure_set_description,
     structure_set_label,
@@ -33,7 +32,6 @@ from orthanc_liver.dicom.result import (
     LOOK_HERE_COLOUR,
     ORGAN,
     PART_COLOURS,
-    SOFTWARE,
     Provenance,
     RoiStyle,
     code_item,
@@ -184,9 +182,8 @@ def _built(
 
 
 def _contour_data(contour: Contour) -> str:
-    """Return x\\y\\z\\x\\... in the shortest digits that tell the rounded coordinates."""
-    rounded = np.round(contour.points_mm, DECIMALS_MM) + 0.0
-    return "\\".join(map(repr, rounded.ravel().tolist()))
+    """Return x\\y\\z\\x\\... in the shortest digits that tell the coordinates."""
+    return "\\".join(map(repr, contour.points_mm.ravel().tolist()))
 
 
 def _fingerprint(

@@ -17,10 +17,10 @@ from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.uid import ExplicitVRLittleEndian
 
+from orthanc_liver import SOFTWARE
 from orthanc_liver.dicom.captions import FOR_REVIEW, grade_line
-from orthanc_liver.dicom.labels import source_name
+from orthanc_liver.dicom.descriptions import source_name
 from orthanc_liver.dicom.result import (
-    SOFTWARE,
     Provenance,
     code_item,
     date_and_time,

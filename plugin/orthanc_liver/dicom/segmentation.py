@@ -13,12 +13,11 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 
-from orthanc_liver import NOTE
+from orthanc_liver import NOTE, SOFTWARE
 from orthanc_liver.dicom.ct_series import CtSeries
 from orthanc_liver.dicom.result import (
     LOOK_HERE_COLOUR,
     ORGAN,
-    SOFTWARE,
     Provenance,
     RoiStyle,
     date_and_time,

@@ -13,12 +13,11 @@ from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
-from orthanc_liver import NOTE
+from orthanc_liver import NOTE, SOFTWARE
 from orthanc_liver.dicom.ct_series import CtSeries
 from orthanc_liver.dicom.result import (
     IMPLEMENTATION_UID,
     ORGAN,
-    SOFTWARE,
     Provenance,
     RoiStyle,
     series_number,

@@ -8,8 +8,9 @@ from __future__ import annotations
 import hashlib
 import shutil
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from pydicom.uid import RTStructureSetStorage
 from tqdm import tqdm
 
 from liver_unet import training
+from liver_unet.claimed_folder import claimed
 from liver_unet.ct_nifti import MINIMUM_SLICES
 from liver_unet.liver import first_gap, no_liver_because
 from liver_unet.model_errors import TrainingRefused
@@ -61,10 +63,13 @@ def train(
     """
     cards = training.Cards.from_environment(device_there(device))
     caches = [out / "cases" / str(number) for number in range(1, len(data) + 1)]
-    found = cards.first_alone(
-        lambda: [prepared(one, cache, roi) for one, cache in zip(data, caches, strict=True)]
-    )
-    training.train(recipe, found, out, cards, fold, start)
+    with claimed(out) if cards.first else nullcontext():
+        found = cards.first_alone(
+            lambda: [_prepared(one, cache, roi) for one, cache in zip(data, caches, strict=True)]
+        )
+        patients = {case: who for one in found for case, who in one.patients.items()}
+        recipe = replace(recipe, same_patient=(*recipe.same_patient, *_of_several_cases(patients)))
+        training.train(recipe, [one.folder for one in found], out, cards, fold, start)
     cards.leave()
 
 
@@ -86,6 +91,32 @@ class _Outline:
         return hashlib.sha256(content + bytes([self.roi.exclusive])).hexdigest()
 
 
+@dataclass(frozen=True)
+class _Prepared:
+    """A folder of cases; patients: the PatientID of each that is from DICOM, by case."""
+
+    folder: Path
+    patients: Mapping[str, str]
+
+
+def _of_several_cases(patients: Mapping[str, str]) -> list[tuple[str, ...]]:
+    """The cases of each patient who has several; they are learnt from or judged on together.
+
+    One PatientID in all of them is what some programs give to whomever they make anonymous.
+    """
+    groups: dict[str, list[str]] = {}
+    for case, patient in sorted(patients.items()):
+        groups.setdefault(patient or case, []).append(case)
+    several = [tuple(cases) for cases in groups.values() if len(cases) > 1]
+    if several and len(groups) == 1:
+        sys.stderr.write(
+            f"warning: all {len(patients)} CT bear one PatientID: each is taken for a patient of "
+            "its own; where some are of one patient, name them in the recipe's same_patient\n"
+        )
+        return []
+    return several
+
+
 def prepared(data: Path, cache: Path, choice: RoiChoice = LIVER) -> Path:
     """Return data, or cache with DICOM cases converted to folders named by RTSTRUCT UID.
 
@@ -93,11 +124,15 @@ def prepared(data: Path, cache: Path, choice: RoiChoice = LIVER) -> Path:
     Raises TrainingRefused where CT and RTSTRUCT do not pair, or with every outline that cannot be
     read or does not fit its CT.
     """
+    return _prepared(data, cache, choice).folder
+
+
+def _prepared(data: Path, cache: Path, choice: RoiChoice) -> _Prepared:
     series, structures = _cts_and_structures(data)
     if not series and not structures:
         if choice != LIVER:
             raise TrainingRefused(f"{data} holds no RTSTRUCT, so there is no ROI to choose")
-        return data
+        return _Prepared(data, {})
     if images := sorted(data.rglob("*.nii*")):
         raise TrainingRefused(f"{data} holds DICOM and NIfTI ({images[0]}): give one of them")
     with Refusals() as refusals:
@@ -113,7 +148,7 @@ def prepared(data: Path, cache: Path, choice: RoiChoice = LIVER) -> Path:
             if not _is_made_from(outline, folder):
                 shutil.rmtree(folder, ignore_errors=True)
                 refusals.but(_convert, outline, files, folder)
-    return cache
+    return _Prepared(cache, {outline.uid: files[0].patient for outline, files in pairs})
 
 
 def _cts_and_structures(data: Path) -> tuple[dict[str, list[DicomFile]], list[DicomFile]]:

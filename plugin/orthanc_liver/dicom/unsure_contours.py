@@ -31,13 +31,14 @@ def unsure_contours(unsure: Unsure, ct: Grid) -> dict[int, list[list[int]]]:
     grid = ct.cropped(box).resized((slices, rows, columns))
     share = resample(torch.from_numpy(unsure.mask).float(), unsure.grid, grid, fill=0.0).numpy()
     found = {}
-    for number in np.flatnonzero((share > 0.5).any(axis=(1, 2))):
+    for number, plane in enumerate(share):
         contours = []
-        for polygon in polygons_of(share[number]):
+        for polygon in polygons_of(plane):
             at = np.column_stack([np.full(len(polygon), float(number)), polygon])
             pixels = ct.to_index(grid.to_mm(at))[:, :0:-1]
             contours.append(np.rint(_PARTS * pixels).astype(int).ravel().tolist())
-        found[int(number) + box[0].start] = contours
+        if contours:
+            found[number + box[0].start] = contours
     return found
 
 

@@ -49,7 +49,7 @@ from orthanc_liver.engine.protocol import (
 )
 from orthanc_liver.liver_errors import LiverError
 
-Order = DocumentOrder | ComparisonOrder | PartsOrder
+OrderOfStored = DocumentOrder | ComparisonOrder | PartsOrder
 Mask = NDArray[np.bool_]
 
 # What a message calls them, whose names and places are Orthanc's business.
@@ -62,7 +62,7 @@ def main() -> None:
     """Entry of `python -m orthanc_liver.engine.document_process`."""
     outgoing = begin()
     order = read(sys.stdin.buffer)
-    if not isinstance(order, Order):
+    if not isinstance(order, OrderOfStored):
         raise ProtocolError(f"a {type(order).__name__} instead of an order")
     other = _other(order) if isinstance(order, ComparisonOrder) else b""
     instances = read_instances(sys.stdin.buffer, order)
@@ -163,7 +163,9 @@ def _compared(order: ComparisonOrder, other: bytes, instances: Iterator[bytes]) 
     return Compared(order.job, agreement_of(mask, contour, series.volume))
 
 
-def _segmented(order: Order, instances: Iterator[bytes]) -> tuple[Dataset, Roi, CtSeries, Mask]:
+def _segmented(
+    order: OrderOfStored, instances: Iterator[bytes]
+) -> tuple[Dataset, Roi, CtSeries, Mask]:
     """Our RTSTRUCT, the liver in it, the CT, and the mask that its contours were traced from,
     which they are when they are rasterised."""
     written = order.settings.kinds if isinstance(order, DocumentOrder) else ()

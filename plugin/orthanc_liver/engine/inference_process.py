@@ -22,7 +22,7 @@ import torch
 from liver_unet import gpu
 from liver_unet.fallback import Loaded, load_segmenter
 from liver_unet.freed_memory import give_back_freed_memory, is_short_of_memory
-from liver_unet.model_errors import ModelError
+from liver_unet.model_errors import ModelError, NoNumbers
 from liver_unet.weights import default_weights
 from orthanc_liver import __version__
 from orthanc_liver.dicom.memory import MemoryLimit
@@ -53,7 +53,10 @@ from orthanc_liver.pipeline import segment_series
 _HOLD_MEMORY_S = 30.0
 # How long the CPU stands in for a GPU that could not be used at the start.
 _TRY_GPU_AGAIN_S = 900.0
-_NO_MEMORY = "this machine has too little memory for it"
+_NO_MEMORY = (
+    "this machine has too little memory for it: add memory, or lower MaximumMemoryMib, so that "
+    "such a series is refused"
+)
 
 
 class Engine:
@@ -113,7 +116,7 @@ class Engine:
             return self._segment(order, instances)
         except SeriesRefused as refusal:
             return Done(order.job, Outcome.REFUSED, str(refusal), None)
-        except ContoursDisagree as fault:
+        except (ContoursDisagree, NoNumbers) as fault:
             return Done(order.job, Outcome.FAILED, str(fault), None)
         except MemoryError:
             return Done(order.job, Outcome.FAILED, _NO_MEMORY, None)

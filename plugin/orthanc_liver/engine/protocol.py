@@ -230,7 +230,7 @@ class Rank(StrEnum):
 
 @dataclass(frozen=True)
 class Errand:
-    """Have a worker segment a series; case: what engine/case.py writes."""
+    """Have a worker segment a series; case: what engine/cluster_case.py writes."""
 
     job: str
     rank: Rank
@@ -366,20 +366,27 @@ class Done:
     is_final: bool = False
 
     def __post_init__(self) -> None:
-        report = self.report or {}
-        typed(float | None, report.get("liver_ml"))
-        typed(tuple[str, ...], report.get("warnings", []))
-        typed(dict[str, Any], report.get("lungs", {}))
-        for ml in typed(dict[str, Any], report.get("parts_ml", {})).values():
-            typed(float, ml)
-        if report.get("grade") not in (None, *GRADES):
-            raise ValueError("no grade")
-        for region in typed(list[Any], report.get("look_at", [])):
-            first, last = typed(tuple[int, ...], region["slices"])
-            if not 0 < first <= last:
-                raise ValueError("no slices")
-        for seconds in typed(dict[str, Any], report.get("seconds", {})).values():
-            typed(float, seconds)
+        check_report(self.report or {})
+
+
+def check_report(report: Mapping[str, Any]) -> None:
+    """An error of any type where what somebody reads of it is not as pipeline.report tells it, now
+    or in an older version; what is missing or null is not there."""
+    told = {name: value for name, value in report.items() if value is not None}
+    typed(float | None, told.get("liver_ml"))
+    typed(str, typed(dict[str, Any], told.get("lungs", {})).get("reason", ""))
+    reason = typed(str, typed(dict[str, Any], told.get("no_liver", {"reason": "-"}))["reason"])
+    if not all((reason, *typed(tuple[str, ...], told.get("warnings", [])))):
+        raise ValueError("an empty sentence")
+    if told.get("grade") not in (None, *GRADES):
+        raise ValueError("no grade")
+    for region in typed(list[Any], told.get("look_at", [])):
+        first, last = typed(tuple[int, ...], region["slices"])
+        if not 0 < first <= last:
+            raise ValueError("no slices")
+    for name in ("parts_ml", "seconds"):
+        for figure in typed(dict[str, Any], told.get(name, {})).values():
+            typed(float, figure)
 
 
 AboutAJob = Progress | ResultObject | Preview | Unsure | Compared | Done

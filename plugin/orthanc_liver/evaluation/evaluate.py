@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from liver_unet.claimed_folder import claimed
 from liver_unet.segmenter import Segmenter
 from orthanc_liver.evaluation.case_list import CaseListRefused, read_case_list
 from orthanc_liver.evaluation.html_report import FILES, About, write_report
@@ -36,11 +37,12 @@ def evaluate(
         raise CaseListRefused(
             f"{case_list}: without the network every case needs other; {without[0]} has none"
         )
-    spec = Segmenter.load(network.weights, "cpu").fine.spec if network else None
-    out.mkdir(parents=True, exist_ok=True)
-    results = measure_all(cases, out, network, jobs, spec.sha256 if spec else "")
+    segmenter = Segmenter.load(network.weights, "cpu") if network else None
+    spec = segmenter.fine.spec if segmenter else None
     methods = {NETWORK: "network"} if network else {}
     if len(without) < len(cases):
         methods[other_name] = "other"
-    write_report(cases, results, About(methods, spec), out)
+    with claimed(out):
+        results = measure_all(cases, out, network, jobs, segmenter.sha256 if segmenter else "")
+        write_report(cases, results, About(methods, spec), out)
     return results

@@ -10,6 +10,7 @@ from nibabel.filebasedimages import ImageFileError
 from numpy.typing import NDArray
 from pydicom import Dataset
 
+from liver_unet.liver import is_liver
 from liver_unet.nifti import read_nifti
 from liver_unet.resample import on_voxels_of
 from orthanc_liver.dicom.ct_series import CtSeries
@@ -109,7 +110,7 @@ def _gaps(mask: Mask, path: Path) -> tuple[str, ...]:
 def _labelled(array: NDArray[np.float32], choice: RoiChoice, path: Path) -> tuple[Mask, str]:
     """What is meant of an image of labels; a probability counts from one half on."""
     if array.min() >= 0 and array.max() <= 1:
-        return array > 0.5, "the mask"
+        return is_liver(array), "the mask"
     labels = np.rint(array)
     if np.abs(array - labels).max() > _ROUNDING:
         raise OutlineRefused(f"{path} holds neither labels nor a probability: save it as a mask")

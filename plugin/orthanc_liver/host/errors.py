@@ -21,7 +21,7 @@ HostError
   EngineGone          the child process ended or was ended
   JobFailed           this attempt failed; another one may succeed
   StoredElsewhere     an object does not belong to the study of its CT; nothing was kept
-  NothingStored       SEG and SR that somebody asked for could not be written or stored
+  NothingStored       what somebody asked for of an outline could not be written or stored
   NotCompared         two outlines could not be compared, and never can be
   GivesWay            the second model's outline can wait
   CannotSend          Orthanc could not even begin to send
@@ -131,7 +131,7 @@ class StoredElsewhere(HostError):
 
 
 class NothingStored(HostError):
-    """SEG and SR that somebody asked for could not be written or stored."""
+    """What somebody asked for of an outline, documents or parts, could not be written or stored."""
 
 
 class NotCompared(HostError):

@@ -27,9 +27,9 @@ from orthanc_liver.host.intake.change_log import ChangeLog, end_of_log, place_to
 from orthanc_liver.host.intake.intake import Door, Intake, Settled
 from orthanc_liver.host.intake.paced import Pace
 from orthanc_liver.host.intake.pull import Pull
+from orthanc_liver.host.intake.remote_study import Way
 from orthanc_liver.host.intake.series_filter import SeriesFilter
 from orthanc_liver.host.intake.sources import Sources
-from orthanc_liver.host.intake.wanted import Way
 from orthanc_liver.host.jobs.engines import Embedded, Engines
 from orthanc_liver.host.jobs.fleet import Fleet
 from orthanc_liver.host.jobs.job import Job, State
@@ -47,10 +47,10 @@ from orthanc_liver.host.review.review import Verdict
 from orthanc_liver.host.review.reviews import Reviews, review_asked
 from orthanc_liver.host.server.api import Missing, Orthanc, OrthancModule, Series
 from orthanc_liver.host.server.background import Background
-from orthanc_liver.host.server.gate import Gate
+from orthanc_liver.host.server.few_at_once import Gate
 from orthanc_liver.host.server.image_series import image_series
 from orthanc_liver.host.server.journal import Journal
-from orthanc_liver.host.server.orthanc_settings import read_orthanc_settings
+from orthanc_liver.host.server.orthanc_settings import OrthancSettings, read_orthanc_settings
 from orthanc_liver.host.server.times import text_of
 from orthanc_liver.host.settings import read_settings
 from orthanc_liver.host.web.metrics import Ended, exposition
@@ -133,6 +133,23 @@ class Plugin:
         self._outline_gate = Gate(
             _OUTLINES_ASKED_FOR, "too many outlines are being asked for: ask again shortly"
         )
+        self._compose_results(of_orthanc)
+        self._compose_computing(of_orthanc)
+        self._compose_intake(of_orthanc)
+        self._compose_quality()
+        self._starting = Background("start", self.orthanc, self._try_to_start)
+        self._threads = [
+            *(worker.thread for worker in self._workers),
+            self._change_log.thread,
+            self._transmitter.thread,
+            self._backfill.thread,
+            self._pull.thread,
+            self._retention.thread,
+            self.quality.thread,
+            *([self._webhook.thread] if self.settings.webhook else []),
+        ]
+
+    def _compose_results(self, of_orthanc: OrthancSettings) -> None:
         self._transmitter = Transmitter(
             self.orthanc,
             self.deliveries,
@@ -147,7 +164,11 @@ class Plugin:
             self._clearances,
             self.settings,
         )
-        self._parts = Parts(self.orthanc, self._ledger, self.reviews, self._results, self.settings)
+        self._parts = Parts(
+            self.orthanc, self._ledger, self._clearances, self._results, self.settings
+        )
+
+    def _compose_computing(self, of_orthanc: OrthancSettings) -> None:
         at_once = self.settings.jobs_at_once if self.settings.broker else 1
         computing = Fleet if self.settings.broker else Embedded
         self._engines: Engines = computing(self.orthanc, self.settings)
@@ -164,6 +185,8 @@ class Plugin:
             for number in range(1, at_once + 1)
         ]
         self._worker = self._workers[0]
+
+    def _compose_intake(self, of_orthanc: OrthancSettings) -> None:
         self._filter = SeriesFilter(self.orthanc, self.settings)
         self._intake = Intake(
             self.orthanc,
@@ -175,6 +198,18 @@ class Plugin:
         self._change_log = ChangeLog(
             self.orthanc, self.queue, self._intake, self.settings, of_orthanc.stable_age_s
         )
+        pace = Pace(self.settings.backfill_pause_seconds, len(self._workers))
+        self._backfill = Backfill(self.orthanc, self.queue, self._intake, pace)
+        self._pull = Pull(
+            self.orthanc,
+            self.queue,
+            self._intake,
+            Sources(self.orthanc, of_orthanc.dicom_web_root, of_orthanc.web_servers),
+            self._filter,
+            pace,
+        )
+
+    def _compose_quality(self) -> None:
         self.quality = QualityControl(
             self.orthanc,
             self._ledger,
@@ -185,16 +220,6 @@ class Plugin:
         )
         self._change_log.on_arrived = self.quality.arrived
         self._change_log.on_gone = self._note_gone
-        pace = Pace(self.settings.backfill_pause_seconds, at_once)
-        self._backfill = Backfill(self.orthanc, self.queue, self._intake, pace)
-        self._pull = Pull(
-            self.orthanc,
-            self.queue,
-            self._intake,
-            Sources(self.orthanc, of_orthanc.dicom_web_root, of_orthanc.web_servers),
-            self._filter,
-            pace,
-        )
         self._retention = Retention(
             self.orthanc,
             self._ledger,
@@ -204,17 +229,6 @@ class Plugin:
             self._pull,
             self.settings.retention_days,
         )
-        self._starting = Background("start", self.orthanc, self._try_to_start)
-        self._threads = [
-            *(worker.thread for worker in self._workers),
-            self._change_log.thread,
-            self._transmitter.thread,
-            self._backfill.thread,
-            self._pull.thread,
-            self._retention.thread,
-            self.quality.thread,
-            *([self._webhook.thread] if self.settings.webhook else []),
-        ]
 
     def on_change(self, change: int, level: int, resource: str) -> None:
         """Orthanc's changes: only noted here, worked on elsewhere."""
@@ -333,19 +347,26 @@ class Plugin:
     def deliver_again(self, job_id: str) -> list[dict[str, Any]]:
         """Send a job's result to today's destinations, now; returns all of its deliveries.
 
-        UnknownJob where there is no such job, NoResult where it has none.
+        UnknownJob where there is no such job, NoResult where it has none, NotAllowed where nobody
+        could accept it any more, or somebody rejected it.
         """
         self._refuse_unless_running()
-        job = self.queue.job(job_id)
+        with self._results.standing_still():
+            self._send_again(self.queue.job(job_id))
+        self.deliveries.end_rests()
+        return self.deliveries.show_by_job([job_id])[job_id]
+
+    def _send_again(self, job: Job) -> None:
         stand = [is_result_in(self.orthanc, one, job.study) for one in job.result_instances]
         if job.state is not State.SUCCESS or not stand or not all(stand):
             raise NoResult("the job has no result that could be sent")
+        record = self._ledger.read_record(job.series)
+        if record and record.result and record.result["Instance"] != job.rtstruct:
+            raise NotAllowed("a newer outline took its place: send that of the series' last job")
         review = self._clearances.of(job.series, job.rtstruct).review
         if review and review.verdict is Verdict.REJECTED:
             raise NotAllowed("the outline was rejected: it is not sent before a person accepts it")
         self._results.send(job, self.orthanc.series(job.series), again=True)
-        self.deliveries.end_rests()
-        return self.deliveries.show_by_job([job_id])[job_id]
 
     def activity(
         self, series_id: str, asked: Mapping[str, Any]
@@ -357,7 +378,7 @@ class Plugin:
         kinds = documents_asked(asked)
         with self._outline_gate:
             activity = activity_of_series(
-                self.orthanc, self._ledger, self.settings, series_id, asked
+                self.orthanc, self._ledger, self._clearances, self.settings, series_id, asked
             )
         if not kinds:
             return activity, []
@@ -407,12 +428,14 @@ class Plugin:
         """
         self._refuse_unless_running()
         series = self.orthanc.series(series_id)
-        record = self._ledger.read_record(series_id)
-        job = record.job if record else None
-        review = review_asked(job, asked, user)
-        if not job or not is_result_in(self.orthanc, review.rtstruct, series.study):
-            raise NoResult("the outline is no longer in Orthanc: segment the series again")
-        self._results.decide(job, series, review)
+        # Else its successor could be stored after this look at the last job, and before the word.
+        with self._results.standing_still():
+            record = self._ledger.read_record(series_id)
+            job = record.job if record else None
+            review = review_asked(job, asked, user)
+            if not job or not is_result_in(self.orthanc, review.rtstruct, series.study):
+                raise NoResult("the outline is no longer in Orthanc: segment the series again")
+            self._results.decide(job, series, review)
         facts = {"User": user, "Series": series_id, "Job": job.id, "Rtstruct": review.rtstruct}
         self.journal.write("outline reviewed", facts | {"Verdict": str(review.verdict)})
         return review.as_json()

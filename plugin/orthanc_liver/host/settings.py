@@ -9,11 +9,12 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from orthanc_liver.engine.case import NAME
+from orthanc_liver.engine.cluster_case import NAME
 from orthanc_liver.engine.protocol import LOOK_HERE, NEEDS, SOURCE, JobSettings, Kind, with_needs
 from orthanc_liver.host.filter_conditions import did_you_mean, problem_of_filter
 from orthanc_liver.host.installation import default_interpreter
-from orthanc_liver.host.weights_folder import SHA256, NamedModel, model_in
+from orthanc_liver.host.weights_folder import NamedModel, model_in
+from orthanc_liver.identifiers import SHA256
 from orthanc_liver.sirt.limits import wrong_limits
 
 SECTION = "LiverSegmentation"
@@ -400,7 +401,8 @@ class Settings:
 
     @property
     def writer_command(self) -> list[str]:
-        """What starts the process that writes SEG and SR of a result that is there already."""
+        """What starts the process for a result that is there already: it writes what else there is
+        to be of it, cuts it into parts, or compares it."""
         return [
             str(interpreter_path(self.interpreter)),
             "-m",

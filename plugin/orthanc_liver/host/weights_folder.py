@@ -7,7 +7,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-SHA256 = "[0-9a-f]{64}"
+from orthanc_liver.identifiers import SHA256
+
 _SPEC = "liver.json"
 
 

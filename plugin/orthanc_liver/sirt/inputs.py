@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from orthanc_liver.engine.protocol import Outcome
 from orthanc_liver.liver_errors import LiverError
 
 GIVEN = "given"
@@ -265,7 +266,7 @@ def read_report(report: Any, origin: str) -> tuple[Input, tuple[str, ...]]:
     if not isinstance(report, Mapping) or "liver_ml" not in report:
         raise ActivityRefused("the report is not one of a segmentation: it has no liver_ml")
     if report["liver_ml"] is None:
-        came_to = report.get("outcome") or "no liver found"
+        came_to = report.get("outcome") or Outcome.NO_LIVER
         raise ActivityRefused(f"the report tells no volume ({came_to}): give the liver's")
     warnings = report.get("warnings", [])
     if not isinstance(warnings, list) or not all(isinstance(one, str) for one in warnings):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -95,6 +96,16 @@ def test_the_same_number_twice_is_refused(tmp_path: Path) -> None:
     touch(tmp_path / "a" / "volume-1.nii", tmp_path / "b" / "volume-1.nii.gz")
     with pytest.raises(TrainingRefused, match=r"volume-1.nii.* are the same number"):
         find_cases(tmp_path)
+
+
+def test_a_name_that_no_table_can_hold_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"M\xfcller")  # of an old Windows disk
+    touch(folder / "ct.nii.gz", folder / "liver.nii.gz")
+    with pytest.raises(TrainingRefused, match=r"has a name that is not UTF-8: rename it") as told:
+        find_cases(tmp_path)
+    str(told.value).encode()
+    folder.rename(tmp_path / "Müller")
+    assert [case.name for case in find_cases(tmp_path)] == ["Müller"]
 
 
 def test_two_decathlon_cases_of_one_name_are_refused(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from liver_unet.training.curves import Curve
 from liver_unet.training.pictures import draw_curves
 from liver_unet.training.state import TrainingState
 from liver_unet.weights import load_model
-from tests.model.training.phantom_cases import small_config, write_case_folders
+from tests.model.training.phantom_cases import small_config, write_case_folder, write_case_folders
 from tests.support.patience import wait_for
 
 CARDS = Cards(torch.device("cpu"))
@@ -164,8 +164,10 @@ def test_a_longer_training_goes_on_from_before_the_cooldown(data: Path, tmp_path
     train(longer, [data], tmp_path / "other", CARDS)
     assert (tmp_path / "one/loss.csv").read_text() == (tmp_path / "other/loss.csv").read_text()
     assert weights(tmp_path / "one") == weights(tmp_path / "other")
+    record = (tmp_path / "one" / "training.json").read_text()
     with pytest.raises(TrainingRefused, match=r"has learnt from 22 patches .* a greater length"):
         train(short, [data], tmp_path / "one", CARDS)
+    assert (tmp_path / "one" / "training.json").read_text() == record
 
 
 def test_length_by_minutes(data: Path, tmp_path: Path) -> None:
@@ -206,13 +208,22 @@ def test_another_training_is_not_continued(data: Path, uninterrupted: Path) -> N
 
 def test_two_folders_of_data_are_one(data: Path, tmp_path: Path) -> None:
     write_case_folders(tmp_path / "more", 1)
-    with pytest.raises(TrainingRefused, match="are both case a"):
+    with pytest.raises(TrainingRefused, match="are both case a: give each case once"):
         train(small_config("fine"), [data, tmp_path / "more"], tmp_path / "out", CARDS)
-    (tmp_path / "more" / "a").rename(tmp_path / "more" / "x")
+    shutil.rmtree(tmp_path / "more" / "a")
+    write_case_folder(tmp_path / "more" / "x", seed=9)
     config = small_config("fine", length=ByPatches(2))
     train(config, [data, tmp_path / "more"], tmp_path / "out", CARDS, fold=None)
     _, spec = load_model(tmp_path / "out" / "last", CARDS.device)
     assert (spec.training_data, spec.patches_seen) == ("5 patients", 2)
+
+
+def test_one_ct_under_two_names_is_refused(data: Path, tmp_path: Path) -> None:
+    """Else it would be learnt from and judged on."""
+    shutil.copytree(data / "a", tmp_path / "more" / "copied")
+    with pytest.raises(TrainingRefused, match=r"copied/ct.* and .*a/ct.* are one CT under two"):
+        train(small_config("fine"), [data, tmp_path / "more"], tmp_path / "out", CARDS)
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.network
@@ -313,7 +324,7 @@ def test_weights_of_another_network_are_no_beginning(
 
 def test_steps_without_a_number_end_the_training(data: Path, tmp_path: Path) -> None:
     """One costs a step; many in a row say that it has come apart."""
-    config = small_config("fine", length=ByPatches(200), learning_rate=float("inf"))
+    config = small_config("fine", length=ByPatches(200), learning_rate=1e38)
     with pytest.raises(TrainingRefused, match="20 steps in a row up to patch 42 gave gradients"):
         train(config, [data], tmp_path, CARDS)
 
@@ -351,3 +362,36 @@ def test_a_bad_case_to_learn_from_is_refused_by_the_published_recipe(tmp_path: P
     (tmp_path / "data" / "b" / "liver.nii.gz").write_bytes(b"")
     with pytest.raises(TrainingRefused, match=r"b/liver.nii.gz cannot be read"):
         train(small_config("published", classes=2), [tmp_path / "data"], tmp_path / "out", CARDS)
+
+
+def test_a_damaged_checkpoint_is_refused_by_name(
+    data: Path, uninterrupted: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(uninterrupted, tmp_path, dirs_exist_ok=True)
+    checkpoint = tmp_path / "checkpoint.pt"
+    whole = checkpoint.read_bytes()
+    for content in (b"", whole[: len(whole) // 2], b"no archive at all"):
+        checkpoint.write_bytes(content)
+        with pytest.raises(TrainingRefused, match=r"checkpoint.pt cannot be gone on from"):
+            train(small_config("fine", **LONG), [data], tmp_path, CARDS)
+    torch.save({"network": {}}, checkpoint)
+    with pytest.raises(TrainingRefused, match="delete it to begin anew"):
+        train(small_config("fine", **LONG), [data], tmp_path, CARDS)
+
+
+FULL = Path("/dev/full")
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="needs a device that is always full")
+@pytest.mark.parametrize("name", ["checkpoint.pt", "training.json", "patches.png"])
+def test_a_full_disk_ends_a_training_with_the_file_that_it_met(
+    data: Path, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / f"{name}.part").symlink_to(FULL)
+    with pytest.raises(OSError, match="No space left") as full:
+        train(small_config("fine", length=ByPatches(2)), [data], tmp_path, CARDS)
+    assert full.value.filename == str(tmp_path / name)
+    (tmp_path / "curve.csv").symlink_to(FULL)
+    with pytest.raises(OSError, match="No space left") as full:
+        Curve(tmp_path / "curve.csv", ("loss",)).append(2, 1.5)
+    assert full.value.filename == str(tmp_path / "curve.csv")

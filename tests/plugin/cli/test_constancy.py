@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -24,18 +25,29 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Segmenter, "load", lambda *_: segmenter_by_hu())
 
 
-@pytest.fixture
-def record(tmp_path: Path) -> Path:
-    """Of two patients of the site's own: one liver, and one body without."""
-    studies = tmp_path / "studies"
+@pytest.fixture(scope="module")
+def accepted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Studies of two patients of the site's own, one liver and one body without, and a record."""
+    folder = tmp_path_factory.mktemp("accepted")
+    studies = folder / "studies"
     studies.mkdir()
     volume = small_abdomen(seed=3).volume
     write_nifti(studies / "liver.nii.gz", volume.hu.astype(np.int16), volume.grid)
     without = np.where(volume.hu > 60, 30, volume.hu).astype(np.int16)
     write_nifti(studies / "without.nii.gz", without, volume.grid)
-    folder = tmp_path / "constancy"
-    assert constancy(folder, "--accept", "--cases", str(studies)) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Segmenter, "load", lambda *_: segmenter_by_hu())
+        assert constancy(folder / "constancy", "--accept", "--cases", str(studies)) == 0
     return folder
+
+
+@pytest.fixture
+def record(accepted: Path, tmp_path: Path) -> Path:
+    """A copy of it, whose studies are copies too."""
+    shutil.copytree(accepted, tmp_path, dirs_exist_ok=True)
+    told = tmp_path / "constancy" / "acceptance.json"
+    told.write_text(told.read_text().replace(str(accepted), str(tmp_path)))
+    return tmp_path / "constancy"
 
 
 def constancy(record: Path, *words: str) -> int:

@@ -173,3 +173,12 @@ def test_ctrl_c_ends_a_command_with_a_sentence(tmp_path: Path) -> None:
         [_, said] = process.communicate()
     assert (process.returncode, said) == (STOPPED, "orthanc-liver: stopped\n")
     assert json.loads((out / "report.json").read_text())["outcome"] == "failed"
+
+
+@pytest.mark.parametrize("fold", ["²", "-1", "one", "1.5"])
+def test_a_fold_that_is_no_number_is_refused(
+    fold: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["train", "--data", str(tmp_path), "--out", str(tmp_path / "out"), f"--fold={fold}"]
+    assert main(given) == REFUSED
+    assert capsys.readouterr().err == f'orthanc-liver: --fold {fold}: give a number or "all"\n'

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -95,6 +96,13 @@ def test_what_has_an_answer_is_not_computed_again(
     (tmp_path / "out" / "d.nii.gz" / "overlay.png").unlink()
     run(studies, tmp_path / "out")
     assert outlined == ["a", "a", "c", "d.nii.gz"]
+    report = tmp_path / "out" / "d.nii.gz" / "report.json"
+    told = json.loads(report.read_text())
+    told["coarse_model"] = {"name": "another coarse network", "sha256": "0" * 64}
+    report.write_text(json.dumps(told))
+    outlined.clear()
+    run(studies, tmp_path / "out")
+    assert outlined == ["c", "d.nii.gz"]
 
 
 def test_a_fault_in_one_leaves_the_others(

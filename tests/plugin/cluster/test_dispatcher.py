@@ -22,7 +22,7 @@ from orthanc_liver.cluster.broker import (
 )
 from orthanc_liver.cluster.dispatcher import Answer, Dispatcher, Errands, Tally
 from orthanc_liver.cluster.model import Model
-from orthanc_liver.engine.case import Case
+from orthanc_liver.engine.cluster_case import PROTOCOL, Case
 from orthanc_liver.engine.protocol import (
     AboutAJob,
     Connect,
@@ -43,7 +43,8 @@ from orthanc_liver.engine.protocol import (
 from tests.support.certificates import Authority
 
 ID = "6b9e19d9-62094390-5f9ddb01-4a191ae7-9766b715"
-CASE = Case("north", "1234", 1, ID, "1.2", "1.2.3", (ID,), ("0" * 32,), JobSettings(), "a" * 64, 60)
+JOB = "0f8fad5b-d9cb-469f-a165-70867728950e"
+CASE = Case("north", JOB, 1, ID, "1.2", "1.2.3", (ID,), ("0" * 32,), JobSettings(), "a" * 64, 60)
 
 
 def asked_for(case: Case = CASE) -> Errands:
@@ -114,7 +115,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 def word_of(dispatcher: Dispatcher, child: str) -> None:
     """A worker's child says that it is at CASE."""
-    headers = {"key": CASE.key, "protocol": 1, "child": child}
+    headers = {"key": CASE.key, "protocol": PROTOCOL, "child": child}
     dispatcher._hear(Mock(headers=headers, body=packed(Progress(CASE.job, "infer", 0.5))))
 
 
@@ -236,7 +237,7 @@ def test_a_case_that_is_too_long_fails_alone() -> None:
 
 def grown() -> bytes:
     """An answer that is within all limits as it came, and longer when it is told again."""
-    head: dict[str, object] = {"type": "Done", "job": "1234", "outcome": "failed"}
+    head: dict[str, object] = {"type": "Done", "job": JOB, "outcome": "failed"}
     head |= {"reason": "ü" * 100_000, "report": None, "is_last": False, "is_final": False}
     text = json.dumps(head, ensure_ascii=False).encode()
     return struct.pack(">IQ", len(text), 0) + text
@@ -244,12 +245,12 @@ def grown() -> bytes:
 
 @pytest.mark.parametrize(
     "body",
-    [b"rubbish", "text", packed(failed("1234", "once"), failed("1234", "twice")), grown()],
+    [b"rubbish", "text", packed(failed(JOB, "once"), failed(JOB, "twice")), grown()],
     ids=["rubbish", "text", "two ends", "grows"],
 )
 def test_whatever_answers_ends_one_attempt_and_nothing_else(body: object) -> None:
     dispatcher, pipe = dispatcher_of(CASE)
-    message = Mock(headers={"key": CASE.key, "protocol": 1}, body=body)
+    message = Mock(headers={"key": CASE.key, "protocol": PROTOCOL}, body=body)
     dispatcher._hear(message)
     message.channel.basic_ack.assert_called_once()
     [done] = pipe.heard()
@@ -289,7 +290,7 @@ def test_each_workers_cases_and_seconds_are_counted_and_no_endless_list_of_names
 
 
 def test_an_answer_is_read_whole() -> None:
-    messages: list[AboutAJob] = [Preview("1234", b"png"), failed("1234", "why")]
+    messages: list[AboutAJob] = [Preview(JOB, b"png"), failed(JOB, "why")]
     assert read_answer(packed(*messages)) == messages
     assert ending_of(read_answer(packed(*messages))) == messages[1]
     assert ending_of(read_answer(packed(messages[0]))) is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import queue
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,16 +15,16 @@ import pytest
 
 from orthanc_liver.cluster import fetching
 from orthanc_liver.cluster.ahead import Ahead
-from orthanc_liver.cluster.fetching import CannotFetch, NotLetIn, files_of
+from orthanc_liver.cluster.fetching import CannotFetch, Fetch, HeldFiles, NotLetIn, files_of
 from orthanc_liver.cluster.orthancs import Address
-from orthanc_liver.engine.case import Case
+from orthanc_liver.engine.cluster_case import Case
 from orthanc_liver.engine.protocol import JobSettings
 from tests.support.patience import wait_for
 
 IDS = tuple(f"6b9e19d9-62094390-5f9ddb01-4a191ae7-9766b71{n}" for n in range(3))
 FILES = (b"one\r\n--x", b"two", b"three" * 999)
 CASE = Case(
-    "north", "1234", 1, IDS[0], "1.2", "1.2.3", IDS,
+    "north", "0f8fad5b-d9cb-469f-a165-70867728950e", 1, IDS[0], "1.2", "1.2.3", IDS,
     tuple(hashlib.md5(one, usedforsecurity=False).hexdigest() for one in FILES),
     JobSettings(), "a" * 64, 60,
 )  # fmt: skip
@@ -180,6 +181,43 @@ def test_another_word_ends_the_reading_ahead(archive: Archive, ahead: Ahead, tex
     ahead.fetch(text)
     assert ahead._next is None
     assert list(ahead.files_of(CASE, address(archive))) == list(FILES)
+
+
+def test_a_case_that_is_answered_leaves_nothing_that_was_read_ahead_of_it(ahead: Ahead) -> None:
+    ahead.fetch(CASE.as_text())
+    former = ahead._next
+    assert former
+    ahead.forget(replace(CASE, attempt=2))
+    assert ahead._next is former
+    ahead.forget(CASE)
+    assert ahead._next is None
+    assert former.is_closed
+
+
+def test_bytes_are_held_up_to_a_limit_however_many_files_they_are() -> None:
+    held = HeldFiles(100)
+    for _ in range(10):
+        held.put_nowait(b"x" * 9)
+    with pytest.raises(queue.Full):
+        held.put_nowait(b"")
+    assert held.get_nowait() == b"x" * 9
+    held.put_nowait(b"x" * 999)
+    with pytest.raises(queue.Full):
+        held.put_nowait(None)
+    while not held.empty():
+        held.get_nowait()
+    held.put_nowait(None)  # the end is something too
+    assert held.get_nowait() is None
+
+
+def test_files_beyond_what_may_be_held_wait_at_orthanc(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetching, "_HELD_BYTES", 1)
+    fetch = Fetch(CASE, address(archive))
+    wait_for("a second file", lambda: len(archive.asked) > 1)
+    assert len(archive.asked) == 2
+    assert list(fetch) == list(FILES)
 
 
 def test_a_hint_that_nobody_reads_holds_up_nobody(ahead: Ahead) -> None:

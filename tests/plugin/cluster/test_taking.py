@@ -23,6 +23,7 @@ class Case:
     def __init__(self, name: str, *, was_lost: bool = False) -> None:
         self.name = name
         self.delivery_info = {"redelivered": was_lost}
+        self.headers = {"id": name}
 
     def decode(self) -> Any:
         return [[self.name], {}, {}]
@@ -58,7 +59,8 @@ class Scene:
         self.people, self.arrivals, self.backfill = self.queues = [Queue(), Queue(), Queue()]
         self.at_work: list[Case] = []
         self.told: list[str] = []
-        self.is_cancelled = False
+        self.cancelled: set[str] = set()
+        monkeypatch.setattr(state, "revoked", self.cancelled)
         monkeypatch.setattr(worker, "_got", lambda queue: queue.get())
         monkeypatch.setattr(worker, "declare_cases", lambda *_: self.queues)
         monkeypatch.setattr(worker, "_AHEAD_LOOKS_EVERY_S", 0.0)
@@ -76,7 +78,7 @@ class Scene:
         if case.name == "cannot be handed over":
             self.at_work.append(case)
             raise TypeError("argument of type 'int' is not iterable")
-        if not self.is_cancelled:
+        if case.name not in self.cancelled:
             self.at_work.append(case)
 
     def look(self, times: int = 1) -> list[str]:
@@ -155,10 +157,21 @@ def test_nothing_is_held_beside_a_case_that_a_worker_was_lost_over(scene: Scene)
 def test_what_was_held_and_cancelled_is_forgotten(scene: Scene) -> None:
     wait(scene.backfill, ["1", "2"])
     scene.look(3)
-    scene.is_cancelled = True
+    scene.cancelled.add("2")
     scene.end()
     assert scene.at_work == []
     assert scene.told == ["2", ""]
+
+
+def test_what_is_held_and_cancelled_makes_room_at_once_though_others_go_before_it(
+    scene: Scene,
+) -> None:
+    wait(scene.backfill, ["1", "2", "3", "4"])
+    scene.look(3)
+    scene.cancelled.add("2")
+    wait(scene.people, ["asked"])
+    assert scene.look(5) == ["1"]
+    assert scene.told == ["2", "", "3"]
 
 
 def test_what_cannot_be_handed_to_the_child_is_put_aside_and_the_next_is_taken(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from types import SimpleNamespace
 from typing import Any
-from unittest.mock import Mock
+from unittest.mock import Mock, call
 
 import pytest
 
@@ -38,7 +38,7 @@ class Scene:
         """Why the case failed."""
         means = Means({one.name: one for one in orthancs}, ["engine"], CASE.model_sha256)
         Work(means, self.answers, self.ahead).do(CASE.as_text(), "a task")
-        [(_, messages, _)] = [call.args for call in self.answers.deliver.call_args_list]
+        [(_, messages, _)] = [one.args for one in self.answers.deliver.call_args_list]
         ending = ending_of(messages)
         assert ending
         assert ending.outcome is Outcome.FAILED
@@ -58,6 +58,13 @@ def test_a_worker_without_the_orthanc_rests_and_says_so(
     assert scene.rests_s == [30.0]
     errors = [one.getMessage() for one in caplog.records if one.levelno == logging.ERROR]
     assert errors == [f"job {CASE.job}: {reason}"]
+
+
+def test_what_was_read_ahead_of_a_case_goes_with_it_however_it_ends(scene: Scene) -> None:
+    scene.engine.wait_ready.side_effect = EngineUnavailable("no weights")
+    scene.reason(NORTH)
+    assert scene.ahead.forget.call_args_list == [call(CASE)]
+    scene.ahead.files_of.assert_not_called()
 
 
 def test_a_worker_of_another_model_rests(scene: Scene) -> None:

@@ -28,6 +28,7 @@ from orthanc_liver.dicom.ct_series import CtSeries, read_ct_series
 from orthanc_liver.dicom.memory import MemoryLimit
 from orthanc_liver.liver_errors import SeriesRefused
 from tests.support.ct_writer import to_bytes, write_ct_series
+from tests.support.patience import patience_s
 
 SYNTAXES = [
     ExplicitVRLittleEndian,
@@ -40,7 +41,7 @@ SYNTAXES = [
 SLICES = 4
 # What a refusal may never repeat.
 MARKER = b"Secret"
-LONGEST_MS = 5000
+LONGEST_S = 5.0
 LIMIT = MemoryLimit(2048, SLICES)
 EDGES = [b"\x00", b"\xff", b"\x7f", b"\x80", b"\x01", b" ", b"\\", b"9", b"-", b"e", b"."]
 KEYWORDS = [
@@ -160,7 +161,7 @@ def test_ten_thousand_mutated_instances(damage: object) -> None:
     @given(st.data())
     @settings(
         max_examples=5000,
-        deadline=LONGEST_MS,
+        deadline=1000 * patience_s(LONGEST_S),
         phases=[Phase.generate, Phase.shrink],
         suppress_health_check=list(HealthCheck),
         database=None,

@@ -13,8 +13,9 @@ import pytest
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, RTStructureSetStorage, generate_uid
 
+from liver_unet import training
 from liver_unet.model_errors import TrainingRefused
-from liver_unet.training import load_config
+from liver_unet.training import TrainingConfig, load_config
 from liver_unet.training.cases import read_case
 from liver_unet.training.layouts import find_cases
 from liver_unet.volume import Grid
@@ -387,3 +388,42 @@ def test_a_truncated_structure_set_is_refused(study: Path, share: float) -> None
 def test_dicom_beside_nifti_is_refused(study: Path) -> None:
     (study / "volume-1.nii").touch()
     assert "holds DICOM and NIfTI" in refusal(study)
+
+
+def write_case(folder: Path, patient: str) -> str:
+    """A CT of this PatientID with its outline; returns the case's name."""
+    phantom = small_abdomen()
+    first = write_ct(folder / "ct", phantom, folder.name)
+    for path in (folder / "ct").iterdir():
+        one = pydicom.dcmread(path)
+        one.PatientID = patient
+        one.save_as(path)
+    write_structures(folder / "rs.dcm", first, boxes(phantom.volume.grid, range(4, 18)))
+    return str(pydicom.dcmread(folder / "rs.dcm").SOPInstanceUID)
+
+
+def test_the_ct_of_one_patient_are_dealt_out_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Wherever they lie; but where all bear one PatientID, it is nobody's."""
+    given: list[TrainingConfig] = []
+    monkeypatch.setattr(training, "train", lambda recipe, *_: given.append(recipe))
+    data = [tmp_path / "arterial", tmp_path / "portal"]
+    early = write_case(data[0] / "a", "P1")
+    write_case(data[0] / "b", "P2")
+    late = write_case(data[1] / "c", "P1")
+    write_case(data[1] / "d", "")
+    write_case(data[1] / "e", "")
+    recipe = load_config("fine")
+    train(recipe, data, tmp_path / "out", "cpu")
+    assert given[0].same_patient == (*recipe.same_patient, tuple(sorted((early, late))))
+    assert "P1" not in capsys.readouterr().err
+    train(recipe, [write_all_as_one(tmp_path / "one")], tmp_path / "other", "cpu")
+    assert given[1] == recipe
+    assert "warning: all 2 CT bear one PatientID" in capsys.readouterr().err
+
+
+def write_all_as_one(data: Path) -> Path:
+    for name in ("f", "g"):
+        write_case(data / name, "ANONYMOUS")
+    return data

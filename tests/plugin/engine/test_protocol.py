@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 
 from orthanc_liver.engine.protocol import (
+    MODALITIES,
+    NEEDS,
     Agreement,
     Allowance,
     BrokerState,
@@ -176,6 +178,10 @@ DONE: dict[str, Any] = {
         DONE | {"report": {"seconds": 1}},
         DONE | {"report": {"warnings": [1]}},
         DONE | {"report": {"liver_ml": "much"}},
+        DONE | {"report": {"warnings": [""]}},
+        DONE | {"report": {"no_liver": {"reason": ""}}},
+        DONE | {"report": {"no_liver": {}}},
+        DONE | {"report": {"lungs": {"reason": 7}}},
         DONE | {"report": {"deep": json.loads("[" * 300 + "]" * 300)}},
         {"type": "Order", "job": "j", "instances": 1, "settings": {}},
     ],
@@ -255,3 +261,11 @@ def test_among_the_instances_of_a_job_there_is_nothing_else(second: Message) -> 
 def test_an_object_brings_what_it_refers_to() -> None:
     assert with_needs(["SR"]) == ("SEG", "SR")
     assert with_needs(["SEG", "RTSTRUCT"]) == ("RTSTRUCT", "SEG")
+
+
+def test_every_kind_has_a_modality_and_is_made_after_what_it_needs() -> None:
+    """Without a modality Orthanc's series of it would not be ours: neither superseded nor sent."""
+    assert list(MODALITIES) == list(Kind)
+    kinds = list(Kind)
+    for kind, needed in NEEDS.items():
+        assert all(kinds.index(one) < kinds.index(kind) for one in needed)

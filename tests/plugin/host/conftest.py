@@ -19,7 +19,7 @@ from tests.plugin.host.series import small_ct
 from tests.support.ct_writer import to_bytes
 from tests.support.fake_orthanc import FakeServer
 from tests.support.orthanc_server import OrthancServer
-from tests.support.patience import wait_for
+from tests.support.patience import patience_s, wait_for
 from tests.support.scripted_engine import ScriptedEngine
 
 ENDED = ("Success", "Failure")
@@ -185,7 +185,7 @@ class RealEngineHost(Host):
         self.real_engine = ThresholdEngine(folder / "real engine")
         ours = self.orthanc.overrides["LiverSegmentation"]
         ours["Interpreter"] = str(self.real_engine.interpreter)
-        ours["JobTimeoutSeconds"] = 60
+        ours["JobTimeoutSeconds"] = int(patience_s(60))
 
 
 HOSTS = {"fake": FakeHost, "real": Host}

@@ -16,9 +16,8 @@ import pytest
 import requests
 
 from orthanc_liver.host.plugin import register
-from orthanc_liver.host.web import routes
 from tests.plugin.host.conftest import Host, RealEngineHost
-from tests.plugin.host.web.test_routes import NO_JOB, NO_RESOURCE
+from tests.plugin.host.web.test_routes import NO_RESOURCE, every_route
 from tests.support.ct_writer import write_ct_series
 from tests.support.patience import patience_s, wait_for
 from tests.support.processes import children_of
@@ -26,18 +25,6 @@ from tests.support.threshold_engine import with_liver
 
 USER, PASSWORD = "physicist", "correct horse"
 MARKER = "Zzmarker"
-
-
-def every_route() -> list[tuple[str, str]]:
-    """Method and path of every route, from the code's own table: none can be forgotten here."""
-    table = routes.Routes(Mock())._table
-    paths = [(method, pattern.pattern) for method, pattern, _ in table]
-    filled = [
-        (method, path.replace(routes._RESOURCE, NO_RESOURCE).replace(routes._JOB, NO_JOB))
-        for method, path in paths
-    ]
-    assert not any(set("([?*+") & set(path) for _, path in filled), "a pattern is not filled in"
-    return [(method, f"/liver/{path}") for method, path in filled]
 
 
 def test_every_callback_of_ours_is_the_table_of_routes() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from orthanc_liver.engine.protocol import JobSettings
 from orthanc_liver.host.settings import Settings, read_settings, settings_table
 from tests.support.orthanc_server import CHECKOUT
 
@@ -22,57 +23,71 @@ BROKER = {
     "Orthanc": "north",
 }
 
+# Of every setting but Broker, which excludes ShadowWeights, another value than its default.
+EVERY_SETTING: dict[str, Any] = {
+    "Automatic": False,
+    "Modality": "MR",
+    "MinimumSlices": 33,
+    "Filter": {"SeriesDescription": "portal"},
+    "OnePerStudy": True,
+    "Interpreter": sys.executable,
+    "Device": "cuda:1",
+    "Weights": str(WEIGHTS),
+    "WeightsSha256": "0" * 64,
+    "ShadowWeights": str(WEIGHTS / "development"),
+    "Threads": 3,
+    "RoiName": "Leber",
+    "RoiColour": [1, 2, 3],
+    "SeriesDescription": "Leber",
+    "Store": ["SEG", "RTSTRUCT"],
+    "LookHere": True,
+    "Retries": 0,
+    "JobTimeoutSeconds": 7,
+    "MaximumMemoryMib": 2048,
+    "KeepSuperseded": False,
+    "JobsKept": 8,
+    "Destinations": [
+        {"Modality": "pacs", "Objects": ["RTSTRUCT"], "When": "accepted", "Commitment": True},
+        {"DicomWeb": "archive"},
+    ],
+    "ReturnToSender": True,
+    "SendAfter": "accepted",
+    "Labels": True,
+    "Webhook": {"Url": "https://hook.example/liver", "Secret": "0123456789abcdef"},
+    "QualityFirstCases": 60,
+    "RetentionDays": 30,
+    "Viewer": "{orthanc}/ohif/viewer?StudyInstanceUIDs={StudyInstanceUID}",
+    "BackfillPauseSeconds": 9,
+    "DoseLimitsGy": {"LungOnce": 25, "ResinNormal": 35.5},
+    "LogFormat": "json",
+    "Broker": {},
+    "JobsAtOnce": 7,
+}
+
 
 def problems_of(**section: Any) -> list[str]:
     return read_settings({"LiverSegmentation": {**INTERPRETER, **section}})[1]
 
 
 def test_every_key_reaches_its_attribute() -> None:
-    section = {
-        "Automatic": False,
-        "Modality": "MR",
-        "MinimumSlices": 33,
-        "Filter": {"SeriesDescription": "portal"},
-        "OnePerStudy": True,
-        "Interpreter": sys.executable,
-        "Device": "cuda:1",
-        "Weights": str(WEIGHTS),
-        "WeightsSha256": "0" * 64,
-        "ShadowWeights": str(WEIGHTS / "development"),
-        "Threads": 3,
-        "RoiName": "Leber",
-        "RoiColour": [1, 2, 3],
-        "SeriesDescription": "Leber",
-        "Store": ["SEG", "RTSTRUCT"],
-        "LookHere": True,
-        "Retries": 0,
-        "JobTimeoutSeconds": 7,
-        "MaximumMemoryMib": 2048,
-        "KeepSuperseded": False,
-        "JobsKept": 8,
-        "Destinations": [
-            {"Modality": "pacs", "Objects": ["RTSTRUCT"], "When": "accepted", "Commitment": True},
-            {"DicomWeb": "archive"},
-        ],
-        "ReturnToSender": True,
-        "SendAfter": "accepted",
-        "Labels": True,
-        "Webhook": {"Url": "https://hook.example/liver", "Secret": "0123456789abcdef"},
-        "QualityFirstCases": 60,
-        "RetentionDays": 30,
-        "Viewer": "{orthanc}/ohif/viewer?StudyInstanceUIDs={StudyInstanceUID}",
-        "BackfillPauseSeconds": 9,
-        "DoseLimitsGy": {"LungOnce": 25, "ResinNormal": 35.5},
-        "LogFormat": "json",
-        "Broker": {},
-        "JobsAtOnce": 7,
-    }
-    settings, problems = read_settings({"LiverSegmentation": section})
+    settings, problems = read_settings({"LiverSegmentation": EVERY_SETTING})
     assert problems == []
     values = [getattr(settings, one.name) for one in fields(Settings)]
-    assert values == [tuple(v) if isinstance(v, list) else v for v in section.values()]
+    assert values == [tuple(v) if isinstance(v, list) else v for v in EVERY_SETTING.values()]
     assert settings.command[0] == sys.executable
     assert settings.command[-4:] == ["--device", "cuda:1", "--threads", "3"]
+
+
+def test_what_a_job_must_know_of_the_settings_travels_with_it() -> None:
+    """A field of JobSettings that no setting reaches would be a setting without effect."""
+    settings, _ = read_settings({"LiverSegmentation": EVERY_SETTING})
+    sent, default = settings.for_engine(), JobSettings()
+    same = {
+        one.name
+        for one in fields(JobSettings)
+        if getattr(sent, one.name) == getattr(default, one.name)
+    }
+    assert same == {"projections"}  # asked for with a job, not set
 
 
 def test_with_a_broker_the_dispatcher_stands_where_the_network_is_otherwise() -> None:

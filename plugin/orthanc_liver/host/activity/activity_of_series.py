@@ -22,6 +22,7 @@ from orthanc_liver.host.jobs.job import Job
 from orthanc_liver.host.jobs.records import Ledger, Record
 from orthanc_liver.host.jobs.source import is_source
 from orthanc_liver.host.review.approval import find_approved
+from orthanc_liver.host.review.clearance import Clearances
 from orthanc_liver.host.review.review import Review
 from orthanc_liver.host.server.api import Orthanc, Series
 from orthanc_liver.host.server.image_series import image_series
@@ -54,6 +55,7 @@ _DOCUMENTS = tuple(kind for kind in Kind if kind is not Kind.RTSTRUCT)
 def activity_of_series(
     orthanc: Orthanc,
     ledger: Ledger,
+    clearances: Clearances,
     settings: Settings,
     series_id: str,
     asked: Mapping[str, Any],
@@ -67,7 +69,8 @@ def activity_of_series(
     method = method_named(asked.get("Method"))
     given = _given(asked)
     outlines = _outlined(orthanc, series, asked)
-    record, reviews = ledger.read_record(series.id), ledger.read_reviews(series.id)
+    record = ledger.read_record(series.id)
+    reviews = clearances.decided(series.id, ledger.read_reviews(series.id))
     chosen = {one.rtstruct for one in outlines.values()}
     warnings = doubts_about_ours(orthanc, record, reviews, chosen)
     if "LiverMl" not in {**given, **outlines}:

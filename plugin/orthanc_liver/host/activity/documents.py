@@ -23,7 +23,7 @@ from orthanc_liver.host.jobs.job import Job
 from orthanc_liver.host.jobs.one_order import process_for_one_order
 from orthanc_liver.host.jobs.storing import store_beside
 from orthanc_liver.host.server.api import Orthanc, OrthancError, Series
-from orthanc_liver.host.server.gate import Gate
+from orthanc_liver.host.server.few_at_once import Gate
 from orthanc_liver.host.settings import Settings
 from orthanc_liver.sirt.activity import Activity
 

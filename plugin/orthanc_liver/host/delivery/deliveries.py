@@ -20,7 +20,8 @@ from orthanc_liver.host.delivery.destinations import Destination
 from orthanc_liver.host.errors import NotAllowed, UnknownDelivery
 from orthanc_liver.host.jobs.job import UNFINISHED, WAITING, Job, State
 from orthanc_liver.host.jobs.records import Ledger
-from orthanc_liver.host.server.times import growing_wait_s, text_of
+from orthanc_liver.host.server.times import text_of
+from orthanc_liver.host.server.waits import growing_wait_s
 
 _ENDED_IN_MEMORY = 1000
 _SENT_UNKNOWN_AT_MOST = 3
@@ -134,8 +135,9 @@ class Deliveries:
             self._keep()
 
     def refuse(self, rtstruct: str, reason: str) -> None:
-        """A person rejected this outline. What one of Orthanc's jobs works on is Orthanc's, but
-        there is no other attempt."""
+        """This RTSTRUCT, an outline or its parts, is not to leave: a person rejected it, or newer
+        ones took its place. What one of Orthanc's jobs works on is Orthanc's, but there is no other
+        attempt."""
         with self._lock:
             for one in [*self.unfinished(), *self.awaiting_proof()]:
                 if rtstruct in (one.outline, one.instance):

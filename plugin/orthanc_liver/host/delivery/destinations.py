@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from orthanc_liver.engine import protocol as result_objects
+from orthanc_liver.engine.protocol import Kind
 from orthanc_liver.host.delivery.ending import Ending, commitment_of, ending_of
 from orthanc_liver.host.errors import CannotSend
 from orthanc_liver.host.server.api import Missing, Orthanc, OrthancError, Series
 from orthanc_liver.host.settings import AT_ONCE, Settings
 
 
-class Kind(StrEnum):
+class DestinationKind(StrEnum):
     """How a destination is named."""
 
     MODALITY = "Modality"
@@ -30,7 +30,7 @@ class Kind(StrEnum):
 class Destination:
     """A name of DicomModalities or of DicomWeb.Servers, or the AE title of the CT's sender."""
 
-    kind: Kind
+    kind: DestinationKind
     name: str
 
     def as_json(self) -> dict[str, str]:
@@ -41,7 +41,7 @@ class Destination:
     def from_json(cls, shown: dict[str, str]) -> Destination:
         """The destination that as_json showed."""
         [(kind, name)] = shown.items()
-        return cls(Kind(kind), name)
+        return cls(DestinationKind(kind), name)
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Recipient:
     is asked for storage commitment."""
 
     destination: Destination
-    kinds: frozenset[str] = frozenset(result_objects.Kind)
+    kinds: frozenset[str] = frozenset(Kind)
     when: str = AT_ONCE
     is_to_commit: bool = False
 
@@ -70,8 +70,8 @@ def configured_recipients(settings: Settings) -> list[Recipient]:
     """Those that the settings name, in their order."""
     return [
         Recipient(
-            Destination.from_json({key: one[key] for key in Kind if key in one}),
-            frozenset(one.get("Objects", result_objects.Kind)),
+            Destination.from_json({key: one[key] for key in DestinationKind if key in one}),
+            frozenset(one.get("Objects", Kind)),
             one.get("When", settings.send_after),
             one.get("Commitment", False),
         )
@@ -100,7 +100,7 @@ def _senders(orthanc: Orthanc, series: Series) -> list[Destination]:
         # DICOM allows ASCII only; what a modality says all the same is in no encoding for certain.
         if aet := said.decode(errors="replace"):
             aets[aet] = None
-    return [Destination(Kind.SENDER, aet) for aet in aets]
+    return [Destination(DestinationKind.SENDER, aet) for aet in aets]
 
 
 class Sending:
@@ -121,9 +121,9 @@ class Sending:
         One job for each kind of object: of several Orthanc would not tell which one was refused.
         """
         try:
-            if destination.kind is Kind.DICOM_WEB:
+            if destination.kind is DestinationKind.DICOM_WEB:
                 return self._stow(destination.name, instances)
-            if destination.kind is Kind.SENDER:
+            if destination.kind is DestinationKind.SENDER:
                 return self._store(self._modality_of(destination.name), instances, proof=False)
             proof = proof and destination in self._to_commit
             return self._store(destination.name, instances, proof=proof)

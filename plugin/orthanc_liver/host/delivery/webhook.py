@@ -18,7 +18,8 @@ from orthanc_liver.host.jobs.job import Job
 from orthanc_liver.host.jobs.records import keep_notices, read_notices
 from orthanc_liver.host.server.api import Orthanc
 from orthanc_liver.host.server.background import Background
-from orthanc_liver.host.server.times import growing_wait_s, text_of
+from orthanc_liver.host.server.times import text_of
+from orthanc_liver.host.server.waits import growing_wait_s
 
 _TIMEOUT_S = 10.0
 _IDLE_S = 60.0

@@ -15,7 +15,7 @@ from orthanc_liver.host.intake.place import Place
 from orthanc_liver.host.jobs.job_queue import JobQueue
 from orthanc_liver.host.jobs.records import keep_place, keep_studies, read_backfill
 from orthanc_liver.host.server.api import Missing, Orthanc
-from orthanc_liver.host.server.identifiers import RESOURCE
+from orthanc_liver.identifiers import RESOURCE
 
 
 def studies_wanted(orthanc: Orthanc, asked: Mapping[str, Any], find_limit: int) -> list[str]:

@@ -13,14 +13,14 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any
 
+from orthanc_liver import SOFTWARE
 from orthanc_liver.engine.protocol import MODALITIES, Kind
 from orthanc_liver.host.jobs.job import Job
-from orthanc_liver.host.jobs.records import mark_elsewhere, unmark_superseded
-from orthanc_liver.host.jobs.storing import OUR_MANUFACTURER, is_result_in, may_be_ours
+from orthanc_liver.host.jobs.records import mark_elsewhere, tell_of_record, unmark_superseded
+from orthanc_liver.host.jobs.storing import is_result_in, may_be_ours
 from orthanc_liver.host.server.api import Missing, Orthanc, Series
 
 _MADE_BY_ORTHANC = {"AnonymizedFrom", "ModifiedFrom"}
-_OUR_RECORD = "4501"
 _OUR_UIDS = "2.25."  # never a copy's
 
 
@@ -30,7 +30,7 @@ def is_outlined_copy(orthanc: Orthanc, series: Series) -> bool:
     Copies of ours in its study that belong to other slices are marked.
     """
     notes = set(orthanc.get(f"/series/{series.id}/metadata"))
-    if not notes & _MADE_BY_ORTHANC or _OUR_RECORD in notes:
+    if not notes & _MADE_BY_ORTHANC or tell_of_record(notes):
         return False
     return series.id in _outlined(orthanc, series.study)
 
@@ -115,7 +115,7 @@ def is_ours(orthanc: Orthanc, instance: str) -> bool:
     """Whether we wrote it, or it is a copy of what we wrote: the copy keeps who made it."""
     try:
         return orthanc.get_bytes(f"/instances/{instance}/content/0008-0070").strip(b" \0") == (
-            OUR_MANUFACTURER.encode()
+            SOFTWARE.encode()
         )
     except Missing:
         return False

@@ -73,18 +73,24 @@ class Intake:
             raise NoModelYet("no model is loaded yet")
         if by_itself and is_outlined_copy(self._orthanc, series):
             raise NotAdmitted("it is a copy that Orthanc made, and holds our outline of its slices")
+        if force:
+            return self._queue.submit(series, force=True, priority=_priority(door))
+        # Files may have to be read for it: nobody has to wait for the queue meanwhile.
+        seen = self._ledger.read_record(series_id)
+        is_settled = self._is_settled(seen, series, door)
         # Else a job could end after its record was read and before the queue is asked.
         with self._queue.standing_still():
-            record = None if force else self._ledger.read_record(series_id)
-            if record and self._is_settled(record, series, door):
+            record = self._ledger.read_record(series_id)
+            if record != seen:
+                is_settled = self._is_settled(record, series, door)
+            if record and is_settled:
                 if door is Door.ASKED:
                     self._queue.adopt(record.job)
                 return Settled(record.job)
-            priority = _BACKFILL_PRIORITY if door is Door.BACKFILL else 0
-            return self._queue.submit(series, force=force, priority=priority)
+            return self._queue.submit(series, force=False, priority=_priority(door))
 
-    def _is_settled(self, record: Record, series: Series, door: Door) -> bool:
-        if not is_source(self._orthanc, record.job, series):
+    def _is_settled(self, record: Record | None, series: Series, door: Door) -> bool:
+        if record is None or not is_source(self._orthanc, record.job, series):
             return False
         if door is Door.ARRIVED:
             # Also after another model's job: an old series gets a new model only when somebody
@@ -94,3 +100,7 @@ class Intake:
             return False
         job = record.job
         return job.result is None or self._orthanc.has_instance(job.rtstruct)
+
+
+def _priority(door: Door) -> int:
+    return _BACKFILL_PRIORITY if door is Door.BACKFILL else 0

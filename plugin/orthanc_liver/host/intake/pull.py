@@ -14,13 +14,13 @@ from orthanc_liver.host.errors import NotPulled, NotPulledYet, PullRefused
 from orthanc_liver.host.intake.intake import Door, Intake
 from orthanc_liver.host.intake.paced import LOOK_S, MAX_STUDIES, Pace, Paced
 from orthanc_liver.host.intake.place import Place
+from orthanc_liver.host.intake.remote_study import Failed, Key, Wanted, Way
 from orthanc_liver.host.intake.series_filter import SeriesFilter
 from orthanc_liver.host.intake.sources import Found, Sources, unknown
-from orthanc_liver.host.intake.wanted import Failed, Key, Wanted, Way
 from orthanc_liver.host.jobs.job_queue import JobQueue
 from orthanc_liver.host.jobs.records import forget_pull, keep_pull_place, keep_wanted, read_pull
 from orthanc_liver.host.server.api import Orthanc
-from orthanc_liver.host.server.times import growing_wait_s
+from orthanc_liver.host.server.waits import growing_wait_s
 
 _ATTEMPTS = 4
 
@@ -93,6 +93,20 @@ class Fetching:
         return None
 
 
+class Held:
+    """What was here (see Fetching) of the study at one place in the list of those wanted."""
+
+    def __init__(self, done: int = 0, counts: Mapping[str, int] | None = None) -> None:
+        self._done = done
+        self._counts = dict(counts or {})
+
+    def at(self, done: int) -> dict[str, int]:
+        """To be filled in; empty once the study there is another."""
+        if done != self._done:
+            self._done, self._counts = done, {}
+        return self._counts
+
+
 class Pull(Paced):
     """What is asked for while it runs is added at its end."""
 
@@ -112,7 +126,7 @@ class Pull(Paced):
         self._failed: list[Failed] = []
         self._here: list[Wanted] = []  # nothing of these came that was not here already
         self._fetching: Fetching | None = None  # of the study at `done`
-        self._held_at, self._held = 0, dict[str, int]()  # see Fetching, and the `done` it is of
+        self._held = Held()
         self._attempts = 0
         self._reason = ""  # why the study at `done` is not here yet
 
@@ -122,7 +136,7 @@ class Pull(Paced):
         if kept:
             self._place, self._wanted = kept.place, kept.wanted
             self._failed, self._here = kept.failed, kept.here
-            self._held_at, self._held = kept.place.done, dict(kept.held)
+            self._held = Held(kept.place.done, kept.held)
 
     def ask(self, asked: Mapping[str, Any]) -> int:
         """Begin with the studies of a body, or add those that are not to come anyway; returns how
@@ -139,7 +153,7 @@ class Pull(Paced):
             keep_wanted(self._orthanc, [*before, *new])
             self._wanted = [*before, *new]
             if not self._is_running:
-                self._failed, self._here, self._held = [], [], {}
+                self._failed, self._here, self._held = [], [], Held()
                 self._start_over()
                 self._begin()
         self.thread.wake()
@@ -187,9 +201,8 @@ class Pull(Paced):
             if self._place is not place:
                 return 0.0
             wanted = self._wanted[place.done]
-            if self._held_at != place.done:
-                self._held_at, self._held = place.done, {}
-            fetching = self._fetching or Fetching(self._sources, wanted, self._held)
+            held = self._held.at(place.done)
+            fetching = self._fetching or Fetching(self._sources, wanted, held)
             self._fetching = fetching
         try:
             if fetching.find():
@@ -236,5 +249,5 @@ class Pull(Paced):
         self._fetching, self._attempts, self._reason = None, 0, ""
 
     def _keep(self, place: Place) -> None:
-        held = self._held if self._held_at == place.done else {}
+        held = self._held.at(place.done)
         keep_pull_place(self._orthanc, place, self._failed, self._here, held)

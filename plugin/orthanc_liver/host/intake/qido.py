@@ -13,7 +13,8 @@ from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 from orthanc_liver.host.errors import NotPulled, NotPulledYet
-from orthanc_liver.host.intake.deadline import Deadline, WatchedHttp, WatchedHttps
+from orthanc_liver.host.intake.call_deadline import CallDeadline, WatchedHttp, WatchedHttps
+from orthanc_liver.host.server.trust import trusting
 from orthanc_liver.host.server.web_servers import WebServer
 
 # Less than for what a thread is waited when Orthanc stops.
@@ -40,7 +41,7 @@ def find_studies(server: WebServer, place: str, query: Mapping[str, str]) -> byt
     if server.username:
         known = base64.b64encode(f"{server.username}:{server.password}".encode()).decode()
         request.add_header("Authorization", f"Basic {known}")
-    with Deadline(TIMEOUT_S) as deadline:
+    with CallDeadline(TIMEOUT_S) as deadline:
         return _answer(_opener(server, place, deadline), request, place, deadline)
 
 
@@ -48,7 +49,7 @@ def _answer(
     opener: urllib.request.OpenerDirector,
     request: urllib.request.Request,
     place: str,
-    deadline: Deadline,
+    deadline: CallDeadline,
 ) -> bytes:
     try:
         with opener.open(request, timeout=TIMEOUT_S) as answer:
@@ -77,7 +78,7 @@ class _NotElsewhere(urllib.request.HTTPRedirectHandler):
         """Whoever asked is told of the status."""
 
 
-def _opener(server: WebServer, place: str, deadline: Deadline) -> urllib.request.OpenerDirector:
+def _opener(server: WebServer, place: str, deadline: CallDeadline) -> urllib.request.OpenerDirector:
     try:
         context = _context(server)
     except OSError as error:
@@ -96,7 +97,7 @@ def _opener(server: WebServer, place: str, deadline: Deadline) -> urllib.request
 
 
 def _context(server: WebServer) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=server.ca_file or None)
+    context = trusting(server.ca_file)
     if not server.is_verified:
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     certificate, key, password = server.certificate

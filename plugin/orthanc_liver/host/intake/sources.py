@@ -16,10 +16,10 @@ from typing import Any
 
 from orthanc_liver.host.errors import NotPulled, NotPulledYet
 from orthanc_liver.host.intake.qido import find_studies
-from orthanc_liver.host.intake.wanted import Key, Wanted, Way
+from orthanc_liver.host.intake.remote_study import Key, Wanted, Way
 from orthanc_liver.host.server.api import Missing, Orthanc, OrthancError
-from orthanc_liver.host.server.identifiers import DICOM_UID
 from orthanc_liver.host.server.web_servers import WebServer
+from orthanc_liver.identifiers import DICOM_UID
 
 _FIND_TIMEOUT_S = 10
 _MOST_FOUND, _MOST_ANSWERS = 20, 100

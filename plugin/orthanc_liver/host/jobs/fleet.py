@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 
-from orthanc_liver.engine.case import Case, uid_or_none
+from orthanc_liver.engine.cluster_case import Case, uid_or_none
 from orthanc_liver.engine.protocol import (
     AboutAJob,
     BrokerState,
@@ -89,25 +89,38 @@ class Fleet:
         if process:
             process.close()
 
-    def ask(self, lane: Lane, process: EngineProcess, errand: Errand) -> None:
-        """Let this lane hear of the errand's job; EngineGone."""
+    def ask(self, lane: Lane, errand: Errand) -> None:
+        """Let this lane hear of the errand's job; EngineGone, also where nobody wants it now."""
         with self._lock:
+            if lane.is_over:
+                raise EngineGone("the job was cancelled")
             self._lanes[errand.job] = lane
-            process.send(errand)
+            lane.process.send(errand)
 
-    def forget(self, job: str) -> None:
-        """Nobody listens for the job any more."""
+    def lane_of(self, job: str) -> Lane | None:
+        """Which one hears of it."""
         with self._lock:
-            self._lanes.pop(job, None)
+            return self._lanes.get(job)
 
-    def recall(self, process: EngineProcess, job: str) -> None:
-        """Have whoever works on the job stop."""
+    def forget(self, lane: Lane, job: str) -> None:
+        """This lane listens for the job no more; another may have it by now."""
         with self._lock:
-            if self._lanes.pop(job, None) and process.alive:
+            self._take_from(lane, job)
+
+    def recall(self, lane: Lane, job: str) -> None:
+        """Have whoever works on the job for this lane stop."""
+        with self._lock:
+            if self._take_from(lane, job) and lane.process.alive:
                 try:
-                    process.send(Recall(job))
+                    lane.process.send(Recall(job))
                 except EngineGone:
                     return  # with it went what it had not published
+
+    def _take_from(self, lane: Lane, job: str) -> bool:
+        had_it = self._lanes.get(job) is lane
+        if had_it:
+            del self._lanes[job]
+        return had_it
 
     def _begin(self) -> tuple[EngineProcess, Ready]:
         former = self._process
@@ -139,11 +152,8 @@ class Fleet:
                 message = process.hear()
                 if isinstance(message, BrokerState):
                     self._note(message)
-                elif isinstance(message, AboutAJob):
-                    with self._lock:
-                        lane = self._lanes.get(message.job)
-                    if lane:
-                        lane.hear(message)
+                elif isinstance(message, AboutAJob) and (lane := self.lane_of(message.job)):
+                    lane.hear(message)
         except EngineGone as gone:
             with self._lock:
                 left = [one for one in self._lanes.values() if one.process is process]
@@ -170,13 +180,13 @@ class Lane:
         self._ready = ready
         self._on_end = on_end
         self._messages: queue.SimpleQueue[AboutAJob | EngineGone] = queue.SimpleQueue()
-        self._is_over = False
+        self.is_over = False
         self._job = ""
 
     @property
     def alive(self) -> bool:
         """See Engine."""
-        return not self._is_over and self.process.alive
+        return not self.is_over and self.process.alive
 
     def wait_ready(self) -> Ready:
         """See Engine; known already."""
@@ -184,22 +194,18 @@ class Lane:
 
     def send(self, errand: Errand) -> None:
         """Have a worker do it; EngineGone where nobody wants it any more."""
-        if self._is_over:
-            raise EngineGone("the job was cancelled")
         self._job = errand.job
-        self._fleet.ask(self, self.process, errand)
-        if self._is_over:  # meanwhile
-            self._fleet.recall(self.process, errand.job)
+        self._fleet.ask(self, errand)
 
     def receive(self) -> AboutAJob:
         """See Engine."""
         message = self._messages.get()
         if isinstance(message, EngineGone):
-            self._is_over = True
-            self._fleet.forget(self._job)
+            self.is_over = True
+            self._fleet.forget(self, self._job)
             raise message
         if isinstance(message, Done):
-            self._fleet.forget(self._job)
+            self._fleet.forget(self, self._job)
         return message
 
     def hear(self, message: AboutAJob | EngineGone) -> None:
@@ -208,7 +214,8 @@ class Lane:
 
     def kill(self) -> None:
         """See Engine."""
-        self._fleet.recall(self.process, self._job)
+        self.is_over = True  # first: what is asked from now on is not sent, what was is recalled
+        self._fleet.recall(self, self._job)
         self.leave()
 
     def close(self) -> None:
@@ -217,7 +224,7 @@ class Lane:
 
     def leave(self) -> None:
         """See Engine; a worker finishes the case, and the broker keeps what came of it."""
-        self._is_over = True
+        self.is_over = True
         self._messages.put(EngineGone("the job was cancelled"))
         self._on_end()
 

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -162,17 +163,22 @@ class JobQueue:
             return job
 
     def resubmit(self, job_id: str) -> Job:
-        """Run a failed job again; UnknownJob and NotAllowed as for cancel."""
+        """Run a failed job again, under its id; UnknownJob and NotAllowed as for cancel."""
         with self._changed:
             job = self.job(job_id)
             others = (one for one in self._jobs.values() if one is not job)
             if any(one.series == job.series and one.state in UNFINISHED for one in others):
                 raise NotAllowed("another job for the same series is not finished yet")
-            self._not_noted.pop(job_id, None)
-            self._update(job, Event.RESUBMIT)
+            # Its former self stays ended: a worker may not know yet that it was cancelled.
+            again = replace(job)
+            again.apply(Event.RESUBMIT)
             # The oldest finished jobs are forgotten first, and this one is new again.
-            self._jobs[job_id] = self._jobs.pop(job_id)
-            return job
+            del self._jobs[job_id]
+            self._jobs[job_id] = again
+            self._not_noted.pop(job_id, None)
+            self._not_before_s.pop(job_id, None)
+            self._persist()
+            return again
 
     def ids(self, *, series: str = "", study: str = "") -> list[str]:
         """Every job we know of, or those of a series or study alone, oldest first."""

@@ -6,14 +6,16 @@ On a series:         metadata 4501     the job that ended last, the RTSTRUCT sto
                      metadata 4507     physicians' outlines of it, compared with ours
                      attachment 4502   the preview picture
                      attachment 4506   where the networks are unsure
-On a result:         metadata 4504     the UID of the result that took its place, or that its
-                                       slices are no longer the same or not in its study; never
-                                       read
+On a result:         metadata 4504     the UID of the result that took its place, that its slices
+                                       are no longer the same or not in its study, or that a
+                                       person rejected it; for others to read, and for us only to
+                                       take away the two about slices
 On parts of a liver: metadata 4508     how a person cut them, and what took their place
 For the whole server, global properties:
                      4501              the place in Orthanc's change log
                      4502              deliveries under way
                      4503, 4504        the backfill: its studies, and how far it is
+                     4505              what a webhook was not told yet
                      4506              which series have comparisons or await one, and the limits of
                                        the control charts
                      4507, 4508        the pull: its studies, and how far it is
@@ -29,7 +31,7 @@ import json
 import re
 import struct
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -37,7 +39,7 @@ from orthanc_liver.engine.protocol import Outcome
 from orthanc_liver.host.delivery.delivery import Delivery
 from orthanc_liver.host.errors import NotOurs, StateUnreadable
 from orthanc_liver.host.intake.place import Place
-from orthanc_liver.host.intake.wanted import Failed, Wanted
+from orthanc_liver.host.intake.remote_study import Failed, Wanted
 from orthanc_liver.host.jobs import stored_form
 from orthanc_liver.host.jobs.job import UNFINISHED, Job
 from orthanc_liver.host.jobs.stored_form import (
@@ -70,8 +72,8 @@ from orthanc_liver.host.review.clearance import DRAWERS, Clearance
 from orthanc_liver.host.review.cut import StoredCut
 from orthanc_liver.host.review.review import Review
 from orthanc_liver.host.server.api import Missing, Orthanc, OrthancError
-from orthanc_liver.host.server.identifiers import RESOURCE
 from orthanc_liver.host.server.untrusted_json import parse_clients_json, parse_shallow_json
+from orthanc_liver.identifiers import RESOURCE
 
 _RECORD_METADATA = 4501
 _DELIVERIES_METADATA = 4503
@@ -110,6 +112,7 @@ _PNG_SIZES = slice(16, 24)
 _SETTLED = frozenset({Outcome.SEGMENTED, Outcome.NO_LIVER, Outcome.REFUSED})
 
 Found = TypeVar("Found")
+Noted = TypeVar("Noted", Review, Comparison)
 
 
 @dataclass(frozen=True)
@@ -151,8 +154,12 @@ class QualityState:
 
 
 class Ledger:
-    """Reads and writes jobs and deliveries. What cannot be written (a full disk) is logged, not
-    raised: the jobs in memory go on, and whoever called hears that it must be written again."""
+    """Reads and writes all but what is on results, pictures, backfill, pull and notices.
+
+    Jobs and deliveries that cannot be written (a full disk) are logged, not raised: those in
+    memory go on, and whoever keeps a job hears that it must be written again. Anything else that
+    cannot be written raises OrthancError.
+    """
 
     def __init__(self, orthanc: Orthanc) -> None:
         self._orthanc = orthanc
@@ -266,14 +273,7 @@ class Ledger:
 
     def read_reviews(self, series_id: str) -> list[Review]:
         """What people decided of a series' results, oldest first."""
-
-        def read(kept: Any) -> list[Review]:
-            reviews = opened_list(kept, "Reviews", read_review)
-            if any(one.series != series_id for one in reviews):
-                raise NotOurs("it names another series")
-            return reviews
-
-        return self._read_note(series_id, _REVIEWS_METADATA, read) or []
+        return self._read_own(series_id, _REVIEWS_METADATA, "Reviews", read_review)
 
     def record_review(self, one: Review) -> None:
         """Leave a review on its series, which forgets the oldest; OrthancError where that fails."""
@@ -283,14 +283,7 @@ class Ledger:
 
     def read_comparisons(self, series_id: str) -> list[Comparison]:
         """Outlines that came back to a series, in the order in which they were compared."""
-
-        def read(kept: Any) -> list[Comparison]:
-            found = opened(kept, "Comparisons").list_of("Comparisons", read_comparison)
-            if any(one.series != series_id for one in found):
-                raise NotOurs("it names another series")
-            return found
-
-        return self._read_note(series_id, _COMPARISONS_METADATA, read) or []
+        return self._read_own(series_id, _COMPARISONS_METADATA, "Comparisons", read_comparison)
 
     def record_comparison(self, one: Comparison) -> list[Comparison]:
         """Leave a comparison on its series in the place of an earlier one of the same outline, and
@@ -347,6 +340,19 @@ class Ledger:
         text = document(Clearances=[stored_clearance(one) for one in clearances])
         self._orthanc.set_property(_CLEARANCE_PROPERTIES[drawer], text)
 
+    def _read_own(
+        self, series_id: str, number: int, key: str, read: Callable[[Any], Noted]
+    ) -> list[Noted]:
+        """A list under key; what names another series was copied from there."""
+
+        def read_all(kept: Any) -> list[Noted]:
+            found = opened(kept, key).list_of(key, read)
+            if any(one.series != series_id for one in found):
+                raise NotOurs("it names another series")
+            return found
+
+        return self._read_note(series_id, number, read_all) or []
+
     def _read_note(self, series_id: str, number: int, read: Callable[[Any], Found]) -> Found | None:
         """What a series says; None where it says nothing, or nothing of ours.
 
@@ -368,6 +374,11 @@ class Ledger:
         with contextlib.suppress(Missing):  # the series is gone, and its notes with it
             self._orthanc.put(path, text.encode())
         self._told.discard(path)
+
+
+def tell_of_record(names: Collection[str]) -> bool:
+    """Whether a series with metadata of these names has a record of ours."""
+    return str(_RECORD_METADATA) in names
 
 
 def read_backfill(orthanc: Orthanc) -> tuple[Place, list[str]] | None:

@@ -100,7 +100,9 @@ class Results:
         job.result = {**rtstruct, "Further": further}
         _warn_of_others(job, [rtstruct, *further])
         supersede(self._orthanc, record, job, keep=self._settings.keep_superseded)
-        supersede_approved(self._orthanc, self._ledger.read_reviews(series.id), job)
+        noted = self._ledger.read_reviews(series.id)
+        decided = self._clearances.decided(series.id, ())  # and may have lost its note
+        supersede_approved(self._orthanc, [*noted, *decided], job)
         self.settle_parts(job, series)
         self._clearances.note_grade(series.id, rtstruct["Instance"], job.grade or "")
         self.send(job, series, again=False)

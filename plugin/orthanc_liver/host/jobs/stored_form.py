@@ -19,22 +19,20 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, TypeVar
 
-from orthanc_liver.engine.protocol import GRADES, Agreement, Kind, Outcome
+from orthanc_liver.engine.protocol import GRADES, Agreement, Kind, Outcome, check_report
 from orthanc_liver.host.delivery.delivery import Arrival, Delivery
-from orthanc_liver.host.delivery.destinations import Destination
-from orthanc_liver.host.delivery.destinations import Kind as Sent
+from orthanc_liver.host.delivery.destinations import Destination, DestinationKind
 from orthanc_liver.host.errors import CutAskedBadly, NotOurs
 from orthanc_liver.host.intake.place import Place, Stage
-from orthanc_liver.host.intake.wanted import Failed, Key, Wanted, Way
+from orthanc_liver.host.intake.remote_study import Failed, Key, Wanted, Way
 from orthanc_liver.host.jobs.job import Job, State
 from orthanc_liver.host.quality.chart import Limits
 from orthanc_liver.host.quality.comparison import Comparison, ModelLimits, Returned
 from orthanc_liver.host.review.clearance import Clearance
 from orthanc_liver.host.review.cut import StoredCut, cut_asked
 from orthanc_liver.host.review.review import Review, Verdict
-from orthanc_liver.host.server.identifiers import DICOM_UID, JOB, RESOURCE
 from orthanc_liver.host.server.times import text_of, time_of
-from orthanc_liver.host.weights_folder import SHA256
+from orthanc_liver.identifiers import DICOM_UID, JOB, MD5, RESOURCE, SHA256
 
 VERSION = 1
 _LARGEST = 2**31
@@ -219,15 +217,12 @@ def _read_model(kept: Any) -> dict[str, str]:
 
 
 def _read_report(kept: Any) -> dict[str, Any]:
-    report = Fields(kept)
-    if type(report.all.get("liver_ml")) not in (int, float, type(None)):
-        raise NotOurs("liver_ml is not a number")
-    report.list_of("warnings", _read_sentence)
-    report.given("no_liver", lambda why: Fields(why).text("reason", "(?s:.+)"))
-    report.given("lungs", lambda lungs: Fields(lungs).text("reason"))
-    report.text("grade", "|".join(("", *GRADES)))
-    report.list_of("look_at", _read_region)
-    return report.all
+    report = Fields(kept).all
+    try:
+        check_report(report)
+    except Exception:  # noqa: BLE001 whatever the check stumbles over
+        raise NotOurs("Report is not what a job reports") from None
+    return report
 
 
 def read_contours(kept: Any) -> dict[str, Any]:
@@ -243,14 +238,6 @@ def read_contours(kept: Any) -> dict[str, Any]:
             if not is_flat or len(contour) < _LEAST_NUMBERS or len(contour) % 2:
                 raise NotOurs("a contour is not a list of columns and rows")
     return told.all
-
-
-def _read_region(kept: Any) -> tuple[int, int]:
-    """Slices of the CT to look at, counted from 1."""
-    slices = Fields(kept).list_of("slices", lambda one: Fields({"slice": one}).number("slice", 1))
-    if len(slices) != 2 or slices[0] > slices[1]:
-        raise NotOurs("slices are not a first and a last one")
-    return slices[0], slices[1]
 
 
 def _read_sentence(kept: Any) -> str:
@@ -327,7 +314,7 @@ def _read_delivery(one: Fields, instance: str, kind: str) -> Delivery:
 
 def _read_destination(kept: Any) -> Destination:
     named = Fields(kept)
-    kinds = [kind for kind in Sent if kind in named.all]
+    kinds = [kind for kind in DestinationKind if kind in named.all]
     if len(kinds) != 1:
         raise NotOurs("Destination does not name one destination")
     return Destination(kinds[0], named.text(kinds[0], "(?s:.+)"))
@@ -411,7 +398,7 @@ def read_comparison(kept: Any) -> Comparison:
         returned=Returned(
             instance=one.text("Instance", RESOURCE),
             sop_instance_uid=one.text("SopInstanceUid", DICOM_UID),
-            md5=one.text("Md5", "[0-9a-f]{32}"),
+            md5=one.text("Md5", MD5),
             kind=one.text("Kind", f"{Kind.RTSTRUCT}|{Kind.SEG}"),
             roi=one.text("Roi"),
             approval=one.text("Approval"),

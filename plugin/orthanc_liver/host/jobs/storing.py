@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from orthanc_liver import SOFTWARE
 from orthanc_liver.engine.protocol import MODALITIES, Kind
 from orthanc_liver.host.errors import StoredElsewhere
 from orthanc_liver.host.jobs.records import unmark_made_again, write_preview, write_unsure
@@ -17,8 +18,6 @@ from orthanc_liver.host.server.api import BadFile, Missing, Orthanc, OrthancErro
 
 _MEDIA_STORAGE_SOP_INSTANCE_UID = 3  # in group 2, which every DICOM file begins with
 _GROUP_2_AT = 132
-# Whoever edits contours puts itself there.
-OUR_MANUFACTURER = "orthanc-liver"
 _LONG = (b"OB", b"UN")
 # What differs each time that the same object is written.
 _OF_THE_WRITING = {
@@ -141,7 +140,7 @@ def may_be_ours(tags: Mapping[str, str]) -> bool:
     others', so of these the manufacturer decides."""
     modality = tags.get("Modality")
     if modality in (MODALITIES[Kind.SC], MODALITIES[Kind.PDF]):
-        return tags.get("Manufacturer") == OUR_MANUFACTURER
+        return tags.get("Manufacturer") == SOFTWARE
     return modality in MODALITIES.values()
 
 

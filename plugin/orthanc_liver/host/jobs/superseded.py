@@ -1,9 +1,9 @@
 """A new result takes the place of the former one of the same series and model, and says so.
 
-It happens when a slice came late, or when the settings of the output changed. The former RTSTRUCT,
-SEG and SR are kept, with metadata 4504 that names the new one, or deleted, as KeepSuperseded says.
-Where the series changed and nothing came of it, they stay, and metadata 4504 says so.
-So is what an attempt stored that was cut off before it could say so.
+It happens when a slice came late, or when the settings of the output changed. The former RTSTRUCT
+and what was stored with it are kept, with metadata 4504 that names the new one, or deleted, as
+KeepSuperseded says. Where the series changed and nothing came of it, they stay, and metadata 4504
+says so. So is what an attempt stored that was cut off before it could say so.
 """
 
 from __future__ import annotations

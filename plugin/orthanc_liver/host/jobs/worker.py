@@ -44,7 +44,7 @@ from orthanc_liver.host.server.api import (
 )
 from orthanc_liver.host.server.background import Background
 from orthanc_liver.host.server.image_series import image_series
-from orthanc_liver.host.server.times import growing_wait_s
+from orthanc_liver.host.server.waits import growing_wait_s
 from orthanc_liver.host.settings import Settings
 
 _NOT_STABLE = "waits until the series is stable: images still arrive, or did a moment ago"

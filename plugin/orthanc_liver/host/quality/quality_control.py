@@ -38,7 +38,7 @@ from orthanc_liver.host.quality.returns import KINDS, Found, Returns
 from orthanc_liver.host.quality.shadow import Shadow
 from orthanc_liver.host.server.api import BadFile, Missing, Orthanc, Series
 from orthanc_liver.host.server.background import Background
-from orthanc_liver.host.server.times import growing_wait_s
+from orthanc_liver.host.server.waits import growing_wait_s
 from orthanc_liver.host.settings import Settings
 
 _IDLE_S = 60.0

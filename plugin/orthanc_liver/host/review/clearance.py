@@ -7,6 +7,7 @@ properties, which Orthanc's REST API has no route to.
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -61,13 +62,23 @@ class Clearances:
         with self._lock:
             return self._all.get(outline, Clearance(series, outline))
 
+    def decided(self, series: str, noted: Iterable[Review]) -> list[Review]:
+        """Of the reviews that a series' metadata notes those of outlines that somebody decided on,
+        and then the last word on each, which a note cannot change."""
+        with self._lock:
+            of_series = (one for one in self._all.values() if one.series == series)
+            words = {one.outline: one.review for one in of_series if one.review}
+        return [*(one for one in noted if one.rtstruct in words), *words.values()]
+
     def note_grade(self, series: str, outline: str, grade: str) -> None:
         """A job made it; made again, the word on it stands. OrthancError where it is not kept."""
-        self._put(replace(self.of(series, outline), grade=grade))
+        with self._lock:
+            self._put(replace(self.of(series, outline), grade=grade))
 
     def note_review(self, review: Review) -> None:
         """A person decided; OrthancError where that is not kept, and then nothing is."""
-        self._put(replace(self.of(review.series, review.rtstruct), review=review))
+        with self._lock:
+            self._put(replace(self.of(review.series, review.rtstruct), review=review))
 
     def forget(self, series: str) -> None:
         """It was deleted, and its outlines mean nothing any more."""
@@ -84,15 +95,14 @@ class Clearances:
             return {one.series for one in self._all.values()}
 
     def _put(self, one: Clearance) -> None:
-        with self._lock:
-            drawer = _drawer(one.outline)
-            others = [each for each in self._in_drawer(drawer) if each.outline != one.outline]
-            kept = [*others, one][-_PER_DRAWER:]
-            self._shelf.keep_clearances(drawer, kept)
-            for each in others:
-                del self._all[each.outline]
-            self._all.pop(one.outline, None)
-            self._all |= {each.outline: each for each in kept}
+        drawer = _drawer(one.outline)
+        others = [each for each in self._in_drawer(drawer) if each.outline != one.outline]
+        kept = [*others, one][-_PER_DRAWER:]
+        self._shelf.keep_clearances(drawer, kept)
+        for each in others:
+            del self._all[each.outline]
+        self._all.pop(one.outline, None)
+        self._all |= {each.outline: each for each in kept}
 
     def _in_drawer(self, drawer: int) -> list[Clearance]:
         return [one for one in self._all.values() if _drawer(one.outline) == drawer]

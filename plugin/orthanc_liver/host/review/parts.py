@@ -16,10 +16,11 @@ from orthanc_liver.host.jobs.results import Results
 from orthanc_liver.host.jobs.source import is_source
 from orthanc_liver.host.jobs.storing import is_result_in, store_beside
 from orthanc_liver.host.review.approval import find_approved
+from orthanc_liver.host.review.clearance import Clearances
 from orthanc_liver.host.review.cut import StoredCut, cut_asked
 from orthanc_liver.host.review.cuts import cuts_of
 from orthanc_liver.host.review.review import Verdict
-from orthanc_liver.host.review.reviews import NOT_THE_OUTLINE, Reviews, person_asking
+from orthanc_liver.host.review.reviews import NOT_THE_OUTLINE, person_asking
 from orthanc_liver.host.server.api import Orthanc, Series
 from orthanc_liver.host.settings import Settings
 
@@ -41,13 +42,13 @@ class Parts:
         self,
         orthanc: Orthanc,
         ledger: Ledger,
-        reviews: Reviews,
+        clearances: Clearances,
         results: Results,
         settings: Settings,
     ) -> None:
         self._orthanc = orthanc
         self._ledger = ledger
-        self._reviews = reviews
+        self._clearances = clearances
         self._results = results
         self._settings = settings
 
@@ -98,7 +99,7 @@ class Parts:
             raise NoResult("there is no outline of the series as it is now: segment it (again)")
         if not is_result_in(self._orthanc, job.rtstruct, series.study):
             raise NoResult("the outline is no longer in Orthanc: segment the series again")
-        review = self._reviews.of(series.id, job.rtstruct)
+        review = self._clearances.of(series.id, job.rtstruct).review
         if review and review.verdict is Verdict.REJECTED:
             raise NotAllowed("the outline was rejected: it is not cut before a person accepts it")
         approved = find_approved(self._orthanc, review, series.study)

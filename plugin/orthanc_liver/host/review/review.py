@@ -10,6 +10,7 @@ from typing import Any
 from orthanc_liver.host.server.times import text_of
 
 NAME_CHARS, REASON_CHARS = 64, 500
+NAME_WANTED = f"By must be a name on one line of at most {NAME_CHARS} characters"
 
 
 class Verdict(StrEnum):
@@ -36,7 +37,7 @@ class Review:
     @property
     def problem(self) -> str:
         if not is_line(self.by, NAME_CHARS):
-            return f"By must be a name on one line of at most {NAME_CHARS} characters"
+            return NAME_WANTED
         if self.verdict is Verdict.REJECTED and not self.reason.strip():
             return "Reason must say why the outline is rejected"
         if self.reason and not is_line(self.reason, REASON_CHARS):

@@ -12,7 +12,7 @@ from typing import Any
 from orthanc_liver.host.errors import NoResult, NotAllowed, ReviewRefused
 from orthanc_liver.host.jobs.job import Job
 from orthanc_liver.host.jobs.records import Ledger
-from orthanc_liver.host.review.review import NAME_CHARS, Review, Verdict, is_line
+from orthanc_liver.host.review.review import NAME_CHARS, NAME_WANTED, Review, Verdict, is_line
 
 NOBODY = "-"
 NOT_THE_OUTLINE = (
@@ -38,12 +38,6 @@ class Reviews:
         """Read what is known of these series."""
         for series_id in dict.fromkeys(series_ids):
             self._read(series_id)
-
-    def of(self, series_id: str, rtstruct: str) -> Review | None:
-        """The last word on an outline, read anew: the series may have been deleted meanwhile."""
-        with self._lock:
-            self._read(series_id)
-            return self._known(series_id, rtstruct)
 
     def add(self, review: Review) -> None:
         """Keep it on its series; OrthancError where that is not possible, and then nothing is."""
@@ -87,7 +81,7 @@ def person_asking(asked: Mapping[str, Any], user: str) -> tuple[str, bool]:
         raise ReviewRefused("Orthanc knows who asks: leave By out")
     name = by if user == NOBODY else user
     if not isinstance(name, str) or not is_line(name, NAME_CHARS):
-        raise ReviewRefused(f"By must be a name on one line of at most {NAME_CHARS} characters")
+        raise ReviewRefused(NAME_WANTED)
     return name.strip(), user == NOBODY
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from orthanc_liver.host.errors import fault_of_ours
 from orthanc_liver.host.server.api import Orthanc, OrthancError, ServerStopping
-from orthanc_liver.host.server.times import growing_wait_s
+from orthanc_liver.host.server.waits import growing_wait_s
 
 # To ask Orthanc again costs little.
 _ORTHANC_RESTS_S = 10.0

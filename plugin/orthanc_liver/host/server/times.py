@@ -1,4 +1,4 @@
-"""Times as Orthanc writes them, always UTC, and how long to wait after failures."""
+"""Times as Orthanc writes them, always UTC."""
 
 from __future__ import annotations
 
@@ -14,8 +14,3 @@ def time_of(text: str) -> datetime:
     """The UTC time that text_of wrote."""
     # Not strptime: after /tools/reset, which starts Python anew in the same process, it fails.
     return datetime.fromisoformat(text).replace(tzinfo=UTC)
-
-
-def growing_wait_s(failures: int) -> float:
-    """How long to wait after so many failures: 2 s, 12 s, 72 s, then 5 minutes."""
-    return (2.0, 12.0, 72.0, 300.0)[min(failures, 3)]

@@ -72,12 +72,23 @@ class Ended:
 
 def exposition(status: Mapping[str, Any], ended: Ended) -> str:
     """The answer to GET /liver/metrics, from the answer to GET /liver/status."""
+    families = [
+        *_of_plugin(status),
+        *_of_broker(status.get("Broker")),
+        *_of_work(status),
+        *_of_people(status),
+        *_of_quality(status["Quality"] or {}),
+        *ended.families(),
+    ]
+    return "".join(families)
+
+
+def _of_plugin(status: Mapping[str, Any]) -> list[str]:
     model = status["Model"]
-    waiting = status["Queue"]["Pending"] + status["Queue"]["Retry"]
     about = {"version": status["Version"], "device": status["Device"] or ""}
     if model:
         about |= {"model": model["Name"], "sha256": model["Sha256"]}
-    families = [
+    return [
         _family("liver_info", "gauge", "What runs, as labels; always 1.", [(about, 1)]),
         _family(
             "liver_engine_ready",
@@ -109,7 +120,13 @@ def exposition(status: Mapping[str, Any], ended: Ended) -> str:
             "For how long the job that has waited longest has waited; 0 where none waits.",
             [({}, status["OldestWaitingSeconds"])],
         ),
-        *_of_broker(status.get("Broker")),
+    ]
+
+
+def _of_work(status: Mapping[str, Any]) -> list[str]:
+    """Of jobs and deliveries."""
+    waiting = status["Queue"]["Pending"] + status["Queue"]["Retry"]
+    return [
         _family("liver_queue_length", "gauge", "Jobs that wait for their turn.", [({}, waiting)]),
         _family(
             "liver_jobs",
@@ -123,24 +140,24 @@ def exposition(status: Mapping[str, Any], ended: Ended) -> str:
             "Deliveries to destinations that are remembered, by state.",
             [({"state": state}, n) for state, n in status["Deliveries"].items()],
         ),
-    ]
-    families.append(
         _family(
             "liver_arrivals",
             "gauge",
             "Objects at destinations that are remembered, by what is known of them there.",
             [({"arrival": arrival}, n) for arrival, n in status["Arrivals"].items()],
-        )
-    )
-    families.append(
+        ),
+    ]
+
+
+def _of_people(status: Mapping[str, Any]) -> list[str]:
+    """Of what they decided, and of the outlines that they drew."""
+    return [
         _family(
             "liver_reviews_total",
             "counter",
             "What people decided of results since Orthanc started, by verdict.",
             [({"verdict": verdict}, n) for verdict, n in status["Reviews"].items()],
-        )
-    )
-    families.append(
+        ),
         _family(
             "liver_returned_outlines_total",
             "counter",
@@ -149,9 +166,8 @@ def exposition(status: Mapping[str, Any], ended: Ended) -> str:
                 ({"outcome": name.lower()}, status["ReturnedOutlines"][name])
                 for name in ("Compared", "Refused")
             ],
-        )
-    )
-    return "".join([*families, *_of_quality(status["Quality"] or {}), *ended.families()])
+        ),
+    ]
 
 
 def _of_quality(chart: Mapping[str, Any]) -> list[str]:

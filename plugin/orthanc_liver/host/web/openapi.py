@@ -10,11 +10,11 @@ from http import HTTPStatus
 from typing import Any
 
 from orthanc_liver import NOTE, __version__
-from orthanc_liver.host.server.identifiers import JOB, RESOURCE
 from orthanc_liver.host.web.metrics import CONTENT_TYPE
 from orthanc_liver.host.web.quality_table import CSV
 from orthanc_liver.host.web.queue_view import MOST_STUDIES, WORDS
 from orthanc_liver.host.web.schemas import JOB_ID, NAMED, RESOURCE_ID, Schema, list_of, ref
+from orthanc_liver.identifiers import JOB, RESOURCE
 
 # What stands in a path, and what the document calls it.
 _PLACES = {f"({RESOURCE})": RESOURCE_ID, f"({JOB})": JOB_ID}

@@ -12,8 +12,8 @@ from urllib.parse import unquote_plus
 
 from orthanc_liver.engine.protocol import DOUBTFUL, Outcome
 from orthanc_liver.host.jobs.job import Job, State
-from orthanc_liver.host.server.identifiers import RESOURCE
 from orthanc_liver.host.web.request import HttpError
+from orthanc_liver.identifiers import RESOURCE
 
 WORDS = (Outcome.SEGMENTED, DOUBTFUL, *(one for one in Outcome if one is not Outcome.SEGMENTED))
 _ON_A_PAGE = 20

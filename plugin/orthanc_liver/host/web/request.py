@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
-from orthanc_liver.host.server.identifiers import RESOURCE
+from orthanc_liver.host.review.reviews import NOBODY
 from orthanc_liver.host.server.untrusted_json import UnsafeJson, parse_clients_json
+from orthanc_liver.identifiers import RESOURCE
 
 _MAX_BODY_BYTES = 4096
 _MAX_USER_CHARS = 64
@@ -37,13 +38,13 @@ class Request:
 
     @property
     def user(self) -> str:
-        """Who asks, by the name for which Orthanc has checked the password; "-" where none is."""
+        """Who asks, by the name for which Orthanc has checked the password, or NOBODY."""
         scheme, _, encoded = self._headers.get("authorization", "").partition(" ")
         try:
             name = b64decode(encoded, validate=True).decode().partition(":")[0]
         except ValueError:
-            return "-"
-        return name[:_MAX_USER_CHARS] if name and scheme.lower() == "basic" else "-"
+            return NOBODY
+        return name[:_MAX_USER_CHARS] if name and scheme.lower() == "basic" else NOBODY
 
     @property
     def wants_text(self) -> bool:

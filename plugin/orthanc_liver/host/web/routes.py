@@ -39,7 +39,6 @@ from orthanc_liver.host.server.api import (
     answer_json,
     json_text,
 )
-from orthanc_liver.host.server.identifiers import JOB, RESOURCE
 from orthanc_liver.host.server.journal import Journal
 from orthanc_liver.host.web.metrics import CONTENT_TYPE
 from orthanc_liver.host.web.openapi import openapi
@@ -47,6 +46,7 @@ from orthanc_liver.host.web.quality_table import CSV, quality_table
 from orthanc_liver.host.web.queue_view import queue_asked, queue_view
 from orthanc_liver.host.web.request import HttpError, Request
 from orthanc_liver.host.web.shared_answer import SharedAnswer
+from orthanc_liver.identifiers import JOB, RESOURCE
 from orthanc_liver.sirt.activity import Activity
 from orthanc_liver.sirt.inputs import ActivityRefused
 

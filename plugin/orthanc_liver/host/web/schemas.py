@@ -18,14 +18,14 @@ from orthanc_liver.engine.protocol import (
 )
 from orthanc_liver.engine.protocol import Kind as ObjectKind
 from orthanc_liver.host.delivery.delivery import Arrival
-from orthanc_liver.host.delivery.destinations import Kind as DestinationKind
+from orthanc_liver.host.delivery.destinations import DestinationKind
 from orthanc_liver.host.intake.paced import MAX_STUDIES
 from orthanc_liver.host.intake.place import Stage
-from orthanc_liver.host.intake.wanted import Key, Way
+from orthanc_liver.host.intake.remote_study import Key, Way
 from orthanc_liver.host.jobs.job import JOB_TYPE, State
 from orthanc_liver.host.review.cut import FARTHEST_MM, LEAST_NUMBERS, PLANE_NUMBERS
 from orthanc_liver.host.review.review import NAME_CHARS, REASON_CHARS, Verdict
-from orthanc_liver.host.server.identifiers import JOB, RESOURCE
+from orthanc_liver.identifiers import JOB, RESOURCE
 from orthanc_liver.sirt.inputs import CHOICES, QUANTITIES, ROIS
 from orthanc_liver.sirt.methods import METHODS
 

@@ -11,14 +11,14 @@ import pytest
 from orthanc_liver.host.delivery import deliveries as module
 from orthanc_liver.host.delivery.deliveries import Deliveries
 from orthanc_liver.host.delivery.delivery import Delivery
-from orthanc_liver.host.delivery.destinations import Destination, Kind
+from orthanc_liver.host.delivery.destinations import Destination, DestinationKind
 from orthanc_liver.host.errors import NotAllowed, UnknownDelivery
 from orthanc_liver.host.jobs.job import Job, State
 from orthanc_liver.host.jobs.records import Ledger
 from tests.plugin.host.paper import Paper, orthanc_id
 
-PACS = Destination(Kind.MODALITY, "pacs")
-WEB = Destination(Kind.DICOM_WEB, "archive")
+PACS = Destination(DestinationKind.MODALITY, "pacs")
+WEB = Destination(DestinationKind.DICOM_WEB, "archive")
 ORTHANC_JOB = "5a3c0f0e-0000-4000-8000-00000000000b"
 
 

@@ -14,18 +14,20 @@ from tests.plugin.host.delivery.test_some_classes_only import choosy_orthanc
 from tests.support.patience import wait_for
 
 PICTURES = 3
+PDF, ALL_AT_ONCE = ("PDF", 1, "Success"), ("SC", PICTURES, "Success")
 
 
 @pytest.mark.parametrize(
-    ("statuses", "ended"),
+    ("statuses", "endings"),
     [
-        ({}, [("PDF", 1, "Success"), ("SC", PICTURES, "Success")]),
-        ({"OT": 0x0111}, [("PDF", 1, "Success"), *[("SC", 1, "Success")] * PICTURES]),
-        ({"OT": 0x0122}, [("PDF", 1, "Success"), ("SC", PICTURES, "Failure")]),
+        ({}, [[PDF, ALL_AT_ONCE]]),
+        # Orthanc 1.10 calls a duplicate a failure, 1.12.7 a success.
+        ({"OT": 0x0111}, [[PDF, *[("SC", 1, "Success")] * PICTURES], [PDF, ALL_AT_ONCE]]),
+        ({"OT": 0x0122}, [[PDF, ("SC", PICTURES, "Failure")]]),
     ],
 )
 def test_the_kinds_that_a_destination_wants_arrive(
-    tmp_path: Path, statuses: dict[str, int], ended: list[tuple[str, int, str]]
+    tmp_path: Path, statuses: dict[str, int], endings: list[list[tuple[str, int, str]]]
 ) -> None:
     other = choosy_orthanc(tmp_path / "other", statuses)
     other.http_port, other.dicom_port = other._wanted_ports
@@ -34,16 +36,15 @@ def test_the_kinds_that_a_destination_wants_arrive(
     with other.until_killed(), host.orthanc.until_killed():
         host.ready()
         job = host.ended_job_of(host.upload("for a PACS that shows no outlines"))
-        found = wait_for("all end", lambda: ended_as(host, job["ID"], len(ended)), 40.0)
+        found = wait_for("all end", lambda: all_ended(host, job["ID"]), 40.0)
         told = sorted((one["Kind"], len(one["Instances"]), one["State"]) for one in found)
-        assert told == ended
+        assert told in endings
         assert {one["Attempts"] for one in found if one["State"] == "Failure"} <= {1}
         for one in [job["Content"]["Result"], *job["Content"]["Result"]["Further"]]:
             is_wanted = one["Kind"] == "PDF" or (one["Kind"] == "SC" and not statuses)
             assert bool(other.lookup(one["SopInstanceUid"])) is is_wanted
 
 
-def ended_as(host: Host, job_id: str, count: int) -> list[dict[str, Any]] | None:
+def all_ended(host: Host, job_id: str) -> list[dict[str, Any]] | None:
     found = deliveries_of(host, job_id)
-    is_over = len(found) == count and all(one["CompletionTime"] for one in found)
-    return found if is_over else None
+    return found if len(found) > 1 and all(one["CompletionTime"] for one in found) else None

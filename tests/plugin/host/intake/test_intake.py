@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -19,6 +20,7 @@ from orthanc_liver.host.jobs.source import files_key, md5_of
 from orthanc_liver.host.server.api import Missing, Series
 from orthanc_liver.host.settings import Settings
 from tests.plugin.host.paper import Paper, orthanc_id
+from tests.support.patience import patience_s
 
 A_CT, STUDY, RTSTRUCT = orthanc_id("ct"), orthanc_id("study"), orthanc_id("rtstruct")
 ARRIVAL = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
@@ -33,6 +35,7 @@ class Archive(Paper):
         self.instances: tuple[str, ...] = ("i1", "i2", "i3")
         self.results = {RTSTRUCT}
         self.files: dict[str, bytes] = {}
+        self.on_read: Callable[[], None] = lambda: None
         self.modality = "CT"
         self.updated = ARRIVAL
 
@@ -52,6 +55,7 @@ class Archive(Paper):
         return {"StudyDescription": "liver"}
 
     def dicom_file(self, instance: str) -> bytes:
+        self.on_read()
         return self.files[instance]
 
     def has_instance(self, instance: str) -> bool:
@@ -154,6 +158,53 @@ def test_of_what_came_again_the_files_tell(kept_by: str, door: Door) -> None:
     assert isinstance(desk.intake.offer(A_CT, door), Settled)
     hold(files | {"i2": files["i3"], "i3": files["i2"]})
     assert isinstance(desk.intake.offer(A_CT, door), Job)
+
+
+def sent_again(desk: Desk) -> Job:
+    """What an older job made of a series whose files have to be read to tell that they are the
+    same."""
+    desk.archive.files = {name: f"file of {name}".encode() for name in desk.archive.instances}
+    job = desk.noted(Outcome.SEGMENTED, "new")
+    job.source_updated = ARRIVAL
+    job.files_key = files_key({name: md5_of(file) for name, file in desk.archive.files.items()})
+    desk.ledger.record(job)
+    desk.archive.updated = ARRIVAL + timedelta(seconds=90)
+    return job
+
+
+def test_nobody_waits_for_the_queue_while_files_are_read() -> None:
+    desk = Desk()
+    job = sent_again(desk)
+    counted = []
+
+    def count() -> None:
+        asking = threading.Thread(target=lambda: counted.append(desk.queue.count()), daemon=True)
+        asking.start()
+        asking.join(patience_s(1.0))
+
+    desk.archive.on_read = count
+    found = desk.intake.offer(A_CT, Door.ARRIVED)
+    assert isinstance(found, Settled)
+    assert found.job.id == job.id
+    assert len(counted) == len(desk.archive.files)
+
+
+def test_a_job_that_ends_while_files_are_read_counts() -> None:
+    desk = Desk()
+    sent_again(desk)
+    later = Job(A_CT, STUDY, desk.archive.series(A_CT).source_key, state=State.SUCCESS)
+    later.outcome, later.completed = Outcome.NO_LIVER, later.created
+    later.model = {"Name": "a network", "Sha256": "new"}
+    later.source_updated = desk.archive.updated
+
+    def end() -> None:
+        desk.ledger.record(later)
+
+    desk.archive.on_read = end
+    found = desk.intake.offer(A_CT, Door.ASKED)
+    assert isinstance(found, Settled)
+    assert found.job.id == later.id
+    assert desk.queue.ids() == [later.id]
 
 
 def test_a_result_that_was_deleted_is_made_again_for_who_asks_only() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -181,7 +181,21 @@ def test_a_user_in_the_address_is_told() -> None:
     assert "enter user and password as Username and Password" in str(told)
 
 
-def test_its_certificate_is_looked_at(tmp_path: Path) -> None:
+python_makes_context = ssl.create_default_context
+
+
+def strict_context(cafile: str | None) -> ssl.SSLContext:
+    """As Python makes one from 3.13 on."""
+    context = python_makes_context(cafile=cafile)
+    context.verify_flags |= ssl.VERIFY_X509_STRICT
+    return context
+
+
+@pytest.mark.parametrize("context", [python_makes_context, strict_context])
+def test_its_certificate_is_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, context: Callable[..., ssl.SSLContext]
+) -> None:
+    monkeypatch.setattr(ssl, "create_default_context", context)
     authority = Authority(tmp_path / "ours")
     with archive(tls=authority.server("IP:127.0.0.1")) as (server, _):
         error = refusal(server)

@@ -9,8 +9,8 @@ import pytest
 
 from orthanc_liver.host.errors import NotPulled, NotPulledYet
 from orthanc_liver.host.intake import sources
+from orthanc_liver.host.intake.remote_study import Key, Wanted, Way
 from orthanc_liver.host.intake.sources import Found, Sources
-from orthanc_liver.host.intake.wanted import Key, Wanted, Way
 from orthanc_liver.host.server.api import Missing, OrthancError
 from orthanc_liver.host.server.web_servers import WebServer
 

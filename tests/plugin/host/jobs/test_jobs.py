@@ -184,8 +184,38 @@ def test_a_resubmitted_job_must_not_double_another(queue: JobQueue) -> None:
     with pytest.raises(NotAllowed):
         queue.resubmit(job.id)
     queue.cancel(other.id)
-    queue.resubmit(job.id)
-    assert queue.take() is job
+    again = queue.resubmit(job.id)
+    assert queue.take() is again
+    assert again.id == job.id
+
+
+def test_a_job_that_runs_again_hears_nothing_of_whom_it_was_taken_from(queue: JobQueue) -> None:
+    """A worker may learn only later that its job was cancelled."""
+    former = queue.submit(series("a"), force=False)
+    assert queue.take() is former
+    queue.cancel(former.id)
+    again = queue.resubmit(former.id)
+    assert queue.take() is again
+    assert (former.state, again.state) == (F, R)
+    with pytest.raises(NotAllowed):
+        queue.try_again(former, 0.0, "the job was cancelled")
+    assert not queue.claim_storing(former, [])
+    assert queue.claim_storing(again, [])
+    assert queue.job(former.id) is again
+
+
+def test_a_job_that_cannot_run_again_keeps_what_is_to_be_noted_of_it(
+    queue: JobQueue, paper: Paper
+) -> None:
+    paper.is_full = True
+    job = queue.submit(series("a"), force=False)
+    queue.take()
+    queue.succeed(job, Outcome.NO_LIVER)
+    with pytest.raises(NotAllowed):
+        queue.resubmit(job.id)
+    paper.is_full = False
+    queue.write_again()
+    assert paper.records == [job]
 
 
 def test_only_so_many_finished_jobs_are_kept_but_every_unfinished_one(queue: JobQueue) -> None:
@@ -317,9 +347,9 @@ def test_attempts_are_counted_over_a_restart_and_what_was_cut_off_is_none(
         queue.try_again(failed, 0.0, reason)
     assert queue.take() is failed
     queue.fail(failed, Outcome.FAILED, "third")
-    queue.resubmit(failed.id)
-    assert queue.take() is failed
-    queue.try_again(failed, 3600.0, "once more")
+    anew = queue.resubmit(failed.id)
+    assert queue.take() is anew
+    queue.try_again(anew, 3600.0, "once more")
     assert queue.take() is cut_off
     queue.submit(series("c"), force=False)  # what runs is written down with it
     assert paper.state is not None

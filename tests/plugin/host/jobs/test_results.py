@@ -31,7 +31,6 @@ class Desk:
         self.orthanc, self.reviews = Mock(), Mock()
         self.reviews.standing_still.return_value.__enter__ = Mock()
         self.reviews.standing_still.return_value.__exit__ = Mock(return_value=None)
-        self.reviews.of.return_value = None
         self.ledger.read_reviews.return_value = []
         self.ledger.read_record.return_value = None
         self.deliveries.unfinished.return_value = []

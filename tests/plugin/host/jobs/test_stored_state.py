@@ -14,10 +14,10 @@ import pytest
 
 from orthanc_liver.engine.protocol import Outcome
 from orthanc_liver.host.delivery.delivery import Arrival, Delivery
-from orthanc_liver.host.delivery.destinations import Destination, Kind
+from orthanc_liver.host.delivery.destinations import Destination, DestinationKind
 from orthanc_liver.host.errors import NotOurs, StateUnreadable
 from orthanc_liver.host.intake.place import Place, Stage
-from orthanc_liver.host.intake.wanted import Failed, Key, Wanted, Way
+from orthanc_liver.host.intake.remote_study import Failed, Key, Wanted, Way
 from orthanc_liver.host.jobs import stored_form
 from orthanc_liver.host.jobs.job import Event, Job, State
 from orthanc_liver.host.jobs.job_queue import JobQueue
@@ -106,7 +106,9 @@ def test_the_deliveries_of_0_1_0(old: Paper) -> None:
     assert [(one.series, one.state, one.attempts) for one in under_way] == [
         (SUPERSEDING, State.RETRY, 1)
     ] * 6
-    assert {one.destination for one in under_way} == {Destination(Kind.MODALITY, "nowhere")}
+    assert {one.destination for one in under_way} == {
+        Destination(DestinationKind.MODALITY, "nowhere")
+    }
     assert shown_as_0_1_0_did(under_way) == written
     ended = 0
     for series in (SEGMENTED, SUPERSEDING):
@@ -192,7 +194,7 @@ def a_delivery() -> Delivery:
         outline=orthanc_id("rtstruct"),
         instance=orthanc_id("seg"),
         kind="SEG",
-        destination=Destination(Kind.DICOM_WEB, "archive"),
+        destination=Destination(DestinationKind.DICOM_WEB, "archive"),
         state=State.FAILURE,
         attempts=3,
         reason="why",

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from orthanc_liver.engine.protocol import Outcome
 from orthanc_liver.host.delivery.deliveries import Deliveries
 from orthanc_liver.host.delivery.delivery import Delivery
-from orthanc_liver.host.delivery.destinations import Destination, Kind
+from orthanc_liver.host.delivery.destinations import Destination, DestinationKind
 from orthanc_liver.host.errors import NotOurs
 from orthanc_liver.host.jobs.job import Job, State
 from orthanc_liver.host.jobs.records import Ledger, read_preview, write_preview
@@ -56,7 +56,7 @@ def our_notes() -> tuple[Any, Any]:
             job.result_instances[0],
             job.result_instances[1],
             "SEG",
-            Destination(Kind.MODALITY, "pacs"),
+            Destination(DestinationKind.MODALITY, "pacs"),
             state=State.SUCCESS,
             completed=job.created,
             orthanc_job=job.id,

@@ -158,6 +158,26 @@ def test_no_activity_rests_on_a_rejected_outline_without_a_word(host: Host) -> N
     assert host.orthanc.call("POST", path, json.dumps(glass).encode()).status_code == 200
 
 
+@pytest.mark.parametrize("note", ["deleted", "accepted"])
+def test_a_rejection_stands_whatever_a_client_makes_of_its_note(host: Host, note: str) -> None:
+    series_id = host.upload(f"rejected, and the note {note}")
+    asked = {"Rtstruct": result_of(host, series_id), "Plane": PLANE, "By": "Eve"}
+    review = reject(host, series_id)
+    path = f"/series/{series_id}/metadata/4505"
+    if note == "deleted":
+        host.orthanc.call("DELETE", path).raise_for_status()
+    else:
+        forged = {"Version": 1, "Reviews": [review | {"Verdict": "accepted"}]}
+        host.orthanc.call("PUT", path, json.dumps(forged).encode()).raise_for_status()
+    glass = {"Method": "glass", "DoseGy": 120.0, "LungShunt": 0.02}
+    for route, body in (("cut", asked), ("activity", glass)):
+        answer = host.orthanc.call(
+            "POST", f"/liver/series/{series_id}/{route}", json.dumps(body).encode()
+        )
+        found, message = error_of(answer)
+        assert (found, "outline was rejected" in message) == (409, True), (route, message)
+
+
 def test_what_cannot_be_cut_is_refused(host: Host) -> None:
     series_id = host.upload("badly cut")
     good = {"Rtstruct": result_of(host, series_id), "Plane": PLANE, "By": "Ada"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from tests.plugin.host.conftest import FakeHost, error_of
 from tests.plugin.host.delivery.test_transmitter import deliveries_in, start
 from tests.plugin.host.review.test_decisions import REASON, accept, reject, result_of
 from tests.plugin.host.review.test_review_notes import OURS
+from tests.plugin.host.series import small_ct
 from tests.support.patience import wait_for
 
 DESTINATIONS = [{"Modality": "pacs"}]
@@ -286,3 +288,53 @@ def test_what_an_older_setting_let_go_waits_too(tmp_path: Path) -> None:
     accept(host, series_id)
     deliveries_in(host, "Success", 1)
     host.orthanc.stop()
+
+
+def test_an_outline_is_not_accepted_while_its_successor_ends(
+    careful: FakeHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who decides has looked at the former one, and the new one is stored already."""
+    series = small_ct("accepted a moment too late", slices=7)
+    series_id = careful.store(series[:6])
+    body = {"Verdict": "accepted", "Rtstruct": result_of(careful, series_id), "By": "Ada"}
+    path, answers = f"/liver/series/{series_id}/decision", list[requests.Response]()
+
+    def decide() -> None:
+        answers.append(careful.orthanc.call("POST", path, json.dumps(body).encode()))
+
+    deciding = threading.Thread(target=decide)
+    archive = careful.orthanc.module.archive
+    real = archive.rest
+
+    def rest(method: str, uri: str, body: bytes = b"") -> Any:
+        if (method, uri) == ("PUT", f"/series/{series_id}/metadata/4501") and not deciding.ident:
+            deciding.start()
+            deciding.join(1.0)  # it waits for the end, or else is over by now
+        return real(method, uri, body)
+
+    monkeypatch.setattr(archive, "rest", rest)
+    careful.store(series[6:])
+    careful.ended_job_of(series_id, 2)
+    deciding.join()
+    assert [error_of(one)[0] for one in answers] == [409]
+    assert {one["State"] for one in careful.orthanc.get("/liver/deliveries")} == {
+        "Failure",
+        "Pending",
+    }
+    assert sent(careful) == []
+
+
+def test_a_former_outline_that_is_sent_again_ends_no_newer_one(careful: FakeHost) -> None:
+    """Nobody could accept the former one any more."""
+    series = small_ct("sent again too late", slices=7)
+    series_id = careful.store(series[:6])
+    former = careful.ended_job_of(series_id)
+    careful.store(series[6:])
+    last = careful.ended_job_of(series_id, 2)
+    answer = careful.orthanc.call("POST", f"/liver/jobs/{former['ID']}/deliver")
+    assert (error_of(answer)[0], "a newer outline" in answer.text) == (409, True)
+    states = {one["Job"]: one["State"] for one in careful.orthanc.get("/liver/deliveries")}
+    assert states == {former["ID"]: "Failure", last["ID"]: "Pending"}
+    careful.orthanc.post(f"/liver/jobs/{last['ID']}/deliver")
+    accept(careful, series_id)
+    wait_for("the newer outline at its destination", lambda: sent(careful))

@@ -5,26 +5,12 @@ from __future__ import annotations
 import pytest
 
 from tests.plugin.host.conftest import Host, error_of
-from tests.plugin.host.web.test_routes import NO_JOB, NO_RESOURCE
+from tests.plugin.host.web.test_routes import NO_RESOURCE, every_route
 from tests.support.fake_orthanc import HOST, FakeServer
 
 # A foreign page's form posts this as text/plain: JSON, were it not for the type.
 BACKFILL = b'{"From": "19000101", "To": "20991231"}'
-POSTS = [
-    "backfill",
-    "backfill/cancel",
-    "pull",
-    "pull/cancel",
-    f"jobs/{NO_JOB}/cancel",
-    f"jobs/{NO_JOB}/resubmit",
-    f"jobs/{NO_JOB}/deliver",
-    f"deliveries/{NO_JOB}/cancel",
-    f"series/{NO_RESOURCE}/segment",
-    f"series/{NO_RESOURCE}/activity",
-    f"series/{NO_RESOURCE}/decision",
-    f"series/{NO_RESOURCE}/cut",
-    f"studies/{NO_RESOURCE}/segment",
-]
+POSTS = [path for method, path in every_route() if method == "POST"]
 
 
 def own_address(host: Host) -> str:
@@ -42,7 +28,7 @@ def test_every_post_refuses_a_page_of_another_site(host: Host, path: str) -> Non
         {"Sec-Fetch-Site": "same-site", "Origin": f"http://{own_address(host)}"},
         {"Origin": "http://evil.example", "Authorization": "Basic ZG9jdG9yOnNlY3JldA=="},
     ):
-        status, message = error_of(host.orthanc.call("POST", f"/liver/{path}", headers=headers))
+        status, message = error_of(host.orthanc.call("POST", path, headers=headers))
         assert status == 403, headers
         assert "another site" in message
     assert host.orthanc.get("/liver/status")["Backfill"] is None
@@ -52,9 +38,7 @@ def test_every_post_refuses_a_page_of_another_site(host: Host, path: str) -> Non
 @pytest.mark.parametrize("path", POSTS)
 def test_every_post_takes_a_body_as_json_only(host: Host, path: str, content_type: str) -> None:
     headers = {"Content-Type": content_type}
-    status, message = error_of(
-        host.orthanc.call("POST", f"/liver/{path}", BACKFILL, headers=headers)
-    )
+    status, message = error_of(host.orthanc.call("POST", path, BACKFILL, headers=headers))
     assert status == 415
     assert "application/json" in message
 

@@ -4,15 +4,29 @@ from __future__ import annotations
 
 import json
 import re
+from unittest.mock import Mock
 
 import pytest
 
 from orthanc_liver import __version__
+from orthanc_liver.host.web import routes
 from tests.plugin.host.conftest import Host, error_of, only_real
 from tests.support.patience import wait_for
 
 NO_RESOURCE = "00000000-00000000-00000000-00000000-00000000"
 NO_JOB = "00000000-0000-0000-0000-000000000000"
+
+
+def every_route() -> list[tuple[str, str]]:
+    """Method and path of every route, from the code's own table: none can be forgotten here."""
+    table = routes.Routes(Mock())._table
+    paths = [(method, pattern.pattern) for method, pattern, _ in table]
+    filled = [
+        (method, path.replace(routes._RESOURCE, NO_RESOURCE).replace(routes._JOB, NO_JOB))
+        for method, path in paths
+    ]
+    assert not any(set("([?*+") & set(path) for _, path in filled), "a pattern is not filled in"
+    return [(method, f"/liver/{path}") for method, path in filled]
 
 
 def test_status(host: Host) -> None:

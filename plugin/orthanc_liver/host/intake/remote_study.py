@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
-from orthanc_liver.host.server.identifiers import DICOM_UID
+from orthanc_liver.identifiers import DICOM_UID
 
 _MOST_CHARS = 64
 

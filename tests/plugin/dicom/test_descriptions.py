@@ -9,7 +9,7 @@ import pydicom
 import pytest
 
 from liver_unet.grade import Doubt, Grade
-from orthanc_liver.dicom.labels import (
+from orthanc_liver.dicom.descriptions import (
     can_be_written,
     series_description,
     structure_set_description,

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from orthanc_liver.engine.protocol import JobSettings, typed
+from orthanc_liver.identifiers import DICOM_UID, JOB, MD5, RESOURCE, SHA256
 
 PROTOCOL = 1
 # What an Orthanc may be called at the broker: it becomes part of a queue's name.
@@ -21,11 +22,7 @@ NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
 # An instance takes 80 bytes.
 MAX_BYTES = 4 * 1024**2
 
-_SHA256 = r"[0-9a-f]{64}"
-_MD5 = r"[0-9a-f]{32}"
-_ID = r"[0-9a-f]{8}(-[0-9a-f]{8}){4}"  # Orthanc's
-_UID = r"[0-9.]{0,64}"
-_JOB = r"[0-9a-f-]{1,64}"
+_UID_OR_NONE = f"(?:{DICOM_UID})?"
 
 
 class NoCase(ValueError):
@@ -67,15 +64,15 @@ class Case:
 
     def __post_init__(self) -> None:
         _match("Orthanc's name", NAME, self.orthanc)
-        _match("job", _JOB, self.job)
-        _match("series", _ID, self.series)
-        _match("study's UID", _UID, self.study_uid)
-        _match("series' UID", _UID, self.series_uid)
-        _match("model", _SHA256, self.model_sha256)
+        _match("job", JOB, self.job)
+        _match("series", RESOURCE, self.series)
+        _match("study's UID", _UID_OR_NONE, self.study_uid)
+        _match("series' UID", _UID_OR_NONE, self.series_uid)
+        _match("model", SHA256, self.model_sha256)
         for instance in self.instances:
-            _match("instance", _ID, instance)
+            _match("instance", RESOURCE, instance)
         for md5 in self.md5:
-            _match("MD5", _MD5, md5)
+            _match("MD5", MD5, md5)
         if not self.instances or len(self.instances) != len(self.md5):
             raise NoCase("a case has as many check sums as instances, and at least one")
         if len(set(self.instances)) != len(self.instances):
@@ -97,7 +94,7 @@ class Case:
 
 def uid_or_none(text: str) -> str:
     """The UID where it is one; of another form a series is fetched without it, or not at all."""
-    return text if re.fullmatch(_UID, text) else ""
+    return text if re.fullmatch(_UID_OR_NONE, text) else ""
 
 
 def not_the_same(*, orthanc: int, worker: int) -> str:
@@ -142,9 +139,9 @@ def _refuse_another_protocol(whole: dict[str, Any]) -> None:
     if protocol == PROTOCOL:
         return
     _match("Orthanc's name", NAME, orthanc)
-    _match("key", _SHA256, key)
+    _match("key", SHA256, key)
     job = case.get("job") if isinstance(case, dict) else None
-    _match("job", _JOB, job)
+    _match("job", JOB, job)
     raise AnotherProtocol(str(orthanc), str(key), str(job), protocol)
 
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orthanc_liver.engine.case import (
+from orthanc_liver.engine.cluster_case import (
     PROTOCOL,
     AnotherProtocol,
     Case,

@@ -10,7 +10,7 @@ import urllib.request
 from typing import Any
 
 
-class Deadline:
+class CallDeadline:
     """While it is entered, the connections of its handlers are shut down after so many seconds."""
 
     def __init__(self, seconds: float) -> None:
@@ -19,7 +19,7 @@ class Deadline:
         self._timer = threading.Timer(seconds, self._pass)
         self._timer.daemon = True
 
-    def __enter__(self) -> Deadline:
+    def __enter__(self) -> CallDeadline:
         self._timer.start()
         return self
 
@@ -46,7 +46,7 @@ class Deadline:
 
 
 class _Watched(urllib.request.AbstractHTTPHandler):
-    def __init__(self, deadline: Deadline, **how: Any) -> None:
+    def __init__(self, deadline: CallDeadline, **how: Any) -> None:
         super().__init__(**how)
         self._deadline = deadline
 

@@ -240,7 +240,7 @@ def test_a_series_that_memory_is_too_small_for_leaves_the_process_for_the_next(
         if isinstance(message := read(answers), Done):
             done.append(message)
     assert [one.outcome for one in done] == [Outcome.FAILED] * 2
-    assert done[1].reason == "this machine has too little memory for it"
+    assert done[1].reason.startswith("this machine has too little memory for it")
 
 
 def test_an_idle_process_gives_the_memory_back_that_jobs_have_left(

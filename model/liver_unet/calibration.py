@@ -21,6 +21,7 @@ from scipy import special
 from tqdm import tqdm
 
 from liver_unet.doubt import grade_of
+from liver_unet.fallback import load_segmenter, segment_or_fall_back
 from liver_unet.grade import SIGNALS, Grade, measured_signals
 from liver_unet.liver import Liver
 from liver_unet.metrics import Agreement, agreement, dice, has_right_angles
@@ -82,7 +83,10 @@ def calibrate(
     only: names of cases; none: all. What is in OUT/outlines.csv for these weights is not computed
     again. Raises ModelError.
     """
-    segmenter = Segmenter.load(weights, device)
+    loaded = load_segmenter(weights, device)
+    if loaded.warning:
+        sys.stderr.write(f"warning: {loaded.warning}\n")
+    segmenter = loaded.segmenter
     if not os.access(weights / SPEC_FILE, os.W_OK) or not os.access(weights, os.W_OK):
         raise WeightsRefused(
             f"{weights} cannot be written, and its {SPEC_FILE} is to take the calibration: copy "
@@ -256,7 +260,7 @@ def _outline(patient: Patient, case: str, change: str, segmenter: Segmenter) -> 
     except ValueError as error:
         sys.stderr.write(f"{case}, {change}: left out, as {error}\n")
         return Outlined(case, change, model, np.nan, np.nan, np.nan)
-    liver = segmenter.segment(shown.ct, Stages())
+    liver = segment_or_fall_back(segmenter, shown.ct, Stages()).found
     if not isinstance(liver, Liver):
         return Outlined(case, change, model, 0.0, 0.0, np.nan)
     same = _agreement(liver.mask_on_ct(), shown)

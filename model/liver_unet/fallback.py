@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
-from liver_unet.gpu import LEAST_FREE_MIB, free_mib, is_full
+from liver_unet.freed_memory import is_short_of_memory
+from liver_unet.gpu import LEAST_FREE_MIB, free_mib, give_back_unused_memory, is_full
 from liver_unet.liver import Liver, NoLiver
 from liver_unet.segmenter import Segmenter, chosen_device
 from liver_unet.stages import Stages
@@ -29,6 +27,11 @@ class Loaded:
     device: str
     in_place_of_gpu: bool = False
 
+    @property
+    def warning(self) -> str:
+        """For whoever asked for the GPU, empty where all is well."""
+        return f"the network runs on the {self.device}" if self.in_place_of_gpu else ""
+
 
 @dataclass(frozen=True, eq=False)
 class Computed:
@@ -42,21 +45,32 @@ class Computed:
 def load_segmenter(weights: Path, device: str) -> Loaded:
     """Like Segmenter.load, and warm; on the CPU where the GPU is full, or was only "auto".
 
-    Raises WeightsRefused, and RuntimeError where the device that was asked for by name fails.
+    Raises WeightsRefused, and RuntimeError where the device that was asked for by name fails, or
+    the CPU itself.
     """
     trouble = _trouble(device)
     if not trouble:
         try:
-            segmenter = Segmenter.load(weights, device)
-            segmenter.warm_up()
+            segmenter = _load_warm(weights, device)
             return Loaded(segmenter, str(segmenter.device))
         except RuntimeError as error:
-            if device != "auto" and not is_full(error):
+            if not _is_the_gpus(error, device) or (device != "auto" and not is_full(error)):
                 raise
             trouble = f"the GPU failed ({type(error).__name__})"
-    segmenter = Segmenter.load(weights, "cpu")
+        # Outside of the handler, whose traceback holds on to what is on the card.
+        give_back_unused_memory()
+    return Loaded(_load_warm(weights, "cpu"), f"cpu, as {trouble}", in_place_of_gpu=True)
+
+
+def _load_warm(weights: Path, device: str) -> Segmenter:
+    segmenter = Segmenter.load(weights, device)
     segmenter.warm_up()
-    return Loaded(segmenter, f"cpu, as {trouble}", in_place_of_gpu=True)
+    return segmenter
+
+
+def _is_the_gpus(error: RuntimeError, device: str) -> bool:
+    """Whether the CPU may do better."""
+    return chosen_device(device).type == "cuda" and not is_short_of_memory(error)
 
 
 def _trouble(device: str) -> str:
@@ -74,8 +88,9 @@ def segment_or_fall_back(segmenter: Segmenter, volume: Volume, stages: Stages) -
     try:
         return Computed(segmenter.segment(volume, stages), segmenter)
     except RuntimeError as error:
+        if is_short_of_memory(error):
+            raise
         warning = TOO_FULL if is_full(error) else FAILED.format(type(error).__name__)
     # Outside of the handler, whose traceback holds on to the tensors.
-    with contextlib.suppress(RuntimeError):
-        torch.cuda.empty_cache()
+    give_back_unused_memory()
     return Computed(segmenter.on_cpu.segment(volume, stages), segmenter.on_cpu, (warning,))

@@ -29,5 +29,10 @@ def give_back_freed_memory() -> None:
         trim(ctypes.c_size_t(0))
 
 
+def is_short_of_memory(error: RuntimeError) -> bool:
+    """Whether torch says that the machine, not a card, has none left: its MemoryError."""
+    return "DefaultCPUAllocator" in str(error)
+
+
 def _of_the_c_library(function: str) -> Callable[..., int] | None:
     return getattr(ctypes.CDLL(None), function, None)

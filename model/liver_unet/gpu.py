@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-import pynvml
+import contextlib
+import importlib
+from types import ModuleType
+
 import torch
 
 # Measured on an H200: from 395 MiB free a case was computed, up to 267 MiB it did not fit.
@@ -11,6 +14,9 @@ LEAST_FREE_MIB = 300
 
 def free_mib(device: torch.device) -> int | None:
     """Free memory, without using any of it; None where NVIDIA's driver does not tell."""
+    pynvml = _nvidias_library()
+    if pynvml is None:
+        return None
     try:
         pynvml.nvmlInit()
         uuid = torch.cuda.get_device_properties(device).uuid
@@ -26,11 +32,28 @@ def name_and_driver(device: torch.device) -> str:
     if device.type != "cuda":
         return "none"
     name = torch.cuda.get_device_name(device)
+    pynvml = _nvidias_library()
+    if pynvml is None:
+        return name
     try:
         pynvml.nvmlInit()
         return f"{name}, driver {pynvml.nvmlSystemGetDriverVersion()}"
     except (pynvml.NVMLError, AttributeError):
         return name
+
+
+def _nvidias_library() -> ModuleType | None:
+    """None where it is not installed: a CPU needs none, and a card computes without."""
+    try:
+        return importlib.import_module("pynvml")
+    except ImportError:
+        return None
+
+
+def give_back_unused_memory() -> None:
+    """Let other programs have what torch keeps of a card; one that is lost keeps nothing."""
+    with contextlib.suppress(RuntimeError):
+        torch.cuda.empty_cache()
 
 
 def is_full(error: RuntimeError) -> bool:

@@ -18,6 +18,8 @@ from liver_unet.model_errors import NoNumbers
 from liver_unet.volume import Box, Shape
 
 _LEAST_WEIGHT = 1e-3
+# NVIDIA's cards from this compute capability on; torch calls emulation on older ones support.
+_FIRST_WITH_BF16 = (8, 0)
 # Threads of a CPU, each with a patch of its own.
 _MOST_PATCHES_AT_ONCE = 4
 # On an H200 a patch took 2.7 ms alone and 1.5 ms in a batch of eight.
@@ -28,7 +30,8 @@ _ROOM_FOR_A_BATCH_BYTES = 4 * 2**30
 def fastest_precision(device: torch.device) -> torch.dtype:
     """Half precision only where the processor computes in it, not where it is emulated."""
     if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+        is_fast = torch.cuda.get_device_capability(device) >= _FIRST_WITH_BF16
+        return torch.bfloat16 if is_fast else torch.float16
     if device.type == "cpu" and torch.cpu._is_avx512_bf16_supported():
         return torch.bfloat16
     return torch.float32

@@ -9,6 +9,7 @@ around the body does not count either.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +26,8 @@ _LUNG_BELOW_HU, _GAS_BELOW_HU, _BODY_ABOVE_HU = -500, -950, -300
 # Voxels of about this size tell the volume to a few millilitres; of the other, whether there is
 # anything to measure, in a tenth of the time: a CT of the abdomen cuts the lungs.
 _SAMPLE_MM, _FIRST_SAMPLE_MM = 2.5, 5.0
+# A voxel of the CT is taken as it is from this size on: of smaller ones memory holds too few.
+_FINEST_MM = 1.5
 # Of a voxel and a half: what lies half in gas and half in tissue. The larger voxels have more.
 _EDGE_OF_GAS_MM, _FIRST_EDGE_OF_GAS_MM = 4.0, 6.0
 _SURFACE_MM = 4.0
@@ -91,8 +94,21 @@ def _seen(hu: _Hu, grid: Grid, edge_of_gas_mm: float) -> tuple[Mask, Mask] | NoL
     return lungs, gas
 
 
+def sampled_voxels(grid: Grid) -> int:
+    """How many voxels are measured of a CT on that grid."""
+    steps = _steps(grid, _SAMPLE_MM).tolist()
+    return math.prod(math.ceil(n / step) for n, step in zip(grid.shape, steps, strict=True))
+
+
+def _steps(grid: Grid, sample_mm: float) -> NDArray[np.int_]:
+    """How far apart the voxels that are measured lie along each axis."""
+    spacing_mm = grid.spacing_mm
+    steps = np.maximum(1, (sample_mm / spacing_mm).astype(int))
+    return np.asarray(np.where(steps * spacing_mm < _FINEST_MM, steps + 1, steps))
+
+
 def _sampled(ct: Volume, sample_mm: float) -> tuple[_Hu, Grid]:
-    step = np.maximum(1, (sample_mm / ct.grid.spacing_mm).astype(int))
+    step = _steps(ct.grid, sample_mm)
     z, y, x = (slice(None, None, int(one)) for one in step)
     hu: _Hu = ct.hu[z, y, x]
     affine = ct.grid.affine @ np.diag([*step.astype(np.float64), 1.0])
@@ -142,7 +158,10 @@ def _are_both(lungs: Mask, hu: _Hu, grid: Grid) -> bool:
 
 def _x_mm(mask: Mask, grid: Grid) -> NDArray[np.float64]:
     """To the patient's left, of the voxels of a mask."""
-    return grid.to_mm(np.argwhere(mask).astype(np.float64))[:, 0]
+    z, y, x = np.ogrid[tuple(slice(n) for n in mask.shape)]
+    by_slice, by_row, by_column, first = grid.affine[0]
+    to_left: NDArray[np.float64] = by_slice * z + by_row * y + by_column * x + first
+    return to_left[mask]
 
 
 def _closed(lungs: Mask, grid: Grid) -> Mask:

@@ -69,10 +69,10 @@ def segment_series(
             limit=limit,
             projections=settings.projections,
         )
+        if limit:
+            limit.check_field(series.volume, spec.spacing_mm)
         doubts = doubts_about(series)
         lungs = lungs_told(series.volume)
-    if limit:
-        limit.check_field(series.volume, spec.spacing_mm)
     computed = segment_or_fall_back(segmenter, series.volume, stages)
     found, used = computed.found, computed.by
     warnings = series.warnings + doubts + computed.warnings

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -100,12 +102,67 @@ def test_a_gpu_that_is_seen_and_does_not_work(monkeypatch: pytest.MonkeyPatch) -
         return real(weights, device)
 
     monkeypatch.setattr(Segmenter, "load", load)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     loaded = load_segmenter(default_weights(), "auto")
     assert loaded.segmenter.device.type == "cpu"
     assert loaded.device == "cpu, as the GPU failed (AcceleratorError)"
     assert loaded.in_place_of_gpu
     with pytest.raises(RuntimeError):
         load_segmenter(default_weights(), "cuda")
+
+
+# torch's own words where the machine has no memory left.
+NO_MEMORY = RuntimeError(
+    "[enforce fail] DefaultCPUAllocator: can't allocate memory: 400000000 bytes"
+)
+
+
+@pytest.mark.parametrize(
+    ("has_gpu", "says"), [(False, RuntimeError("bad operator")), (True, NO_MEMORY)]
+)
+def test_what_the_cpu_says_is_not_blamed_on_a_gpu(
+    monkeypatch: pytest.MonkeyPatch, has_gpu: bool, says: RuntimeError
+) -> None:
+    left = [says]
+
+    def load(weights: Path, device: str) -> Segmenter:
+        if left:
+            raise left.pop()
+        return on_cpu()
+
+    monkeypatch.setattr(Segmenter, "load", load)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: has_gpu)
+    with pytest.raises(RuntimeError) as raised:
+        load_segmenter(default_weights(), "auto")
+    assert raised.value is says
+
+
+def test_no_memory_for_a_series_is_not_blamed_on_the_gpu() -> None:
+    bad = on_bad_gpu()
+    bad.__dict__["says"] = NO_MEMORY
+    with pytest.raises(RuntimeError, match="DefaultCPUAllocator"):
+        segment_or_fall_back(bad, with_liver(), Stages())
+
+
+def test_a_card_that_was_full_at_warm_up_gets_back_what_was_taken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    did = []
+
+    def load(weights: Path, device: str) -> Segmenter:
+        did.append(f"load on {device}")
+        return on_cpu() if device == "cpu" else on_bad_gpu()
+
+    def warm_up(segmenter: Segmenter) -> None:
+        if isinstance(segmenter, BadGpu):
+            raise FULL[0]
+
+    monkeypatch.setattr(Segmenter, "load", load)
+    monkeypatch.setattr(Segmenter, "warm_up", warm_up)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: did.append("empty the cache"))
+    monkeypatch.setattr(fallback, "free_mib", lambda device: None)
+    assert load_segmenter(default_weights(), "cuda").in_place_of_gpu
+    assert did == ["load on cuda", "empty the cache", "load on cpu"]
 
 
 def test_a_device_that_works_is_called_by_its_name() -> None:
@@ -170,6 +227,16 @@ def test_free_memory_is_that_of_the_very_card(monkeypatch: pytest.MonkeyPatch) -
 
 def test_without_a_driver_nothing_is_known() -> None:
     assert gpu.free_mib(torch.device("cuda")) is None
+
+
+def test_without_nvidias_library_nothing_is_known_and_nothing_fails(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "A card")
+    importlib.reload(gpu)
+    assert gpu.free_mib(torch.device("cuda")) is None
+    assert gpu.name_and_driver(torch.device("cuda")) == "A card"
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,12 @@ from monai.inferers.utils import sliding_window_inference
 from torch import nn
 
 from liver_unet import inference
-from liver_unet.inference import evenly_apart, liver_probability, patches_at_once
+from liver_unet.inference import (
+    evenly_apart,
+    fastest_precision,
+    liver_probability,
+    patches_at_once,
+)
 from liver_unet.network import build_network
 
 PATCH = (16, 32, 48)
@@ -96,6 +101,20 @@ def test_a_batch_needs_room_on_the_gpu(
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: int((2 + kept_gib) * gib))
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _: 2 * gib)
     assert patches_at_once(torch.device("cuda")) == at_once
+
+
+@pytest.mark.parametrize(
+    ("capability", "precision"),
+    [((9, 0), torch.bfloat16), ((8, 6), torch.bfloat16), ((7, 5), torch.float16)],
+)
+def test_a_card_without_bfloat16_is_not_asked_to_emulate_it(
+    monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], precision: torch.dtype
+) -> None:
+    """Of two cards the very one is asked."""
+    of_cards = {torch.device("cuda:0"): (10, 0), torch.device("cuda:1"): capability}
+    monkeypatch.setattr(torch.cuda, "get_device_capability", of_cards.__getitem__)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
+    assert fastest_precision(torch.device("cuda:1")) == precision
 
 
 def test_progress_ends_at_one(network: nn.Module) -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 
 from liver_unet.ct_nifti import read_ct_nifti
-from liver_unet.lungs import Lungs, NoLungs, measure_lungs
+from liver_unet.lungs import Lungs, NoLungs, measure_lungs, sampled_voxels
 from liver_unet.volume import Grid, Volume
 from orthanc_liver.dicom.ct_folder import read_ct
 from tests.support.phantom import abdomen
@@ -84,6 +84,21 @@ def test_volume_and_mass_with_their_vessels_without_trachea_and_stomach() -> Non
     found = measured()
     assert found.ml == pytest.approx(right_ml, rel=0.02)
     assert found.kg == pytest.approx((0.15 * right_ml + 0.89 * vessels_ml) / 1000, rel=0.03)
+
+
+@pytest.mark.parametrize(
+    ("spacing_mm", "sampled"),
+    [
+        ((1.27, 1.3, 1.49), 8 * 15 * 20),  # every second, where the next larger step was none
+        ((1.5, 1.7, 2.6), 15 * 30 * 40),
+        ((0.7, 0.8, 0.9), 5 * 10 * 20),
+    ],
+)
+def test_voxels_that_are_measured_are_never_smaller_than_1_5_mm(
+    spacing_mm: tuple[float, float, float], sampled: int
+) -> None:
+    grid = Grid((15, 30, 40), np.diag([*spacing_mm, 1.0])[[2, 1, 0, 3]])
+    assert sampled_voxels(grid) == sampled
 
 
 @pytest.mark.parametrize("axis", [0, 2])

@@ -64,6 +64,9 @@ class TroubledSegmenter(Segmenter):
 
     trouble: Trouble = ""
 
+    def warm_up(self) -> None:
+        """Its trouble begins with the first patient."""
+
     def segment(self, *arguments: Any) -> Liver | NoLiver:
         if self.trouble == "out of memory":
             raise torch.OutOfMemoryError("CUDA out of memory. PatientName Secret^Patient")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from orthanc_liver.cli.exit_status import SOME_FAILED
+from orthanc_liver.cli.networks import warm_segmenter
 from orthanc_liver.cli.parser import add_device, add_weights, new_command
 
 _VOLUME_PERCENT, _DSC = 0.5, 0.998
@@ -53,13 +54,11 @@ def add_to(commands: Any) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from liver_unet.segmenter import Segmenter
-    from liver_unet.weights import default_weights
     from orthanc_liver.cli.constancy_check import Limits, NoConstancy, accept, check
 
     if options.cases and not options.accept:
         raise NoConstancy("--cases goes with --accept: the record names the CT that were accepted")
-    segmenter = Segmenter.load(options.weights or default_weights(), options.device)
+    segmenter = warm_segmenter(options)
     if options.accept:
         for told in accept(options.record, options.cases, segmenter):
             sys.stdout.write(f"{told}\n")

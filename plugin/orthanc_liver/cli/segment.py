@@ -6,17 +6,15 @@ import argparse
 import sys
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from orthanc_liver.cli.exit_status import NO_LIVER, SOME_FAILED
+from orthanc_liver.cli.networks import warm_segmenter
 from orthanc_liver.cli.outlining import OneCt, Outlining
 from orthanc_liver.cli.parser import add_device, add_weights, new_command
 from orthanc_liver.cli.progress import TerminalProgress
 from orthanc_liver.cli.result_folder import ResultFolder
 from orthanc_liver.engine.protocol import Outcome
-
-if TYPE_CHECKING:
-    from liver_unet.segmenter import Segmenter
 
 
 def add_to(commands: Any) -> None:
@@ -58,7 +56,7 @@ def _one(options: argparse.Namespace) -> int:
     out = ResultFolder(options.out, options.input)
     ct = OneCt(options.input, options.series, _min_slices(options))
     with TerminalProgress() as progress:
-        summary = Outlining(lambda: _segmenter(options), progress.show).outline(ct, out)
+        summary = Outlining(lambda: warm_segmenter(options), progress.show).outline(ct, out)
     for warning in summary["warnings"]:
         sys.stderr.write(f"warning: {warning}\n")
     if "no_liver" in summary:
@@ -76,18 +74,11 @@ def _many(options: argparse.Namespace) -> int:
         raise CaseListRefused("--series is for one CT: in a list the column series names it")
     check_places(options.list, options.out)
     studies = studies_in(options.list, _min_slices(options))
-    segmenter = cache(lambda: _segmenter(options))
+    segmenter = cache(lambda: warm_segmenter(options))
     with TerminalProgress(len(studies)) as progress:
         rows = outline_all(studies, options.out, segmenter, progress)
     sys.stdout.write(f"{options.out / TABLE}\n")
     return SOME_FAILED if any(row.is_unanswered for row in rows) else 0
-
-
-def _segmenter(options: argparse.Namespace) -> Segmenter:
-    from liver_unet.segmenter import Segmenter
-    from liver_unet.weights import default_weights
-
-    return Segmenter.load(options.weights or default_weights(), options.device)
 
 
 def _min_slices(options: argparse.Namespace) -> int:

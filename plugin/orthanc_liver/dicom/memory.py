@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from liver_unet.lungs import sampled_voxels
 from liver_unet.volume import Volume
 from orthanc_liver.engine.protocol import Kind
 from orthanc_liver.liver_errors import SeriesRefused
@@ -29,6 +30,8 @@ _BYTES_PER_VOXEL, _BYTES_MORE = 8, 2
 _ALONG = 1e-3
 # The network's input, the sums of its patches, and what interpolating takes.
 _BYTES_PER_MODEL_VOXEL = 40
+# What measuring the lungs takes, before the network computes.
+_BYTES_PER_LUNG_VOXEL = 60
 
 
 @dataclass(frozen=True)
@@ -63,10 +66,13 @@ class MemoryLimit:
         grid = volume.grid
         extent_mm = np.abs(grid.affine[:3, :3]) @ (np.array(grid.shape) - 1.0)
         model_voxels = float(np.prod(extent_mm / model_spacing_mm + 1))
+        at_work = max(
+            model_voxels * _BYTES_PER_MODEL_VOXEL, sampled_voxels(grid) * _BYTES_PER_LUNG_VOXEL
+        )
         needed_mib = (
             self._base_mib
             + math.prod(grid.shape) * _bytes_per_voxel(volume) / _MIB
-            + model_voxels * _BYTES_PER_MODEL_VOXEL / _MIB
+            + at_work / _MIB
         )
         if needed_mib > self.limit_mib:
             x, y, z = extent_mm

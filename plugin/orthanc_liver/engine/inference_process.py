@@ -21,7 +21,7 @@ import torch
 
 from liver_unet import gpu
 from liver_unet.fallback import Loaded, load_segmenter
-from liver_unet.freed_memory import give_back_freed_memory
+from liver_unet.freed_memory import give_back_freed_memory, is_short_of_memory
 from liver_unet.model_errors import ModelError, NoNumbers
 from liver_unet.weights import default_weights
 from orthanc_liver import __version__
@@ -53,6 +53,10 @@ from orthanc_liver.pipeline import segment_series
 _HOLD_MEMORY_S = 30.0
 # How long the CPU stands in for a GPU that could not be used at the start.
 _TRY_GPU_AGAIN_S = 900.0
+_NO_MEMORY = (
+    "this machine has too little memory for it: add memory, or lower MaximumMemoryMib, so that "
+    "such a series is refused"
+)
 
 
 class Engine:
@@ -93,7 +97,7 @@ class Engine:
 
     def _next(self) -> Message:
         """What comes next; memory that the job before has left is not held for long."""
-        idle = threading.Timer(_HOLD_MEMORY_S, give_back_freed_memory)
+        idle = threading.Timer(_HOLD_MEMORY_S, _give_back_memory)
         idle.daemon = True
         idle.start()
         try:
@@ -115,11 +119,11 @@ class Engine:
         except (ContoursDisagree, NoNumbers) as fault:
             return Done(order.job, Outcome.FAILED, str(fault), None)
         except MemoryError:
-            reason = (
-                "this machine has too little memory for it: add memory, or lower MaximumMemoryMib, "
-                "so that such a series is refused"
-            )
-            return Done(order.job, Outcome.FAILED, reason, None)
+            return Done(order.job, Outcome.FAILED, _NO_MEMORY, None)
+        except RuntimeError as error:
+            if not is_short_of_memory(error):
+                raise
+            return Done(order.job, Outcome.FAILED, _NO_MEMORY, None)
 
     def _segment(self, order: Order, instances: Iterator[bytes]) -> Done:
         found = segment_series(
@@ -143,6 +147,11 @@ class Engine:
 
     def _send(self, message: Message) -> None:
         write(self._outgoing, message)
+
+
+def _give_back_memory() -> None:
+    give_back_freed_memory()
+    gpu.give_back_unused_memory()
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ import nibabel
 import numpy as np
 import pydicom
 import pytest
+import torch
 
 from liver_unet.nifti import read_nifti, write_nifti
 from liver_unet.segmenter import Segmenter
@@ -16,10 +17,17 @@ from liver_unet.volume import Grid
 from liver_unet.weights import default_weights
 from orthanc_liver.cli.exit_status import NO_LIVER, REFUSED
 from orthanc_liver.cli.main import main
+from orthanc_liver.evaluation import run as evaluation_run
+from orthanc_liver.evaluation.run import Network
 from tests.support.ct_writer import to_bytes, write_ct_series, write_files
 from tests.support.judges import even_odd_mask
 from tests.support.phantom import Phantom, abdomen, oriented
-from tests.support.threshold_engine import TroubledSegmenter, on_troubled_gpu, with_liver
+from tests.support.threshold_engine import (
+    TroubledSegmenter,
+    on_cpu,
+    on_troubled_gpu,
+    with_liver,
+)
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +111,26 @@ def test_a_gpu_without_room_leaves_nifti_to_the_cpu_too(
     assert float(said.out.split()[1]) == pytest.approx(800, abs=50)
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert report["device"] == "cpu"
+
+
+def test_a_gpu_that_is_full_from_the_start_leaves_all_to_the_cpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def load(weights: Path, device: str) -> Segmenter:
+        if device == "cpu":
+            return on_cpu()
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
+
+    monkeypatch.setattr(Segmenter, "load", load)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    volume = with_liver()
+    write_nifti(tmp_path / "ct.nii", volume.hu.astype(np.int16), volume.grid)
+    assert main(["segment", str(tmp_path / "ct.nii"), "--out", str(tmp_path / "out")]) == 0
+    warning = "the network runs on the cpu, as the GPU failed (OutOfMemoryError)"
+    assert f"warning: {warning}\n" in capsys.readouterr().err
+    monkeypatch.setattr(evaluation_run, "_segmenters", [])
+    evaluation_run._begin(Network(tmp_path, "auto"), torch.get_num_threads())
+    assert f"warning: {warning}\n" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

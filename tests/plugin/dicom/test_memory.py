@@ -5,22 +5,28 @@ from __future__ import annotations
 import tracemalloc
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
 from pydicom.uid import generate_uid
 
+from liver_unet.lungs import Lungs, measure_lungs, sampled_voxels
 from liver_unet.volume import Grid, Volume
-from orthanc_liver.dicom.memory import MemoryLimit
+from orthanc_liver import pipeline
+from orthanc_liver.dicom.memory import _BYTES_PER_LUNG_VOXEL, MemoryLimit
 from orthanc_liver.dicom.secondary_capture import MOST_SLICES
 from orthanc_liver.engine.protocol import Done, Instance, Kind, Order, Outcome, read, write
 from orthanc_liver.host.settings import Settings
 from orthanc_liver.liver_errors import SeriesRefused
+from orthanc_liver.pipeline import segment_series
+from tests.model.test_lungs import chest
 from tests.plugin.dicom.test_secondary_capture import captured, ct, outlined
 from tests.plugin.engine.test_inference_process import Child
 from tests.support.ct_writer import to_bytes, write_ct_series
 from tests.support.phantom import abdomen
 from tests.support.processes import peak_mib
+from tests.support.threshold_engine import on_cpu, with_liver
 
 DEFAULT_MIB = Settings().maximum_memory_mib
 
@@ -69,6 +75,42 @@ def test_a_field_that_would_not_fit_is_refused_with_its_sizes() -> None:
     sentence = str(refusal.value)
     assert "span 3150 x 2835 x 3960 mm" in sentence
     assert f"MaximumMemoryMib allows {DEFAULT_MIB}" in sentence
+
+
+def test_the_lungs_are_reckoned_where_they_take_more_than_the_network() -> None:
+    chest_ct = scan((300, 200, 220), (1.6, 1.7, 1.65))
+    MemoryLimit(1800, 300).check_field(chest_ct, 4.0)
+    with pytest.raises(SeriesRefused, match="would take about"):
+        MemoryLimit(1700, 300).check_field(chest_ct, 4.0)
+
+
+def test_the_lungs_take_no_more_than_is_reckoned() -> None:
+    ct = chest()
+    tracemalloc.start()
+    found = measure_lungs(ct)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert isinstance(found, Lungs)
+    reckoned = sampled_voxels(ct.grid) * _BYTES_PER_LUNG_VOXEL
+    assert 0.5 * reckoned < peak < reckoned
+
+
+def test_a_field_is_refused_before_anything_is_measured_on_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    measured: list[Volume] = []
+    monkeypatch.setattr(pipeline, "measure_lungs", measured.append)
+    files = [to_bytes(one) for one in write_ct_series(with_liver())]
+    with pytest.raises(SeriesRefused, match="images span"):
+        segment_series(
+            files,
+            on_cpu(),
+            replace(Settings().for_engine(), minimum_slices=10),
+            created=datetime.now(UTC),
+            progress=lambda stage, fraction: None,
+            limit=MemoryLimit(901, len(files)),
+        )
+    assert not measured
 
 
 def test_pictures_and_a_sheet_are_reckoned_with() -> None:

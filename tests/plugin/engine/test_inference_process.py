@@ -16,8 +16,10 @@ from typing import BinaryIO, cast
 import numpy as np
 import pydicom
 import pytest
+import torch
 
 from liver_unet.fallback import Loaded
+from liver_unet.segmenter import Segmenter
 from liver_unet.volume import Volume
 from orthanc_liver.engine import inference_process
 from orthanc_liver.engine.inference_process import Engine
@@ -213,17 +215,47 @@ def test_a_full_gpu_is_tried_again_later_by_a_fresh_process(
     assert {one.outcome for one in done} == {Outcome.SEGMENTED}
 
 
+@pytest.mark.parametrize(
+    "says", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: 4000 bytes")]
+)
+def test_a_series_that_memory_is_too_small_for_leaves_the_process_for_the_next(
+    monkeypatch: pytest.MonkeyPatch, says: Exception
+) -> None:
+    instances = [to_bytes(instance) for instance in write_ct_series(with_liver())]
+    orders, answers = BytesIO(), BytesIO()
+    for job in ("first", "second"):
+        write(orders, Order(job, len(instances), Settings().for_engine()))
+        for instance in instances:
+            write(orders, Instance(job, instance))
+    orders.seek(0)
+
+    def segment(*_: object) -> None:
+        raise says
+
+    monkeypatch.setattr(Segmenter, "segment", segment)
+    Engine(orders, answers, Loaded(on_cpu(), "cpu")).serve()
+    answers.seek(0)
+    done = []
+    while answers.tell() < len(answers.getvalue()):
+        if isinstance(message := read(answers), Done):
+            done.append(message)
+    assert [one.outcome for one in done] == [Outcome.FAILED] * 2
+    assert done[1].reason == "this machine has too little memory for it"
+
+
 def test_an_idle_process_gives_the_memory_back_that_jobs_have_left(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    given_back = threading.Event()
+    given_back, of_cards = threading.Event(), threading.Event()
     monkeypatch.setattr(inference_process, "_HOLD_MEMORY_S", 0.01)
     monkeypatch.setattr(inference_process, "give_back_freed_memory", given_back.set)
+    monkeypatch.setattr(torch.cuda, "empty_cache", of_cards.set)
     reading, writing = os.pipe()
     with os.fdopen(reading, "rb") as orders:
         engine = Engine(orders, BytesIO(), Loaded(on_cpu(), "cpu"))
         serving = threading.Thread(target=engine.serve, daemon=True)
         serving.start()
         assert given_back.wait(patience_s(10))
+        assert of_cards.wait(patience_s(10))
         os.close(writing)
         serving.join()

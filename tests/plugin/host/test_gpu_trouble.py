@@ -38,6 +38,9 @@ def test_too_little_memory_falls_back_to_the_cpu_and_says_so(host: RealEngineHos
     assert TOO_FULL in job["Content"]["Report"]["warnings"]
     assert job["Content"]["Report"]["device"] == "cpu"
     assert len(host.rtstructs_beside(series_id)) == 1
+    told = "cuda, but the CPU computed the last series"
+    assert host.orthanc.get("/liver/status")["Device"] == told
+    assert host.orthanc.log().count("cuda failed or was full: the CPU computed a series") == 1
     fresh_engine(host, "")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -58,6 +59,31 @@ class Answer:
     pictures: Pictures
 
 
+class DeviceInUse:
+    """Where jobs are computed: a GPU that is full or lost leaves them to the CPU, which is logged
+    once until the GPU, or another process, computes again."""
+
+    def __init__(self, log: Callable[[str], None]) -> None:
+        self._log = log
+        self._of_process = ""
+        self._is_cpu_instead = False
+
+    def begin(self, device: str) -> None:
+        """A process is ready on this device."""
+        self._of_process, self._is_cpu_instead = device, False
+
+    def computed_on(self, device: str) -> None:
+        """As the report of a job says."""
+        is_cpu_instead = self._of_process.startswith("cuda") and device == "cpu"
+        if is_cpu_instead and not self._is_cpu_instead:
+            self._log(f"{self._of_process} failed or was full: the CPU computed a series instead")
+        self._is_cpu_instead = is_cpu_instead
+
+    def __str__(self) -> str:
+        instead = ", but the CPU computed the last series" if self._is_cpu_instead else ""
+        return f"{self._of_process}{instead}"
+
+
 class Worker:
     """Runs jobs from the queue, one at a time, until stopped."""
 
@@ -84,6 +110,7 @@ class Worker:
         self._current: Job | None = None
         self._loaded: Engine | None = None  # the last that said it was ready
         self._ready: Ready | None = None  # what it said, which the next one will say as well
+        self._device = DeviceInUse(orthanc.log_error)
         self._problem = ""
         self._failures = 0  # of starts of the process, in a row
         self._deaths = 0  # of processes that had nothing to do, in a row
@@ -105,7 +132,7 @@ class Worker:
             "Engine": "unavailable" if problem else "ready" if is_up else "starting",
             "EngineProblem": problem,
             "Model": self._model(),
-            "Device": ready.device if ready else None,
+            "Device": str(self._device) if ready else None,
         }
 
     @property
@@ -169,6 +196,7 @@ class Worker:
                 f"the weights that are loaded have the SHA-256 {ready.model_sha256}, and "
                 "WeightsSha256 names another: correct that setting, or Weights"
             )
+        self._device.begin(ready.device)
         self._ready = ready
         self._loaded = engine
         self._problem = ""
@@ -292,6 +320,8 @@ class Worker:
         done = answer.done
         job.model = self._model()
         job.report = done.report
+        if done.report is not None:
+            self._device.computed_on(str(done.report.get("device")))
         if job.report is not None and done.outcome is not Outcome.REFUSED:
             told = warnings_of_parts(self._orthanc, series)
             job.report = {**job.report, "warnings": [*job.report.get("warnings", ()), *told]}

@@ -102,6 +102,8 @@ def test_what_is_read_ahead_may_be_cancelled_and_outlives_its_worker(
     if how == "cancelled":
         host.orthanc.post(f"/liver/jobs/{second}/cancel")
         assert old.pop(1)
+        third = host.jobs_of(old[1])[0]["ID"]
+        wait_for("the next one", lambda: f"job {third} is read ahead" in worker.log())
     else:
         worker.kill9()
         cluster.start_worker("two")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
-import pickle
+import pickle  # nosec B403 # for the name of an error alone
 from dataclasses import asdict
 from pathlib import Path
 

@@ -131,7 +131,7 @@ def test_of_pictures_what_is_still_there_goes_together(
     assert len(pictures) == 3
     host.orthanc.call("DELETE", f"/instances/{pictures[0]}")
     sent = host.orthanc.archive.sent
-    wait_for("the rest", lambda: [*sent.values()][-1] == ("pacs", pictures[1:]))
+    wait_for("the rest", lambda: [*sent.values()][-1:] == [("pacs", pictures[1:])])
     host.orthanc.archive.takes = {"pacs"}
     deliveries_in(host, "Success", 1)
     host.orthanc.stop()

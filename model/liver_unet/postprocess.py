@@ -56,7 +56,8 @@ def outline(found: Found, ct: Volume, stages: Stages) -> Liver | NoLiver:
         beside = second_object_warnings(
             is_liver(found.probability.cpu().numpy()), found.mask[found.box], seen
         )
-        liver = Liver(one_liver(on_ct), box, ct.grid, tuple(beside))
+        keep_one_liver(on_ct)
+        liver = Liver(on_ct, box, ct.grid, tuple(beside))
         return _why_none(liver, found, ct) or liver
 
 
@@ -82,14 +83,12 @@ def largest_object(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return np.asarray(labels).astype(bool)
 
 
-def one_liver(probability: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the probability with all but the largest object set to 0 and its holes to 1."""
+def keep_one_liver(probability: NDArray[np.float32]) -> None:
+    """Set all but the largest object to 0 and its holes to 1, in place: it is as large as a CT."""
     found = is_liver(probability)
     largest = largest_object(found)
-    filled = fill_voids.fill(largest)
-    cleaned = np.where(found & ~largest, np.float32(0), probability)
-    cleaned[filled & ~largest] = 1
-    return cleaned
+    probability[found & ~largest] = 0
+    probability[fill_voids.fill(largest) & ~largest] = 1
 
 
 def second_object_warnings(

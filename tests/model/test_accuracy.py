@@ -20,7 +20,7 @@ from liver_unet.metrics import Agreement, agreement
 from liver_unet.model import Model
 from liver_unet.network import for_inference
 from liver_unet.nifti import read_nifti
-from liver_unet.postprocess import Found, one_liver, outline
+from liver_unet.postprocess import Found, keep_one_liver, outline
 from liver_unet.preprocess import to_model_input
 from liver_unet.resample import resample
 from liver_unet.segmenter import Segmenter
@@ -90,7 +90,9 @@ def test_patches_around_the_liver_outline_it_as_well_as_a_grid_of_patches(
     fine, volume = development.fine, Volume(hu, ct_grid)
     image, grid = to_model_input(volume, fine.spec.spacing_mm, fine.spec.window_hu)
     everywhere = fine.probability(image)
-    by_grid = is_liver(one_liver(resample(everywhere, grid, ct_grid, fill=0.0).numpy()))
+    on_ct = resample(everywhere, grid, ct_grid, fill=0.0).numpy()
+    keep_one_liver(on_ct)
+    by_grid = is_liver(on_ct)
     look = coarse_localisation(image, fine, development.coarse, lambda fraction: None)
     assert look
     probability, box, mask = fine_localisation(

@@ -16,7 +16,7 @@ from liver_unet.atlas.library import SPACING_MM, WINDOW_HU, Atlas, at_atlas_spac
 from liver_unet.atlas.registration import Image, Transform
 from liver_unet.liver import is_liver
 from liver_unet.model_errors import AtlasRefused
-from liver_unet.postprocess import one_liver
+from liver_unet.postprocess import keep_one_liver
 from liver_unet.resample import resample
 from liver_unet.volume import Volume, box_of
 
@@ -60,8 +60,9 @@ def outline(volume: Volume, library: Sequence[Atlas]) -> Mask:
         replace(one, transform=registration.deformed(here, one.hu, one.transform))
         for one in _most_alike(aligned, here, region, VOTERS)
     ]
-    on_ct = resample(torch.from_numpy(_vote(voters, here)), part, volume.grid, fill=0.0)
-    return is_liver(one_liver(on_ct.numpy()))
+    on_ct = resample(torch.from_numpy(_vote(voters, here)), part, volume.grid, fill=0.0).numpy()
+    keep_one_liver(on_ct)
+    return is_liver(on_ct)
 
 
 @dataclass(frozen=True, eq=False)

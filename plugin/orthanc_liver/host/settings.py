@@ -287,7 +287,7 @@ class Settings:
         JobSettings.maximum_memory_mib,
         "A series for which the inference process would need more memory is refused; SC and PDF in "
         "Store count.",
-        _whole_number(1024, 16_777_216),
+        _whole_number(1536, 16_777_216),
     )
     keep_superseded: bool = _setting(
         True,

@@ -91,9 +91,9 @@ def test_what_is_interpolated_counts_for_the_memory() -> None:
     for number, one in enumerate(slices[6:], start=1):
         x, y, z = one.ImagePositionPatient
         one.ImagePositionPatient = [x, y, f"{float(z) + number * 495:.6f}"]
-    assert read(slices, MemoryLimit(912, 12)).volume.grid.shape[0] == 606
+    assert read(slices, MemoryLimit(1172, 12)).volume.grid.shape[0] == 606
     with pytest.raises(SeriesRefused, match="606 images of 40 x 50 pixels would take"):
-        read(slices, MemoryLimit(905, 12))
+        read(slices, MemoryLimit(1165, 12))
 
 
 def fine_liver() -> Volume:

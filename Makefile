@@ -19,7 +19,10 @@ OHIF := 3.13.2 3.12.0
 READERS := dicompyler_core dicomrttool dcmqi platipy pydicom_seg rt_utils
 APT_BROWSER := chromium chromium-driver nginx-light
 # Half of the tests wait while the other half computes. A file's tests share what they start.
-SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadfile --max-worker-restart 0
+BY_FILE := --dist loadfile --max-worker-restart 0
+SIDE_BY_SIDE := -n auto --maxprocesses 4 $(BY_FILE)
+# One more than there are cores: the fast tests wait for a third of their time.
+FAST := -n $(shell echo $$(( $$(nproc) < 4 ? $$(nproc) + 1 : 4 ))) $(BY_FILE)
 # Where the environment was made. In a copied checkout that is another place, whose code it would run.
 MADE_AT := $(shell sed -n 's/^command = .* -m venv.* \(\/.*\)$$/\1/p' $(VENV)/pyvenv.cfg 2>/dev/null)
 MOVED := $(and $(MADE_AT),$(filter-out $(realpath $(VENV)),$(MADE_AT)))
@@ -49,11 +52,11 @@ bundle: $(VENV)/runs ## an archive in bundle/ that installs without a network, f
 
 .PHONY: test-fast
 test-fast: $(VENV)/installed ## the tests that need no Orthanc, browser or network
-	$(PYTHON) -m pytest -m unit -q $(SIDE_BY_SIDE)
+	$(PYTHON) -m pytest -m unit -q $(FAST)
 
 .PHONY: coverage
 coverage: $(VENV)/installed ## what of the code the fast tests run; less than the floor fails
-	$(PYTHON) -m pytest -m unit $(SIDE_BY_SIDE) --cov --cov-report=term:skip-covered
+	$(PYTHON) -m pytest -m unit $(FAST) --cov --cov-report=term:skip-covered
 
 .PHONY: test
 test: export LIVER_REQUIRE := orthanc

@@ -182,6 +182,26 @@ def test_the_process_is_gone_when_nobody_is_left_to_work_for(patient: list[bytes
     engine.ends(5)
 
 
+def two_orders() -> BytesIO:
+    """Of one series, as jobs "first" and "second"."""
+    instances = [to_bytes(instance) for instance in write_ct_series(with_liver())]
+    orders = BytesIO()
+    for job in ("first", "second"):
+        write(orders, Order(job, len(instances), Settings().for_engine()))
+        for instance in instances:
+            write(orders, Instance(job, instance))
+    orders.seek(0)
+    return orders
+
+
+def done_in(answers: BytesIO) -> list[Done]:
+    answers.seek(0)
+    messages = []
+    while answers.tell() < len(answers.getvalue()):
+        messages.append(read(answers))
+    return [one for one in messages if isinstance(one, Done)]
+
+
 @pytest.mark.parametrize(
     ("loaded", "later_s", "is_last"),
     [
@@ -194,22 +214,12 @@ def test_the_process_is_gone_when_nobody_is_left_to_work_for(patient: list[bytes
 def test_a_full_gpu_is_tried_again_later_by_a_fresh_process(
     monkeypatch: pytest.MonkeyPatch, loaded: Loaded, later_s: float, is_last: bool
 ) -> None:
-    instances = [to_bytes(instance) for instance in write_ct_series(with_liver())]
-    orders, answers = BytesIO(), BytesIO()
-    for job in ("first", "second"):
-        write(orders, Order(job, len(instances), Settings().for_engine()))
-        for instance in instances:
-            write(orders, Instance(job, instance))
-    orders.seek(0)
-    engine = Engine(orders, answers, loaded)
+    answers = BytesIO()
+    engine = Engine(two_orders(), answers, loaded)
     began_s = time.monotonic()
     monkeypatch.setattr(time, "monotonic", lambda: began_s + later_s)
     engine.serve()
-    answers.seek(0)
-    messages = []
-    while answers.tell() < len(answers.getvalue()):
-        messages.append(read(answers))
-    done = [one for one in messages if isinstance(one, Done)]
+    done = done_in(answers)
     assert [one.job for one in done] == (["first"] if is_last else ["first", "second"])
     assert [one.is_last for one in done] == [is_last] * len(done)
     assert {one.outcome for one in done} == {Outcome.SEGMENTED}
@@ -221,24 +231,13 @@ def test_a_full_gpu_is_tried_again_later_by_a_fresh_process(
 def test_a_series_that_memory_is_too_small_for_leaves_the_process_for_the_next(
     monkeypatch: pytest.MonkeyPatch, says: Exception
 ) -> None:
-    instances = [to_bytes(instance) for instance in write_ct_series(with_liver())]
-    orders, answers = BytesIO(), BytesIO()
-    for job in ("first", "second"):
-        write(orders, Order(job, len(instances), Settings().for_engine()))
-        for instance in instances:
-            write(orders, Instance(job, instance))
-    orders.seek(0)
-
     def segment(*_: object) -> None:
         raise says
 
     monkeypatch.setattr(Segmenter, "segment", segment)
-    Engine(orders, answers, Loaded(on_cpu(), "cpu")).serve()
-    answers.seek(0)
-    done = []
-    while answers.tell() < len(answers.getvalue()):
-        if isinstance(message := read(answers), Done):
-            done.append(message)
+    answers = BytesIO()
+    Engine(two_orders(), answers, Loaded(on_cpu(), "cpu")).serve()
+    done = done_in(answers)
     assert [one.outcome for one in done] == [Outcome.FAILED] * 2
     assert done[1].reason.startswith("this machine has too little memory for it")
 

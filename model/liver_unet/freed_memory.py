@@ -29,9 +29,9 @@ def give_back_freed_memory() -> None:
         trim(ctypes.c_size_t(0))
 
 
-def is_short_of_memory(error: RuntimeError) -> bool:
-    """Whether torch says that the machine, not a card, has none left: its MemoryError."""
-    return "DefaultCPUAllocator" in str(error)
+def is_short_of_memory(error: Exception) -> bool:
+    """Whether the machine, not a card, has none left; torch says so in words of its own."""
+    return isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error)
 
 
 def _of_the_c_library(function: str) -> Callable[..., int] | None:

@@ -118,9 +118,7 @@ class Engine:
             return Done(order.job, Outcome.REFUSED, str(refusal), None)
         except (ContoursDisagree, NoNumbers) as fault:
             return Done(order.job, Outcome.FAILED, str(fault), None)
-        except MemoryError:
-            return Done(order.job, Outcome.FAILED, _NO_MEMORY, None)
-        except RuntimeError as error:
+        except (MemoryError, RuntimeError) as error:
             if not is_short_of_memory(error):
                 raise
             return Done(order.job, Outcome.FAILED, _NO_MEMORY, None)

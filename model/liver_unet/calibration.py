@@ -21,7 +21,7 @@ from scipy import special
 from tqdm import tqdm
 
 from liver_unet.doubt import grade_of
-from liver_unet.fallback import load_segmenter, segment_or_fall_back
+from liver_unet.fallback import segment_or_fall_back, warm_segmenter
 from liver_unet.grade import SIGNALS, Grade, measured_signals
 from liver_unet.liver import Liver
 from liver_unet.metrics import Agreement, agreement, dice, has_right_angles
@@ -83,10 +83,7 @@ def calibrate(
     only: names of cases; none: all. What is in OUT/outlines.csv for these weights is not computed
     again. Raises ModelError.
     """
-    loaded = load_segmenter(weights, device)
-    if loaded.warning:
-        sys.stderr.write(f"warning: {loaded.warning}\n")
-    segmenter = loaded.segmenter
+    segmenter = warm_segmenter(weights, device)
     if not os.access(weights / SPEC_FILE, os.W_OK) or not os.access(weights, os.W_OK):
         raise WeightsRefused(
             f"{weights} cannot be written, and its {SPEC_FILE} is to take the calibration: copy "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,11 +27,6 @@ class Loaded:
     segmenter: Segmenter
     device: str
     in_place_of_gpu: bool = False
-
-    @property
-    def warning(self) -> str:
-        """For whoever asked for the GPU, empty where all is well."""
-        return f"the network runs on the {self.device}" if self.in_place_of_gpu else ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +56,14 @@ def load_segmenter(weights: Path, device: str) -> Loaded:
         # Outside of the handler, whose traceback holds on to what is on the card.
         give_back_unused_memory()
     return Loaded(_load_warm(weights, "cpu"), f"cpu, as {trouble}", in_place_of_gpu=True)
+
+
+def warm_segmenter(weights: Path, device: str) -> Segmenter:
+    """As load_segmenter does, for whoever reads stderr: there it says why it is not the GPU."""
+    loaded = load_segmenter(weights, device)
+    if loaded.in_place_of_gpu:
+        sys.stderr.write(f"warning: the network runs on the {loaded.device}\n")
+    return loaded.segmenter
 
 
 def _load_warm(weights: Path, device: str) -> Segmenter:

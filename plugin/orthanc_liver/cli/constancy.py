@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from orthanc_liver.cli.exit_status import SOME_FAILED
-from orthanc_liver.cli.networks import warm_segmenter
+from orthanc_liver.cli.networks import segmenter_of
 from orthanc_liver.cli.parser import add_device, add_weights, new_command
 
 _VOLUME_PERCENT, _DSC = 0.5, 0.998
@@ -58,7 +58,7 @@ def _run(options: argparse.Namespace) -> int:
 
     if options.cases and not options.accept:
         raise NoConstancy("--cases goes with --accept: the record names the CT that were accepted")
-    segmenter = warm_segmenter(options)
+    segmenter = segmenter_of(options)
     if options.accept:
         for told in accept(options.record, options.cases, segmenter):
             sys.stdout.write(f"{told}\n")

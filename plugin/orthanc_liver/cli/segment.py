@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from orthanc_liver.cli.exit_status import NO_LIVER, SOME_FAILED
-from orthanc_liver.cli.networks import warm_segmenter
+from orthanc_liver.cli.networks import segmenter_of
 from orthanc_liver.cli.outlining import OneCt, Outlining
 from orthanc_liver.cli.parser import add_device, add_weights, new_command
 from orthanc_liver.cli.progress import TerminalProgress
@@ -56,7 +56,7 @@ def _one(options: argparse.Namespace) -> int:
     out = ResultFolder(options.out, options.input)
     ct = OneCt(options.input, options.series, _min_slices(options))
     with TerminalProgress() as progress:
-        summary = Outlining(lambda: warm_segmenter(options), progress.show).outline(ct, out)
+        summary = Outlining(lambda: segmenter_of(options), progress.show).outline(ct, out)
     for warning in summary["warnings"]:
         sys.stderr.write(f"warning: {warning}\n")
     if "no_liver" in summary:
@@ -74,7 +74,7 @@ def _many(options: argparse.Namespace) -> int:
         raise CaseListRefused("--series is for one CT: in a list the column series names it")
     check_places(options.list, options.out)
     studies = studies_in(options.list, _min_slices(options))
-    segmenter = cache(lambda: warm_segmenter(options))
+    segmenter = cache(lambda: segmenter_of(options))
     with TerminalProgress(len(studies)) as progress:
         rows = outline_all(studies, options.out, segmenter, progress)
     sys.stdout.write(f"{options.out / TABLE}\n")

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from liver_unet.fallback import load_segmenter
+from liver_unet.fallback import warm_segmenter
 from liver_unet.model_errors import ModelError
 from liver_unet.segmenter import Segmenter
 from liver_unet.whole_file import whole_file
@@ -118,14 +118,7 @@ _segmenters: list[Segmenter] = []
 def _begin(network: Network | None, threads: int) -> None:
     warnings.filterwarnings("ignore", module="monai")  # it deprecates its own arguments
     torch.set_num_threads(threads)
-    _segmenters[:] = [_warm(network)] if network else []
-
-
-def _warm(network: Network) -> Segmenter:
-    loaded = load_segmenter(network.weights, network.device)
-    if loaded.warning:
-        sys.stderr.write(f"warning: {loaded.warning}\n")
-    return loaded.segmenter
+    _segmenters[:] = [warm_segmenter(network.weights, network.device)] if network else []
 
 
 def _one(case: ListedCase, folder: Path) -> dict[str, Any]:
